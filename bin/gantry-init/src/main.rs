@@ -1,0 +1,3 @@
+//! PID 1 for --init; started as /hello it greets.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The OCI runtime behind runc's command line.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A container's supervisor.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The client: everything that docker does on the command line.
+
+fn main() {}

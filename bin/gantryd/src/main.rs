@@ -1,0 +1,3 @@
+//! The daemon: read configuration, choose implementations, recover, serve, drain.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Resource control on cgroup v1, hybrid and v2 behind one interface.

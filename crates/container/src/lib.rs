@@ -1,0 +1,1 @@
+//! One container's life: state machine, driver task, configuration to OCI specification.

@@ -1,0 +1,1 @@
+//! Contract: digest-addressed blobs.

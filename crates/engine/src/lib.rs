@@ -1,0 +1,1 @@
+//! Use cases over all subsystems; the only crate that sees them all.

@@ -1,0 +1,1 @@
+//! The image model: pull, load, unpack, inspect.

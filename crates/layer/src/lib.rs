@@ -1,0 +1,1 @@
+//! Layer archives to directories and back, never leaving their root.

@@ -1,0 +1,1 @@
+//! Contract: log records, sinks and readers.

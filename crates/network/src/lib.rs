@@ -1,0 +1,1 @@
+//! Contract: network drivers, addresses, endpoints.

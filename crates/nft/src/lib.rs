@@ -1,0 +1,1 @@
+//! Desired firewall rules as values, and the netlink batches that apply them.

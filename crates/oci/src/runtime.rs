@@ -1,0 +1,1 @@
+//! The OCI runtime configuration, `config.json` (runtime-spec 1.2).

@@ -1,0 +1,1 @@
+//! OCI runtime library: namespaces, root file system, init, exec.

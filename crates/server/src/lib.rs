@@ -1,0 +1,1 @@
+//! HTTP edge: routes, versions, conversion, streams.

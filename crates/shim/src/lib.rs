@@ -1,0 +1,1 @@
+//! One container's supervisor: stdio, log, exit record.

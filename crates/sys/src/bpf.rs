@@ -1,0 +1,1 @@
+//! eBPF programs for the device controller of cgroup v2.

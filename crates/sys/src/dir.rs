@@ -1,0 +1,1 @@
+//! Directories as roots: paths are opened beneath them, never joined.

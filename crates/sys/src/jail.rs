@@ -1,0 +1,1 @@
+//! Threads that may touch one directory and nothing else (Landlock and seccomp).

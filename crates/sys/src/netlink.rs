@@ -1,0 +1,1 @@
+//! One small synchronous netlink transport for rtnetlink and nf_tables.

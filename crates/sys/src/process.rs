@@ -1,0 +1,1 @@
+//! Identity, capabilities, limits and signals of processes.

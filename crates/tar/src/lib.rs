@@ -1,0 +1,1 @@
+//! Archive bytes to entries and back.

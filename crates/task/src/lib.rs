@@ -1,0 +1,1 @@
+//! The protocol between the engine and a container's shim, both ends.

@@ -1,0 +1,1 @@
+//! Private daemons, tiny images and leak checks for tests.

@@ -1,0 +1,1 @@
+//! Names that are parsed once and valid forever: digests, image references, container ids, platforms.

@@ -1,0 +1,1 @@
+//! Content as files named by digest.

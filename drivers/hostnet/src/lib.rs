@@ -1,0 +1,1 @@
+//! The networks host and none, and those of another container.

@@ -1,0 +1,1 @@
+//! Logs in Docker's json-file format.

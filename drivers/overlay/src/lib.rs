@@ -1,0 +1,1 @@
+//! Snapshots on the overlay file system.

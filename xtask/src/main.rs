@@ -1,0 +1,3 @@
+//! Build, run, test and measure Gantry.
+
+fn main() {}
