@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod records;
+mod time;
 
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::Serialize;
