@@ -1,0 +1,1 @@
+//! Checks that every storage driver must pass.
