@@ -155,7 +155,7 @@ impl FromStr for Platform {
             !p.is_empty()
                 && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
-        if !parts.iter().all(|p| plain(p)) {
+        if !parts.iter().all(plain) {
             return Err(wrong());
         }
         match parts[..] {
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn spellings_become_normal() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected)
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected);
         };
         check("linux/amd64", "linux/amd64");
         check("linux/x86_64", "linux/amd64");

@@ -82,6 +82,7 @@ impl ImageRef {
         }
         match self.path.strip_prefix(OFFICIAL) {
             Some(rest) if !rest.contains('/') => rest.to_owned(),
+            _ if split_domain(&self.path).0 != DEFAULT_DOMAIN => self.name(),
             _ => self.path.clone(),
         }
     }

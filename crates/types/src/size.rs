@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn refuses_as_docker() {
         let check = |text: &str, error: &str| {
-            assert_eq!(text.parse::<ByteSize>().unwrap_err().to_string(), error)
+            assert_eq!(text.parse::<ByteSize>().unwrap_err().to_string(), error);
         };
         check("", "invalid size: ''");
         check("hello", "invalid size: 'hello'");

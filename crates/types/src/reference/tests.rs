@@ -29,6 +29,9 @@ fn names_are_normalised_and_familiar_again() {
     check("[2001:db8::1]/app", "[2001:db8::1]/app", "[2001:db8::1]/app");
     check("quay.io/a-b/c.d__e", "quay.io/a-b/c.d__e", "quay.io/a-b/c.d__e");
     check("Host/app", "Host/app", "Host/app");
+    // Without the domain, these would be taken for another registry's.
+    check("docker.io/localhost/x", "docker.io/localhost/x", "docker.io/localhost/x");
+    check("docker.io/a.b/c", "docker.io/a.b/c", "docker.io/a.b/c");
     check("a---b", "docker.io/library/a---b", "a---b");
     check("localhost:5000", "docker.io/library/localhost:5000", "localhost:5000");
     check("app@sha256:HEX", "docker.io/library/app@sha256:HEX", "app@sha256:HEX");
@@ -103,7 +106,7 @@ fn refusals_have_dockers_texts() {
     refuse("a@sha512:HEX", "invalid checksum digest length");
     refuse("a@md5:HEX", "unsupported digest algorithm");
     refuse(
-        &"a/".repeat(200).trim_end_matches('/').to_owned(),
+        &"a/".repeat(200).trim_end_matches('/'),
         "repository name must not be more than 255 characters",
     );
 }
