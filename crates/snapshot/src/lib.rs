@@ -131,6 +131,13 @@ pub trait Snapshotter: Send + Sync + std::fmt::Debug {
     /// back. Must not be written while the snapshot is mounted.
     fn writable(&self, key: &Key) -> Result<PathBuf>;
 
+    /// Says anew what the active snapshot `key` is a difference to. What is in it stays as it is.
+    ///
+    /// For layers that are unpacked side by side: each is prepared without a parent, and gets the one it belongs on just
+    /// before its commit, when that one is committed. Drivers whose active snapshots contain their parent's files refuse
+    /// with [`stdx::Kind::NotImplemented`]; then layers are unpacked one after the other.
+    fn rebase(&self, key: &Key, parent: Option<&Name>) -> Result<()>;
+
     /// Turns the active snapshot `key` into the committed `name`; everything written into it is on disk afterwards.
     ///
     /// [`stdx::Kind::Conflict`] when `name` exists (then `key` is still there, for its owner to remove).
