@@ -14,4 +14,5 @@ pub mod netns;
 pub mod process;
 pub mod scm;
 pub mod seccomp;
+pub mod signals;
 pub mod tty;
