@@ -1,1 +1,89 @@
 //! Records of networks.
+
+use crate::Record;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A network as the engine remembers it. Key: its id. The default networks have records too, so that their ids, and the
+/// default bridge's subnet, stay what they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name: `bridge`, `host`, `none` or the user's.
+    pub name: String,
+    /// The driver: `bridge`, `host`, `null`.
+    pub driver: String,
+    /// When it was created, RFC 3339 with nanoseconds, UTC.
+    pub created: String,
+    /// What addresses it gives.
+    #[serde(default)]
+    pub ipam: IpamRecord,
+    /// Options for the driver.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Labels by name.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Nothing leaves it.
+    #[serde(default)]
+    pub internal: bool,
+    /// Containers that run may be attached by hand (a Swarm notion; kept for inspect).
+    #[serde(default)]
+    pub attachable: bool,
+    /// It has IPv6 addresses.
+    #[serde(default)]
+    pub ipv6: bool,
+}
+
+/// The address management of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IpamRecord {
+    /// The driver that hands addresses out: `default`.
+    pub driver: String,
+    /// Its options.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Subnets, first the one that containers get their main address from.
+    #[serde(default)]
+    pub pools: Vec<PoolRecord>,
+}
+
+/// One subnet of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// As `172.17.0.0/16`.
+    pub subnet: String,
+    /// The bridge's own address in it, as `172.17.0.1`; empty when there is none.
+    #[serde(default)]
+    pub gateway: String,
+    /// The part of the subnet that addresses are taken from; empty for all of it.
+    #[serde(default)]
+    pub range: String,
+    /// Addresses in use by others, by name.
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, String>,
+    /// The user chose the subnet: containers may ask for addresses in it.
+    #[serde(default)]
+    pub chosen: bool,
+}
+
+impl Record for NetworkRecord {
+    const TABLE: &'static str = "networks";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_on_disk_stays_readable() {
+        let old = r#"{"id":"aa","name":"bridge","driver":"bridge","created":"2026-01-02T03:04:05Z",
+            "ipam":{"driver":"default","pools":[{"subnet":"172.17.0.0/16","gateway":"172.17.0.1"}]}}"#;
+        let record: NetworkRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(record.ipam.pools[0].gateway, "172.17.0.1");
+        assert!(!record.internal && !record.ipam.pools[0].chosen);
+        let again: NetworkRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+    }
+}
