@@ -14,4 +14,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod frame;
+pub mod launch;
 pub mod protocol;
+pub mod transport;
+
+pub use launch::launch;

@@ -100,6 +100,18 @@ pub enum Request {
     Shutdown,
 }
 
+impl Request {
+    /// How many descriptors travel with this request.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::Create(create) => usize::from(create.netns) + create.attachments.len(),
+            Self::Exec(exec) => exec.attachments.len(),
+            Self::Attach { .. } => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// The container's own process or one that was added.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Session {
