@@ -82,7 +82,7 @@ impl Client {
         loop {
             let message = self
                 .decoder
-                .next()
+                .take()
                 .map_err(|e| Error::new(Kind::DataLoss, "answer of shim").caused_by(e))?;
             if let Some(message) = message {
                 return Ok(message);
