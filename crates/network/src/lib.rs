@@ -1,1 +1,78 @@
 //! Contract: network drivers, addresses, endpoints.
+//!
+//! A *network* is something that containers can be attached to; a *sandbox* is a network namespace; an *endpoint* is the
+//! attachment of one container to one network, for one run of it: every start makes a new endpoint.
+//!
+//! # Life of a network
+//!
+//! `create(config)` makes what the host needs for it (a bridge, rules) and says which subnet it got. It is called again
+//! with the recorded subnet at every start of the daemon and then changes nothing that is right already. `delete` takes
+//! it away.
+//!
+//! # Starting and ending a container
+//!
+//! ```text
+//!   Sandboxes::take ──▶ Sandbox ──▶ Driver::join(endpoint, sandbox) ──▶ Joined{interface, addresses, gateway, …}
+//!                          │
+//!                          └─ netns() goes to the shim, which puts the container's first process into it; then dropped
+//!
+//!   container ends: its processes held the namespace's last reference ──▶ the kernel takes the links away (about 3 ms)
+//!   Driver::leave(endpoint): nothing to wait for; the address comes free with the link's own delete event
+//! ```
+//!
+//! Nothing of ours keeps a namespace alive: it is never mounted, and the daemon drops its descriptors after the start.
+//!
+//! # After a crash
+//!
+//! `recover(live)` is told which endpoints still have a running container. What they miss is made again, what nobody
+//! owns any more is removed, and what is not ours is left alone.
+
+#![forbid(unsafe_code)]
+
+pub mod ipam;
+mod mac;
+mod mode;
+mod model;
+pub mod pools;
+pub mod route;
+mod sandbox;
+
+pub use ipam::Ipam;
+pub use mac::{InvalidMac, Mac};
+pub use mode::Mode;
+pub use model::{
+    Endpoint, EndpointId, InvalidId, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
+};
+pub use sandbox::{Sandbox, Sandboxes};
+
+use stdx::Result;
+
+/// A kind of network.
+pub trait Driver: Send + Sync + std::fmt::Debug {
+    /// Its name in the API: `bridge`, `host`, `null`.
+    fn name(&self) -> &'static str;
+
+    /// Makes the network on the host, or finds it there as `config` says.
+    ///
+    /// # Errors
+    /// `Forbidden` when the subnet overlaps another; `Conflict` when a link of the name exists that is not ours;
+    /// `InvalidArgument`, `NotImplemented` for what the driver cannot do.
+    fn create(&self, config: &NetworkConfig) -> Result<Network>;
+
+    /// Takes the network away. That it is gone already is success.
+    fn delete(&self, network: &NetworkId) -> Result<()>;
+
+    /// Attaches `sandbox`. On an error nothing of the attachment is left.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such network; `Forbidden` when no address is free or the one asked for is taken.
+    fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined>;
+
+    /// The container of this endpoint has ended or its start failed. Returns at once; the address is given away again
+    /// only when the kernel has removed the link. An unknown endpoint is success.
+    fn leave(&self, endpoint: &EndpointId) -> Result<()>;
+
+    /// At the daemon's start, after `create` of every network: adopts the living endpoints and removes what has no
+    /// owner. Each thing that could not be put right is in the answer; the rest is done all the same.
+    fn recover(&self, live: Vec<Live>) -> Result<Recovered>;
+}

@@ -1,0 +1,85 @@
+//! Ethernet addresses.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// A unicast Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mac([u8; 6]);
+
+/// The text is no unicast Ethernet address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid MAC address: {0}")]
+pub struct InvalidMac(String);
+
+impl Mac {
+    /// The address Docker gives to the interface with this IPv4 address: `02:42` and the four bytes. Because it follows
+    /// from the IP address, a neighbour's cache stays right when the address passes to the next container.
+    pub fn of(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The bytes in the order they are sent.
+    pub fn bytes(&self) -> &[u8; 6] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = InvalidMac;
+
+    /// `02:42:ac:11:00:02`, with `:` or `-` between two-digit groups, as Go's `net.ParseMAC` reads 48-bit addresses.
+    fn from_str(text: &str) -> Result<Self, InvalidMac> {
+        let wrong = || InvalidMac(text.chars().take(40).collect());
+        let separator = if text.contains(':') { ':' } else { '-' };
+        let mut bytes = [0; 6];
+        let mut groups = text.split(separator);
+        for byte in &mut bytes {
+            let group =
+                groups.next().filter(|g| g.len() == 2 && g.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = u8::from_str_radix(group.ok_or_else(wrong)?, 16).map_err(|_| wrong())?;
+        }
+        // The kernel refuses multicast addresses and all zeroes for a link.
+        if groups.next().is_some() || bytes[0] & 1 != 0 || bytes == [0; 6] {
+            return Err(wrong());
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_ip_address() {
+        assert_eq!(Mac::of(Ipv4Addr::new(172, 17, 0, 2)).to_string(), "02:42:ac:11:00:02");
+    }
+
+    #[test]
+    fn texts() {
+        for good in ["02:42:ac:11:00:02", "02-42-AC-11-00-02"] {
+            assert_eq!(good.parse(), Ok(Mac::of(Ipv4Addr::new(172, 17, 0, 2))), "{good}");
+        }
+        for bad in [
+            "",
+            "02:42",
+            "02:42:ac:11:00:02:03",
+            "0:42:ac:11:00:02",
+            "01:42:ac:11:00:02",
+            "+2:42:ac:11:00:02",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+        assert!("00:00:00:00:00:00".parse::<Mac>().is_err());
+    }
+}

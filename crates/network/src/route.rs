@@ -1,0 +1,190 @@
+//! The rtnetlink messages that drivers need, over `sys::netlink`.
+//!
+//! Functions that take a [`Batch`] append one message; functions that take a [`Socket`] ask and read. Numbers are from
+//! `linux/rtnetlink.h`, `linux/if_link.h`, `linux/if_addr.h`, `linux/veth.h`.
+
+mod read;
+
+pub use read::{LINK_GROUP, LinkEvent, LinkInfo, addresses, event, link, links, routes};
+
+use crate::Mac;
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use sys::netlink::{Attributes, Batch};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const VETH_INFO_PEER: u16 = 1;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u16 = 10;
+const IFF_UP: u32 = 1;
+/// `lo` is the first link of every namespace (`LOOPBACK_IFINDEX`).
+pub const LOOPBACK: u32 = 1;
+
+/// A pair of links, one on the host and one in a sandbox.
+#[derive(Debug, Clone, Copy)]
+pub struct Veth<'a> {
+    /// The host's end.
+    pub name: &'a str,
+    /// Largest packet of both ends, in bytes.
+    pub mtu: u32,
+    /// The name of the other end.
+    pub peer: &'a str,
+    /// The other end's Ethernet address.
+    pub peer_mac: Mac,
+    /// The other end's number in its namespace; it must be free there. Knowing it saves asking for it.
+    pub peer_index: u32,
+    /// The namespace the other end is made in.
+    pub netns: BorrowedFd<'a>,
+}
+
+/// Makes the pair, both ends down, the other end directly in its namespace.
+pub fn add_veth(batch: &mut Batch, veth: &Veth<'_>) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, veth.name);
+        one_queue(a, veth.mtu);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_KIND, "veth");
+            a.nested(IFLA_INFO_DATA, |a| {
+                a.nested(VETH_INFO_PEER, |a| {
+                    a.raw(&ifinfo(veth.peer_index, 0, 0));
+                    a.string(IFLA_IFNAME, veth.peer);
+                    a.put(IFLA_ADDRESS, veth.peer_mac.bytes());
+                    // The descriptor is looked up in the sender's table while the message is handled.
+                    a.put(IFLA_NET_NS_FD, &veth.netns.as_raw_fd().to_ne_bytes());
+                    one_queue(a, veth.mtu);
+                });
+            });
+        });
+    });
+}
+
+/// Without the numbers the kernel allocates queues for every possible processor and uses one of them.
+fn one_queue(a: &mut Attributes<'_>, mtu: u32) {
+    a.u32(IFLA_MTU, mtu);
+    a.u32(IFLA_NUM_TX_QUEUES, 1);
+    a.u32(IFLA_NUM_RX_QUEUES, 1);
+}
+
+/// Makes a bridge, down. With an address of its own it keeps it; otherwise it takes the lowest of its ports', which
+/// changes under the feet of every container as ports come and go.
+pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: u32) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.put(IFLA_ADDRESS, mac.bytes());
+        a.u32(IFLA_MTU, mtu);
+        a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "bridge"));
+    });
+}
+
+/// Puts a link into a bridge and raises it, without IPv6 addresses of its own: a bridge's port needs none, and each
+/// would be announced, checked for duplicates and reachable from the container.
+pub fn enslave(batch: &mut Batch, name: &str, bridge: u32) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP, IFF_UP), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.u32(IFLA_MASTER, bridge);
+        no_ipv6_address(a);
+    });
+}
+
+fn no_ipv6_address(a: &mut Attributes<'_>) {
+    a.nested(IFLA_AF_SPEC, |a| {
+        a.nested(AF_INET6, |a| a.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE));
+    });
+}
+
+/// Keeps a bridge's port from the bridge's other isolated ports; the host still reaches it.
+pub fn isolate(batch: &mut Batch, name: &str) {
+    batch.message(RTM_NEWLINK, 0, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_SLAVE_KIND, "bridge");
+            a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_ISOLATED, 1));
+        });
+    });
+}
+
+/// Raises a link.
+pub fn raise(batch: &mut Batch, index: u32) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, IFF_UP, IFF_UP), |_| {});
+}
+
+/// Writes a link's alias, where we say whose it is.
+pub fn set_alias(batch: &mut Batch, index: u32, alias: &str) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, 0, 0), |a| a.string(IFLA_IFALIAS, alias));
+}
+
+/// Removes a link, and with it the other end of a pair. Takes the kernel 15–34 ms for a pair: never on a path.
+pub fn delete_link(batch: &mut Batch, index: u32) {
+    batch.message(RTM_DELLINK, 0, &ifinfo(index, 0, 0), |_| {});
+}
+
+/// Gives a link an address; its subnet becomes reachable through it once it is up.
+pub fn add_address(batch: &mut Batch, index: u32, address: Ipv4Net) {
+    let [i0, i1, i2, i3] = index.to_ne_bytes();
+    let fixed = [AF_INET, address.prefix_len(), 0, 0, i0, i1, i2, i3];
+    batch.message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| {
+        a.put(IFA_LOCAL, &address.addr().octets());
+        a.put(IFA_ADDRESS, &address.addr().octets());
+        if address.prefix_len() < 31 {
+            a.put(IFA_BROADCAST, &address.broadcast().octets());
+        }
+    });
+}
+
+/// Sends everything without a better route to `gateway`.
+pub fn add_default_route(batch: &mut Batch, index: u32, gateway: Ipv4Addr) {
+    // struct rtmsg: family, dst_len, src_len, tos, table main, protocol boot, scope universe, type unicast, flags.
+    let fixed = [AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+    batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| {
+        a.put(RTA_GATEWAY, &gateway.octets());
+        a.u32(RTA_OIF, index);
+    });
+}
+
+/// `struct ifinfomsg`.
+fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&change.to_ne_bytes());
+    bytes
+}
