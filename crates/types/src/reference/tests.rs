@@ -106,7 +106,7 @@ fn refusals_have_dockers_texts() {
     refuse("a@sha512:HEX", "invalid checksum digest length");
     refuse("a@md5:HEX", "unsupported digest algorithm");
     refuse(
-        &"a/".repeat(200).trim_end_matches('/'),
+        "a/".repeat(200).trim_end_matches('/'),
         "repository name must not be more than 255 characters",
     );
 }
