@@ -29,6 +29,11 @@ impl Timestamp {
         Self { nanos: i128::from(seconds) * NANOS + i128::from(nanos) }
     }
 
+    /// From nanoseconds since 1970.
+    pub fn from_unix_nanos(nanos: i64) -> Self {
+        Self { nanos: i128::from(nanos) }
+    }
+
     /// Whole seconds since 1970, rounded down.
     pub fn unix_seconds(self) -> i64 {
         i64::try_from(self.nanos.div_euclid(NANOS)).unwrap_or(i64::MAX)
@@ -37,6 +42,12 @@ impl Timestamp {
     /// Nanoseconds since 1970, as events carry them.
     pub fn unix_nanos(self) -> i128 {
         self.nanos
+    }
+
+    /// The moment `nanos` nanoseconds later.
+    #[must_use]
+    pub fn plus_nanos(self, nanos: u32) -> Self {
+        Self { nanos: self.nanos + i128::from(nanos) }
     }
 
     /// The nanoseconds within the second.
