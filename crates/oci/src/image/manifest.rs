@@ -299,7 +299,10 @@ mod tests {
         );
         for bad in ["", "[]", "{", "null", r#"{"schemaVersion":2,"schemaVersion":2}"#] {
             assert!(
-                matches!(Document::parse(bad.as_bytes(), None), Err(InvalidDocument::Json(_))),
+                matches!(
+                    Document::parse(bad.as_bytes(), None),
+                    Err(InvalidDocument::Json(_) | InvalidDocument::NotAnObject)
+                ),
                 "{bad}"
             );
         }
