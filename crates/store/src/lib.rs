@@ -111,8 +111,9 @@ fn definition<R: Record>() -> TableDefinition<'static, &'static str, &'static [u
 }
 
 fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Error::new(Kind::DataLoss, format!("record {} {key} is damaged", R::TABLE)).caused_by(e))
+    serde_json::from_slice(bytes).map_err(|e| {
+        Error::new(Kind::DataLoss, format!("record {} {key} is damaged", R::TABLE)).caused_by(e)
+    })
 }
 
 fn broken(error: impl Into<redb::Error>) -> Error {

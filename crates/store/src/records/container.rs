@@ -61,7 +61,13 @@ pub struct LastRun {
 
 impl Default for LastRun {
     fn default() -> Self {
-        Self { started: Timestamp::ZERO, finished: Timestamp::ZERO, code: 0, oom: false, error: None }
+        Self {
+            started: Timestamp::ZERO,
+            finished: Timestamp::ZERO,
+            code: 0,
+            oom: false,
+            error: None,
+        }
     }
 }
 

@@ -68,6 +68,27 @@ pub struct PoolRecord {
     pub chosen: bool,
 }
 
+/// A running container's attachment to a network: `network.json` in its runtime folder, written before the attachment is
+/// made and again when it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The network's id.
+    pub network: String,
+    /// The link inside the container; empty until it is made.
+    pub interface: String,
+    /// Its other end.
+    pub host_interface: String,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// Its addresses with the prefix of their subnet.
+    pub addresses: Vec<String>,
+    /// Where everything else goes.
+    pub gateway: String,
+}
+
 impl Record for NetworkRecord {
     const TABLE: &'static str = "networks";
 }
@@ -83,7 +104,8 @@ mod tests {
         let record: NetworkRecord = serde_json::from_str(old).unwrap();
         assert_eq!(record.ipam.pools[0].gateway, "172.17.0.1");
         assert!(!record.internal && !record.ipam.pools[0].chosen);
-        let again: NetworkRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        let again: NetworkRecord =
+            serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         assert_eq!(again, record);
     }
 }

@@ -50,8 +50,12 @@ mod tests {
     fn the_form_on_disk_stays_readable() {
         let old = r#"{"name":"data","driver":"local","created":"2026-01-02T03:04:05Z"}"#;
         let record: VolumeRecord = serde_json::from_str(old).unwrap();
-        assert_eq!((record.name.as_str(), record.anonymous, record.state), ("data", false, VolumeState::Ready));
-        let again: VolumeRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(
+            (record.name.as_str(), record.anonymous, record.state),
+            ("data", false, VolumeState::Ready)
+        );
+        let again: VolumeRecord =
+            serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         assert_eq!(again, record);
     }
 }

@@ -1,0 +1,116 @@
+//! Which request is possible in which state. Pure, so that every pair is decided and tested here.
+
+use crate::state::Phase;
+use stdx::{Error, Kind};
+
+/// What is asked of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Run it.
+    Start,
+    /// End it.
+    Stop,
+    /// End it and run it again.
+    Restart,
+    /// Send it a signal.
+    Kill,
+    /// Freeze it.
+    Pause,
+    /// Thaw it.
+    Unpause,
+    /// Remove it; `true`: even if it runs.
+    Remove(bool),
+    /// Run a further process in it.
+    Exec,
+}
+
+/// Whether `ask` is possible in `phase`; the error is what Docker would say. `id` and `name` are the container's.
+pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error> {
+    use Ask::{Exec, Kill, Pause, Remove, Restart, Start, Stop, Unpause};
+    let conflict = |text: String| Err(Error::conflict(text));
+    let already = || Err(Error::new(Kind::NotModified, String::new()));
+    match (ask, phase) {
+        (Remove(_), Phase::Gone | Phase::Removing) => {
+            conflict(format!("removal of container {id} is already in progress"))
+        }
+        (_, Phase::Gone) => Err(Error::not_found(format!("No such container: {id}"))),
+
+        (Start | Restart, Phase::Removing | Phase::Dead(_)) => {
+            conflict("container is marked for removal and cannot be started".to_owned())
+        }
+        (Start, Phase::Created | Phase::Exited) => Ok(()),
+        (Start, Phase::Paused(_)) => conflict("cannot start a paused container, try unpause instead".to_owned()),
+        (Start, Phase::Starting | Phase::Running(_) | Phase::Stopping(_)) => already(),
+
+        (Restart, _) => Ok(()),
+
+        (Stop, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
+        (Stop, Phase::Created | Phase::Starting | Phase::Exited | Phase::Removing | Phase::Dead(_)) => already(),
+
+        (Kill, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
+        (Kill, _) => conflict(format!("cannot kill container: {name}: container {id} is not running")),
+
+        (Pause, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
+        (Pause, Phase::Paused(_)) => conflict(format!("container {id} is already paused")),
+        (Unpause, Phase::Paused(_)) => Ok(()),
+        (Unpause, Phase::Running(_) | Phase::Stopping(_)) => conflict(format!("container {id} is not paused")),
+        (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
+
+        (Remove(_), Phase::Created | Phase::Exited | Phase::Dead(_)) => Ok(()),
+        (Remove(true), _) => Ok(()),
+        (Remove(false), Phase::Paused(_)) => conflict(format!(
+            "cannot remove container \"{name}\": container is paused and must be unpaused first"
+        )),
+        (Remove(false), _) => conflict(format!(
+            "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
+        )),
+
+        (Exec, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
+        (Exec, Phase::Paused(_)) => {
+            conflict(format!("container {id} is paused, unpause the container before exec"))
+        }
+        (Exec, _) => conflict(format!("container {id} is not running")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(phase: &Phase, ask: Ask) -> String {
+        match admit(phase, ask, "abc", "web") {
+            Ok(()) => "ok".to_owned(),
+            Err(e) => format!("{:?} {}", e.kind(), e),
+        }
+    }
+
+    #[test]
+    fn starting_twice_is_no_error_but_no_change() {
+        assert_eq!(check(&Phase::Created, Ask::Start), "ok");
+        assert_eq!(check(&Phase::Exited, Ask::Start), "ok");
+        assert_eq!(check(&Phase::Starting, Ask::Start), "NotModified ");
+    }
+
+    #[test]
+    fn what_is_removed_cannot_be_started() {
+        assert_eq!(
+            check(&Phase::Dead(String::new()), Ask::Start),
+            "Conflict container is marked for removal and cannot be started"
+        );
+        assert_eq!(check(&Phase::Gone, Ask::Start), "NotFound No such container: abc");
+    }
+
+    #[test]
+    fn a_stopped_container_cannot_be_killed_and_need_not_be_stopped() {
+        assert_eq!(check(&Phase::Exited, Ask::Stop), "NotModified ");
+        assert_eq!(check(&Phase::Exited, Ask::Kill), "Conflict cannot kill container: web: container abc is not running");
+        assert_eq!(check(&Phase::Exited, Ask::Exec), "Conflict container abc is not running");
+    }
+
+    #[test]
+    fn removal_is_denied_while_starting_unless_forced() {
+        assert!(check(&Phase::Starting, Ask::Remove(false)).contains("container is running"));
+        assert_eq!(check(&Phase::Starting, Ask::Remove(true)), "ok");
+        assert_eq!(check(&Phase::Removing, Ask::Remove(true)), "Conflict removal of container abc is already in progress");
+    }
+}

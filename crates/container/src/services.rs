@@ -1,0 +1,112 @@
+//! What a container's driver needs of the rest of the engine.
+
+use crate::state::Endpoint;
+use oci::runtime::Device;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use stdx::Result;
+use store::records::container::ContainerRecord;
+use sys::command::Program;
+
+/// Where a daemon instance keeps things.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// What survives a power cut.
+    pub data: PathBuf,
+    /// What survives the daemon.
+    pub exec: PathBuf,
+}
+
+impl Paths {
+    /// The container's folder in the data-root: engine files and log.
+    pub fn data_of(&self, id: &str) -> PathBuf {
+        self.data.join("containers").join(id)
+    }
+
+    /// The container's folder in the exec-root: what its shim and its start own.
+    pub fn exec_of(&self, id: &str) -> PathBuf {
+        self.exec.join("containers").join(id)
+    }
+}
+
+/// When a record must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Save {
+    /// Before the call returns.
+    Now,
+    /// Soon, together with others; until then the exec-root holds what is needed to know it again.
+    Soon,
+}
+
+/// The engine as a driver sees it.
+pub trait World: Send + Sync + std::fmt::Debug {
+    /// Something happened to the container: `action` and attributes beside its labels.
+    fn event(&self, record: &ContainerRecord, action: &str, attributes: &[(&str, String)]);
+    /// Keeps a changed record.
+    fn save(&self, record: &Arc<ContainerRecord>, when: Save) -> Result<()>;
+    /// Forgets a container: its record, its snapshot, its anonymous volumes when asked to, its name. Everything that
+    /// this leaves behind after a crash is swept at the next start.
+    fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()>;
+    /// An exec session of the container ended.
+    fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32);
+}
+
+/// Networks as a driver sees them.
+pub trait Networking: Send + Sync + std::fmt::Debug {
+    /// Provides the namespace of a container that is about to start. Cheap: nothing is linked yet.
+    fn prepare(&self, record: &ContainerRecord) -> Result<Sandbox>;
+    /// Links the namespace to the container's networks. Blocking. What is made is first written down in `runtime_dir`.
+    fn join(
+        &self,
+        record: &ContainerRecord,
+        sandbox: network::Sandbox,
+        runtime_dir: &Path,
+    ) -> Result<BTreeMap<String, Endpoint>>;
+    /// Gives back what [`Self::join`] took. Never blocks, never fails: what the kernel still holds is waited for by
+    /// the drivers.
+    fn leave(&self, id: &str);
+    /// The endpoints of a container that an earlier daemon joined.
+    fn adopt(&self, record: &ContainerRecord, runtime_dir: &Path) -> BTreeMap<String, Endpoint>;
+}
+
+/// A container's network namespace before its first start.
+#[derive(Debug, Default)]
+pub struct Sandbox {
+    /// The namespace for the shim; `None`: the host's own.
+    pub netns: Option<OwnedFd>,
+    /// The same, for whoever links it; `None`: nothing is to be linked.
+    pub to_join: Option<network::Sandbox>,
+}
+
+/// Everything that drivers share.
+#[derive(Debug)]
+pub struct Services {
+    /// Places.
+    pub paths: Paths,
+    /// The engine.
+    pub world: Arc<dyn World>,
+    /// Networks.
+    pub network: Arc<dyn Networking>,
+    /// Root file systems.
+    pub snapshots: Arc<dyn snapshot::Snapshotter>,
+    /// The supervisor's program.
+    pub shim: Program,
+    /// `gantry-init`, for `--init`.
+    pub init: PathBuf,
+    /// Compiled seccomp programs.
+    pub seccomp: crate::files::SeccompCache,
+    /// The hierarchies in `cgroups`' own text form, found once.
+    pub hierarchies: String,
+    /// The cgroup that all containers of this daemon are below.
+    pub cgroup: String,
+    /// Capabilities that the daemon has.
+    pub capabilities: u64,
+    /// Processes a container may have when nobody says otherwise.
+    pub default_pids_limit: i64,
+    /// The host's devices, for `--privileged`.
+    pub host_devices: Vec<Device>,
+    /// This boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+}

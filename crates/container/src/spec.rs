@@ -1,0 +1,427 @@
+//! A container's record to its OCI runtime configuration. Pure: nothing is looked at but the arguments.
+
+use crate::capabilities;
+use oci::runtime as oci;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use stdx::{Error, Result};
+use store::records::container::{ContainerRecord, HostConfig, MountKind, MountPoint, Resources};
+
+/// What a specification needs beside the record.
+#[derive(Debug, Clone)]
+pub struct Surroundings<'a> {
+    /// The files that the engine keeps for the container.
+    pub files: &'a EngineFiles,
+    /// `gantry-init` on the host, for `--init`.
+    pub init: &'a Path,
+    /// The cgroup's path below the hierarchies' roots.
+    pub cgroup: &'a str,
+    /// The capabilities that the daemon has (`CapBnd`).
+    pub capabilities: u64,
+    /// Processes a container may have when nobody says otherwise.
+    pub default_pids_limit: i64,
+    /// The devices of the host, for `--privileged`.
+    pub host_devices: &'a [oci::Device],
+    /// The devices that `--device` named, resolved.
+    pub devices: &'a [(oci::Device, String)],
+}
+
+/// The files that the engine writes for each container and mounts into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFiles {
+    /// `/etc/hosts`.
+    pub hosts: PathBuf,
+    /// `/etc/hostname`.
+    pub hostname: PathBuf,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+}
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_SHM: i64 = 64 << 20;
+/// Where `gantry-init` appears in a container; Docker's place, since scripts look for it.
+const INIT: &str = "/sbin/docker-init";
+
+/// Paths that containers must not see (`security.md` section 4).
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths that containers must not write.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The paths hidden by default, for `inspect`.
+pub fn default_masked_paths() -> Vec<String> {
+    MASKED.iter().map(|p| (*p).to_owned()).collect()
+}
+
+/// The paths read-only by default, for `inspect`.
+pub fn default_readonly_paths() -> Vec<String> {
+    READ_ONLY.iter().map(|p| (*p).to_owned()).collect()
+}
+
+/// The program and its arguments: entry point, then command.
+pub fn command_line(record: &ContainerRecord) -> Vec<String> {
+    let config = &record.config;
+    config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect()
+}
+
+/// The host name inside: what was asked for, or the first twelve digits of the id.
+pub fn hostname(record: &ContainerRecord) -> &str {
+    if record.config.hostname.is_empty() { &record.id[..12] } else { &record.config.hostname }
+}
+
+/// The whole specification of `record`.
+pub fn oci_spec(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Spec> {
+    let host = &record.host;
+    Ok(oci::Spec {
+        oci_version: "1.2.0".to_owned(),
+        root: Some(oci::Root { path: PathBuf::from("rootfs"), readonly: host.readonly_rootfs }),
+        mounts: mounts(record, around),
+        process: Some(process(record, around)?),
+        hostname: (host.uts_mode != "host").then(|| hostname(record).to_owned()),
+        domainname: (!record.config.domainname.is_empty()).then(|| record.config.domainname.clone()),
+        hooks: None,
+        annotations: host.annotations.clone(),
+        linux: Some(linux(record, around)?),
+    })
+}
+
+/// The environment of the container's first process. What the image or the user set wins over our defaults.
+pub fn environment(record: &ContainerRecord, terminal: bool) -> Vec<String> {
+    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", hostname(record))];
+    if terminal {
+        env.push("TERM=xterm".to_owned());
+    }
+    merge_env(&mut env, &record.config.env);
+    env
+}
+
+/// Puts `more` over `env` by name. Entries without `=` are dropped, never filled from the daemon's own environment
+/// (CVE-2026-57231).
+pub fn merge_env(env: &mut Vec<String>, more: &[String]) {
+    for entry in more {
+        let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else { continue };
+        match env.iter_mut().find(|e| e.split_once('=').is_some_and(|(n, _)| n == name)) {
+            Some(slot) => slot.clone_from(entry),
+            None => env.push(entry.clone()),
+        }
+    }
+}
+
+fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Process> {
+    let (config, host) = (&record.config, &record.host);
+    let mut args = command_line(record);
+    if host.init == Some(true) {
+        args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
+    }
+    let capabilities = capability_sets(host, around.capabilities)?;
+    let [rows, columns] = host.console_size;
+    Ok(oci::Process {
+        terminal: config.tty,
+        console_size: (config.tty && rows > 0 && columns > 0)
+            .then_some(oci::ConsoleSize { height: rows, width: columns }),
+        user: oci::User {
+            username: Some(config.user.clone()),
+            additional_gids: numeric_groups(&host.group_add)?,
+            ..oci::User::default()
+        },
+        args,
+        env: environment(record, config.tty),
+        cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+        capabilities: Some(capabilities),
+        rlimits: rlimits(&host.resources),
+        no_new_privileges: no_new_privileges(&host.security_opt),
+        oom_score_adj: Some(host.oom_score_adj),
+        ..oci::Process::default()
+    })
+}
+
+/// The sets of a container's processes: inheritable and ambient stay empty (CVE-2022-29162).
+pub fn capability_sets(host: &HostConfig, available: u64) -> Result<oci::Capabilities> {
+    let names = capabilities::effective(&host.cap_add, &host.cap_drop, host.privileged, available)?;
+    Ok(oci::Capabilities {
+        bounding: names.clone(),
+        effective: names.clone(),
+        permitted: names,
+        inheritable: Vec::new(),
+        ambient: Vec::new(),
+    })
+}
+
+fn numeric_groups(groups: &[String]) -> Result<Vec<u32>> {
+    let number = |g: &String| {
+        g.parse::<u32>().ok().filter(|n| *n <= i32::MAX.cast_unsigned()).ok_or_else(|| {
+            Error::not_implemented(format!("--group-add {g}: only numeric groups are supported yet; use the group's number"))
+        })
+    };
+    groups.iter().map(number).collect()
+}
+
+/// Whether the security options ask for `no_new_privs`.
+pub fn no_new_privileges(options: &[String]) -> bool {
+    options.iter().any(|o| matches!(o.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"))
+}
+
+fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
+    let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    let mut limits: BTreeMap<String, oci::Rlimit> = BTreeMap::new();
+    let defaults = [("RLIMIT_NOFILE", 1024, 524_288), ("RLIMIT_CORE", 0, u64::MAX)];
+    for (kind, soft, hard) in defaults {
+        limits.insert(kind.to_owned(), oci::Rlimit { kind: kind.to_owned(), soft, hard });
+    }
+    for ulimit in &resources.ulimits {
+        let kind = format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase());
+        limits.insert(kind.clone(), oci::Rlimit { kind, soft: limit(ulimit.soft), hard: limit(ulimit.hard) });
+    }
+    limits.into_values().collect()
+}
+
+fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount> {
+    let host = &record.host;
+    let own: Vec<&str> = record.mounts.iter().map(|m| m.destination.as_str()).collect();
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/sys", "sysfs", "sysfs", if host.privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["nosuid", "noexec", "nodev", "ro"] }),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", if host.privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["nosuid", "noexec", "nodev", "ro"] }),
+    ];
+    if host.ipc_mode == "host" {
+        mounts.push(bind("/dev/mqueue", Path::new("/dev/mqueue"), &["rbind", "nosuid", "noexec", "nodev"]));
+    } else {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    }
+    if host.ipc_mode == "host" {
+        mounts.push(bind("/dev/shm", Path::new("/dev/shm"), &["rbind", "nosuid", "noexec", "nodev"]));
+    } else if host.ipc_mode != "none" && !own.contains(&"/dev/shm") {
+        let size = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
+        let size = format!("size={size}");
+        mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+    }
+    // A container with the host's network still has its own /etc/hosts and /etc/hostname, as with Docker.
+    let files = around.files;
+    for (target, source) in
+        [("/etc/resolv.conf", &files.resolv_conf), ("/etc/hostname", &files.hostname), ("/etc/hosts", &files.hosts)]
+    {
+        if !own.contains(&target) {
+            let options: &[&str] = if host.readonly_rootfs { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
+            mounts.push(bind(target, source, options));
+        }
+    }
+    if host.init == Some(true) {
+        mounts.push(bind(INIT, around.init, &["bind", "ro", "nosuid", "nodev"]));
+    }
+    // Shorter destinations first, so that nothing is hidden by what is mounted above it later.
+    let mut points: Vec<&MountPoint> = record.mounts.iter().collect();
+    points.sort_by_key(|m| Path::new(&m.destination).components().count());
+    mounts.extend(points.into_iter().map(mount_point));
+    mounts
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> oci::Mount {
+    oci::Mount {
+        destination: destination.into(),
+        kind: Some(kind.to_owned()),
+        source: Some(source.into()),
+        options: options.iter().map(|o| (*o).to_owned()).collect(),
+        ..oci::Mount::default()
+    }
+}
+
+fn bind(destination: &str, source: &Path, options: &[&str]) -> oci::Mount {
+    oci::Mount { source: Some(source.to_owned()), ..mount(destination, "bind", "", options) }
+}
+
+fn mount_point(point: &MountPoint) -> oci::Mount {
+    let mut options: Vec<&str> = Vec::new();
+    match point.kind {
+        MountKind::Tmpfs => {
+            options.extend(["nosuid", "nodev"]);
+            // Docker's tmpfs is noexec unless its options say otherwise.
+            if !point.options.iter().any(|o| o == "exec") {
+                options.push("noexec");
+            }
+            options.extend(point.options.iter().map(String::as_str));
+            options.push(if point.rw { "rw" } else { "ro" });
+            mount(&point.destination, "tmpfs", "tmpfs", &options)
+        }
+        MountKind::Bind | MountKind::Volume => {
+            options.push(if point.non_recursive { "bind" } else { "rbind" });
+            options.push(if point.propagation.is_empty() { "rprivate" } else { &point.propagation });
+            if !point.rw {
+                options.push("ro");
+            }
+            options.extend(point.options.iter().map(String::as_str));
+            bind(&point.destination, &point.source, &options)
+        }
+    }
+}
+
+fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Linux> {
+    let host = &record.host;
+    let hidden = |own: &Option<Vec<String>>, default: &[&str]| match own {
+        Some(paths) => paths.clone(),
+        None if host.privileged => Vec::new(),
+        None => default.iter().map(|p| (*p).to_owned()).collect(),
+    };
+    let unconfined = host.security_opt.iter().any(|o| o == "systempaths=unconfined");
+    let mut devices: Vec<oci::Device> = if host.privileged { around.host_devices.to_vec() } else { Vec::new() };
+    devices.extend(around.devices.iter().map(|(device, _)| device.clone()));
+    Ok(oci::Linux {
+        namespaces: namespaces(host),
+        devices,
+        cgroups_path: Some(around.cgroup.to_owned()),
+        resources: Some(resources(host, around)?),
+        rootfs_propagation: rootfs_propagation(&record.mounts),
+        sysctl: host.sysctls.clone(),
+        masked_paths: if unconfined { Vec::new() } else { hidden(&host.masked_paths, &MASKED) },
+        readonly_paths: if unconfined { Vec::new() } else { hidden(&host.readonly_paths, &READ_ONLY) },
+        ..oci::Linux::default()
+    })
+}
+
+/// A bind that shall see mounts of the host (or the host its own) needs a root that lets them through.
+fn rootfs_propagation(mounts: &[MountPoint]) -> Option<String> {
+    let has = |words: [&str; 2]| mounts.iter().any(|m| words.contains(&m.propagation.as_str()));
+    if has(["shared", "rshared"]) {
+        Some("shared".to_owned())
+    } else if has(["slave", "rslave"]) {
+        Some("rslave".to_owned())
+    } else {
+        None
+    }
+}
+
+fn namespaces(host: &HostConfig) -> Vec<oci::Namespace> {
+    use oci::NamespaceKind as Kind;
+    let mut kinds = vec![Kind::Mount];
+    let mut add = |wanted: bool, kind| wanted.then(|| kinds.push(kind));
+    add(host.network_mode != "host", Kind::Network);
+    add(host.uts_mode != "host", Kind::Uts);
+    add(host.pid_mode != "host", Kind::Pid);
+    add(host.ipc_mode != "host", Kind::Ipc);
+    add(host.cgroupns_mode != "host", Kind::Cgroup);
+    add(!host.privileged, Kind::Time);
+    kinds.into_iter().map(|kind| oci::Namespace { kind, path: None }).collect()
+}
+
+fn resources(host: &HostConfig, around: &Surroundings<'_>) -> Result<oci::Resources> {
+    let mut limits = limits(&host.resources, around.default_pids_limit);
+    limits.devices = device_rules(host, around)?;
+    Ok(limits)
+}
+
+/// The limits alone, as an update sends them.
+pub fn limits(r: &Resources, default_pids_limit: i64) -> oci::Resources {
+    let positive = |n: i64| (n != 0).then_some(n);
+    let unsigned = |n: i64| u64::try_from(n).ok().filter(|n| *n != 0);
+    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+    let swap = match (r.memory, r.memory_swap) {
+        (_, swap) if swap != 0 => Some(swap),
+        (memory, _) if memory > 0 => Some(memory.saturating_mul(2)),
+        _ => None,
+    };
+    let memory = oci::Memory {
+        limit: positive(r.memory),
+        reservation: positive(r.memory_reservation),
+        swap,
+        swappiness: r.memory_swappiness.and_then(|n| u64::try_from(n).ok()),
+        disable_oom_killer: r.oom_kill_disable.filter(|disabled| *disabled),
+        ..oci::Memory::default()
+    };
+    // `--cpus` is a quota over the default period (moby: NanoCPUs × period / 1e9).
+    let (period, quota) = if r.nano_cpus > 0 {
+        (Some(100_000), Some(r.nano_cpus / 10_000))
+    } else {
+        (unsigned(r.cpu_period), positive(r.cpu_quota))
+    };
+    let cpu = oci::Cpu {
+        shares: unsigned(r.cpu_shares),
+        quota,
+        period,
+        cpus: text(&r.cpuset_cpus),
+        mems: text(&r.cpuset_mems),
+        ..oci::Cpu::default()
+    };
+    let pids = match r.pids_limit {
+        None => default_pids_limit,
+        Some(n) if n <= 0 => -1,
+        Some(n) => n,
+    };
+    oci::Resources {
+        memory: (memory != oci::Memory::default()).then_some(memory),
+        cpu: (cpu != oci::Cpu::default()).then_some(cpu),
+        pids: Some(oci::Pids { limit: pids }),
+        block_io: (r.blkio_weight != 0)
+            .then(|| oci::BlockIo { weight: Some(r.blkio_weight), ..oci::BlockIo::default() }),
+        ..oci::Resources::default()
+    }
+}
+
+fn device_rules(host: &HostConfig, around: &Surroundings<'_>) -> Result<Vec<oci::DeviceRule>> {
+    let rule = |allow, kind: Option<&str>, major, minor, access: &str| oci::DeviceRule {
+        allow,
+        kind: kind.map(str::to_owned),
+        major,
+        minor,
+        access: Some(access.to_owned()),
+    };
+    if host.privileged {
+        return Ok(vec![rule(true, None, None, None, "rwm")]);
+    }
+    let mut rules = vec![
+        rule(false, None, None, None, "rwm"),
+        // Making nodes is harmless as long as they cannot be opened.
+        rule(true, Some("c"), None, None, "m"),
+        rule(true, Some("b"), None, None, "m"),
+    ];
+    // null, zero, full, random, urandom, tty, console, ptmx, and every pseudo terminal.
+    for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)] {
+        rules.push(rule(true, Some("c"), Some(major), Some(minor), "rwm"));
+    }
+    rules.push(rule(true, Some("c"), Some(136), None, "rwm"));
+    for (device, permissions) in around.devices {
+        rules.push(rule(true, Some(&device.kind), device.major, device.minor, permissions));
+    }
+    for text in &host.resources.device_cgroup_rules {
+        rules.push(parse_device_rule(text)?);
+    }
+    Ok(rules)
+}
+
+/// `c 13:* rwm`
+fn parse_device_rule(text: &str) -> Result<oci::DeviceRule> {
+    let invalid = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = parts[..] else { return Err(invalid()) };
+    let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
+    let number = |n: &str| match n {
+        "*" => Ok(None),
+        digits => digits.parse::<u32>().map(|n| Some(i64::from(n))).map_err(|_| invalid()),
+    };
+    if !matches!(kind, "a" | "b" | "c") || access.is_empty() || !access.chars().all(|c| "rwm".contains(c)) {
+        return Err(invalid());
+    }
+    Ok(oci::DeviceRule {
+        allow: true,
+        kind: (kind != "a").then(|| kind.to_owned()),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: Some(access.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

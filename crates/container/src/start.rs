@@ -1,0 +1,235 @@
+//! Starting a container: what is made, in which order, and how it is taken back.
+//!
+//! ```text
+//!   prepare   (blocking)   folder, network namespace chosen, hosts file, specification, shim executed
+//!   create    (shim)  ─┐   cgroup, root file system, namespaces, init: everything but exec
+//!   join      (daemon) ┴─  veth, addresses, routes: at the same time
+//!   start     (shim)       exec
+//! ```
+//!
+//! A failure at any point ends the shim, which takes back what it made, and gives the addresses back. A crash at any
+//! point leaves the container's folder in the exec-root, from which [`crate::recover`] finds the rest.
+
+use crate::files;
+use crate::services::{Sandbox, Services};
+use crate::shim::Shim;
+use crate::spec::{self, Surroundings};
+use crate::state::Endpoint;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use stdx::{Context as _, Error, Result, fail_point};
+use store::records::container::{ContainerRecord, LogConfig};
+use task::protocol::{Answer, Attachment, Create, Event, Log, Request, Rootfs};
+use tokio::sync::mpsc;
+
+/// A container that runs.
+pub(crate) struct Started {
+    pub(crate) shim: Arc<Shim>,
+    pub(crate) events: mpsc::UnboundedReceiver<Event>,
+    pub(crate) pid: i32,
+    /// Nanoseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// Everything that is ready before the shim is told to create.
+struct Prepared {
+    create: Box<Create>,
+    sandbox: Sandbox,
+    launched: task::Launched,
+}
+
+/// Starts `record`, with clients attached from the first byte on.
+pub(crate) async fn start(
+    services: &Arc<Services>,
+    record: &Arc<ContainerRecord>,
+    attachments: Vec<(Attachment, OwnedFd)>,
+) -> Result<Started> {
+    let result = run(services, record, attachments).await;
+    if result.is_err() {
+        services.network.leave(&record.id);
+    }
+    result
+}
+
+async fn run(
+    services: &Arc<Services>,
+    record: &Arc<ContainerRecord>,
+    attachments: Vec<(Attachment, OwnedFd)>,
+) -> Result<Started> {
+    let (streams, sockets): (Vec<_>, Vec<_>) = attachments.into_iter().unzip();
+    let prepared = {
+        let (services, record) = (Arc::clone(services), Arc::clone(record));
+        blocking(move || prepare(&services, &record, streams)).await?
+    };
+    let (shim, events) = Shim::new(prepared.launched.socket, Some(prepared.launched.child))?;
+    let result = create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &sockets).await;
+    match result {
+        Ok((pid, at, endpoints)) => Ok(Started { shim, events, pid, at, endpoints }),
+        Err(error) => {
+            shim.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+async fn create_and_start(
+    services: &Arc<Services>,
+    record: &Arc<ContainerRecord>,
+    shim: &Arc<Shim>,
+    mut create: Box<Create>,
+    sandbox: Sandbox,
+    sockets: &[OwnedFd],
+) -> Result<(i32, i64, BTreeMap<String, Endpoint>)> {
+    let fds: Vec<_> = sandbox.netns.iter().chain(sockets).map(|fd| fd.as_fd()).collect();
+    create.start = sandbox.to_join.is_none();
+    let asked = shim.call(Request::Create(create), &fds);
+    let mut endpoints = BTreeMap::new();
+    let answer = if let Some(netns) = sandbox.to_join {
+        let joined = {
+            let (services, record) = (Arc::clone(services), Arc::clone(record));
+            blocking(move || join(&services, &record, netns))
+        };
+        let (created, joined) = tokio::join!(asked, joined);
+        // What is wrong with the container itself is the more useful of two errors.
+        created?;
+        endpoints = joined?;
+        fail_point!("container.start.before-exec");
+        shim.call(Request::Start, &[]).await?
+    } else {
+        asked.await?
+    };
+    fail_point!("container.start.after-exec");
+    match answer {
+        Answer::Started { pid, at } => Ok((pid, at, endpoints)),
+        other => Err(Error::internal(format!("the shim answered {other:?} to a start"))),
+    }
+}
+
+/// Links the namespace and writes the addresses into the container's hosts file, which is mounted already.
+fn join(
+    services: &Services,
+    record: &ContainerRecord,
+    netns: network::Sandbox,
+) -> Result<BTreeMap<String, Endpoint>> {
+    let endpoints = services.network.join(record, netns, &services.paths.exec_of(&record.id))?;
+    let files = files::paths(&services.paths, &record.id);
+    files::write_hosts(&files, record, &endpoints.values().collect::<Vec<_>>())?;
+    Ok(endpoints)
+}
+
+fn prepare(services: &Services, record: &ContainerRecord, attachments: Vec<Attachment>) -> Result<Prepared> {
+    let runtime_dir = services.paths.exec_of(&record.id);
+    // What an earlier run left: its exit is in the record.
+    for stale in ["exit.json", "shim.json", "shim.sock", "network.json"] {
+        stdx::fs::remove_file(&runtime_dir.join(stale))?;
+    }
+    stdx::fs::create_dir(&runtime_dir, 0o700)?;
+    fail_point!("container.start.after-folder");
+    let sandbox = services.network.prepare(record)?;
+    let files = files::paths(&services.paths, &record.id);
+    let key = snapshot::Key::new(&record.id)?;
+    let rootfs = match services.snapshots.mounts(&key)? {
+        snapshot::Mounts::Overlay { lower, upper, work } => Rootfs::Overlay { lower, upper, work },
+        snapshot::Mounts::Directory(path) => Rootfs::Directory(path),
+    };
+    let cgroup = cgroup_path(services, record);
+    let devices = crate::devices::resolve(&record.host.resources.devices)?;
+    let spec = spec::oci_spec(
+        record,
+        &Surroundings {
+            files: &files,
+            init: &services.init,
+            cgroup: &cgroup,
+            capabilities: services.capabilities,
+            default_pids_limit: services.default_pids_limit,
+            host_devices: &services.host_devices,
+            devices: &devices,
+        },
+    )?;
+    let capabilities = spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
+    let seccomp = services.seccomp.program(&record.host, capabilities.unwrap_or_default())?;
+    let create = Box::new(Create {
+        id: record.id.clone(),
+        spec,
+        rootfs,
+        netns: sandbox.netns.is_some(),
+        cgroup,
+        hierarchies: services.hierarchies.clone(),
+        seccomp,
+        log: log(&record.host.log, &services.paths.data_of(&record.id), &record.id)?,
+        stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        attachments,
+        durable_exit: (!record.host.auto_remove).then(|| services.paths.data_of(&record.id).join("exit.json")),
+        runtime_dir,
+        start: false,
+    });
+    let launched = task::launch(&services.shim, &record.id, None)?;
+    fail_point!("container.start.after-launch");
+    Ok(Prepared { create, sandbox, launched })
+}
+
+/// Where the container's cgroup is below each hierarchy's root.
+pub(crate) fn cgroup_path(services: &Services, record: &ContainerRecord) -> String {
+    let parent = record.host.resources.cgroup_parent.trim_matches('/');
+    let parent = if parent.is_empty() { services.cgroup.as_str() } else { parent };
+    format!("{parent}/{}", record.id)
+}
+
+/// Bounded by default: twenty megabytes five times (Docker: without bound).
+const LOG_SIZE: u64 = 20_000_000;
+const LOG_FILES: u32 = 5;
+
+/// Where the log goes, from the driver's name and options.
+pub fn log(config: &LogConfig, dir: &std::path::Path, id: &str) -> Result<Log> {
+    let option = |name: &str| config.options.get(name).map(String::as_str);
+    match config.driver.as_str() {
+        "none" => Ok(Log::None),
+        "" | "json-file" => {
+            for name in config.options.keys() {
+                if !matches!(name.as_str(), "max-size" | "max-file" | "mode" | "max-buffer-size") {
+                    return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver")));
+                }
+            }
+            let max_size = match option("max-size") {
+                None => Some(LOG_SIZE),
+                Some("-1") => None,
+                Some(text) => Some(text.parse::<types::ByteSize>().context_size(text)?),
+            };
+            let max_files = match option("max-file") {
+                None => LOG_FILES,
+                Some(text) => text
+                    .parse::<u32>()
+                    .ok()
+                    .filter(|n| *n > 0)
+                    .ok_or_else(|| Error::invalid("max-file cannot be less than 1"))?,
+            };
+            Ok(Log::JsonFile { path: dir.join(format!("{id}-json.log")), max_size, max_files, attributes: Vec::new() })
+        }
+        other => Err(Error::not_implemented(format!(
+            "logging driver \"{other}\" is not there yet; use json-file or none"
+        ))),
+    }
+}
+
+trait ContextSize {
+    fn context_size(self, text: &str) -> Result<u64>;
+}
+
+impl ContextSize for Result<types::ByteSize, types::InvalidSize> {
+    fn context_size(self, text: &str) -> Result<u64> {
+        match self {
+            Ok(size) if size.0 > 0 => Ok(size.0),
+            _ => Err(Error::invalid(format!("invalid max-size \"{text}\""))),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err::<T, _>(Error::internal(e.to_string())).context(|| "worker"),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a container's driver tells the world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stdx::time::Timestamp;
+use store::records::container::ContainerRecord;
+
+use crate::shim::Shim;
+
+/// Where a container is in its life. Docker's booleans are computed from this at the edge, never stored.
+#[derive(Debug, Clone)]
+pub enum Phase {
+    /// It has never run.
+    Created,
+    /// It is being started.
+    Starting,
+    /// It runs.
+    Running(Live),
+    /// It runs, frozen.
+    Paused(Live),
+    /// It runs and has been asked to end.
+    Stopping(Live),
+    /// It has run.
+    Exited,
+    /// It is being removed.
+    Removing,
+    /// Its removal failed; the next start of the daemon tries again.
+    Dead(String),
+    /// It is no more.
+    Gone,
+}
+
+/// What a running container has.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Its supervisor.
+    pub shim: Arc<Shim>,
+    /// Its first process.
+    pub pid: i32,
+    /// Since when it runs.
+    pub since: Timestamp,
+}
+
+impl Phase {
+    /// What a running container has, paused and stopping ones included.
+    pub fn live(&self) -> Option<&Live> {
+        match self {
+            Self::Running(live) | Self::Paused(live) | Self::Stopping(live) => Some(live),
+            Self::Created | Self::Starting | Self::Exited | Self::Removing | Self::Dead(_) | Self::Gone => None,
+        }
+    }
+
+    /// Whether a process of it may exist.
+    pub fn is_running(&self) -> bool {
+        self.live().is_some()
+    }
+}
+
+/// A container's connection to one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
+    /// The network's id.
+    pub network_id: String,
+    /// The endpoint's id.
+    pub id: String,
+    /// MAC address, `02:42:…`.
+    pub mac: String,
+    /// IPv4 address.
+    pub address: String,
+    /// Bits of the network's prefix.
+    pub prefix_len: u8,
+    /// The network's gateway.
+    pub gateway: String,
+}
+
+/// What a driver last published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The container's record.
+    pub record: Arc<ContainerRecord>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// How often it has ended while this daemon ran.
+    pub exits: u64,
+    /// Its networks, while it runs.
+    pub endpoints: BTreeMap<String, Endpoint>,
+}

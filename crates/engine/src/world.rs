@@ -1,0 +1,227 @@
+//! What container drivers ask of the engine: keep records, tell events, forget containers.
+
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::janitor::{Janitor, throw_away};
+use crate::registry::Registry;
+use container::{Paths, Save, World};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use stdx::fs::{Durability, replace};
+use stdx::{Error, Result, fail_point};
+use store::Store;
+use store::records::container::{ContainerRecord, MountKind};
+use store::records::volume::VolumeRecord;
+use tokio::sync::Notify;
+
+/// How long a record may wait for company. Until then the exec-root holds what is needed to know its exit again.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Where container records go: the store, or a file in the exec-root for `--rm`.
+#[derive(Debug)]
+pub(crate) struct Records {
+    store: Arc<Store>,
+    paths: Paths,
+    dirty: Mutex<HashMap<String, Arc<ContainerRecord>>>,
+    /// Held from the choice of what to write until it is written, so that a removed record is not written again.
+    turn: Mutex<()>,
+    wake: Notify,
+}
+
+impl Records {
+    pub(crate) fn new(store: Arc<Store>, paths: Paths) -> Self {
+        Self { store, paths, dirty: Mutex::default(), turn: Mutex::default(), wake: Notify::new() }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Keeps a new container with the volumes that were made for it: one transaction, or no fsync at all for `--rm`.
+    pub(crate) fn create(&self, record: &ContainerRecord, volumes: &[VolumeRecord]) -> Result<()> {
+        if record.host.auto_remove {
+            return self.write_file(record);
+        }
+        self.store.write(|batch| {
+            for volume in volumes {
+                batch.put(&volume.name, volume)?;
+            }
+            batch.put(&record.id, record)
+        })
+    }
+
+    fn write_file(&self, record: &ContainerRecord) -> Result<()> {
+        let folder = self.paths.exec_of(&record.id);
+        stdx::fs::create_dir(&folder, 0o700)?;
+        let bytes = serde_json::to_vec(record).map_err(|e| Error::internal("encode record").caused_by(e))?;
+        replace(&folder.join("record.json"), &bytes, 0o600, Durability::Process)
+    }
+
+    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn dirty(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<ContainerRecord>>> {
+        self.dirty.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Writes changed records in batches, for as long as the daemon runs.
+    pub(crate) async fn keep_flushing(self: Arc<Self>) {
+        loop {
+            self.wake.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let records = Arc::clone(&self);
+            let flushed = tokio::task::spawn_blocking(move || records.flush()).await;
+            if let Ok(Err(e)) = flushed {
+                tracing::error!("write records: {e}");
+            }
+        }
+    }
+
+    /// Writes what waits.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let _turn = self.turn();
+        let records = std::mem::take(&mut *self.dirty());
+        if records.is_empty() {
+            return Ok(());
+        }
+        let result = self.store.write(|batch| {
+            for record in records.values() {
+                batch.put(&record.id, record.as_ref())?;
+            }
+            Ok(())
+        });
+        if result.is_err() {
+            // They wait for the next change, unless a newer one waits already.
+            let mut dirty = self.dirty();
+            for (id, record) in records {
+                dirty.entry(id).or_insert(record);
+            }
+        }
+        result
+    }
+
+    fn save(&self, record: &Arc<ContainerRecord>, when: Save) -> Result<()> {
+        match (when, record.host.auto_remove) {
+            (Save::Now, true) => self.write_file(record),
+            (Save::Soon, true) => Ok(()),
+            (Save::Now, false) => {
+                let _turn = self.turn();
+                self.dirty().remove(&record.id);
+                self.store.write(|batch| batch.put(&record.id, record.as_ref()))
+            }
+            (Save::Soon, false) => {
+                self.dirty().insert(record.id.clone(), Arc::clone(record));
+                self.wake.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    /// The commit point of a removal: after this the container's folders have no owner.
+    fn forget(&self, record: &ContainerRecord, volumes: &[String]) -> Result<()> {
+        if record.host.auto_remove {
+            return stdx::fs::remove_file(&self.paths.exec_of(&record.id).join("record.json"));
+        }
+        let _turn = self.turn();
+        self.dirty().remove(&record.id);
+        self.store.write(|batch| {
+            for volume in volumes {
+                batch.remove::<VolumeRecord>(volume)?;
+            }
+            batch.remove::<ContainerRecord>(&record.id)
+        })
+    }
+}
+
+/// The engine as its drivers see it.
+#[derive(Debug)]
+pub(crate) struct EngineWorld {
+    pub(crate) records: Arc<Records>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) execs: Arc<Execs>,
+    pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
+    pub(crate) volumes: Arc<dyn volume::Driver>,
+    pub(crate) janitor: Arc<Janitor>,
+    pub(crate) paths: Paths,
+}
+
+impl World for EngineWorld {
+    fn event(&self, record: &ContainerRecord, action: &str, attributes: &[(&str, String)]) {
+        publish(&self.events, record, action, attributes);
+    }
+
+    fn save(&self, record: &Arc<ContainerRecord>, when: Save) -> Result<()> {
+        self.records.save(record, when)
+    }
+
+    fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()> {
+        let anonymous: Vec<String> = if volumes { anonymous_volumes(record, &self.registry) } else { Vec::new() };
+        self.records.forget(record, &anonymous)?;
+        fail_point!("container.remove.after-record");
+        // From here on nothing can fail the removal: what stays is swept at the next start.
+        self.execs.forget(&record.id);
+        let thrown = self.throw_away(record, &anonymous);
+        self.registry.release(&record.name, &record.id);
+        self.registry.remove(&record.id);
+        self.janitor.wake();
+        if let Err(e) = thrown {
+            tracing::warn!(container = %record.id, "left for the next start: {e}");
+        }
+        Ok(())
+    }
+
+    fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32) {
+        self.execs.ended(exec, code);
+        let attributes = [("execID", exec.to_owned()), ("exitCode", code.to_string())];
+        publish(&self.events, record, "exec_die", &attributes);
+    }
+}
+
+impl EngineWorld {
+    fn throw_away(&self, record: &ContainerRecord, volumes: &[String]) -> Result<()> {
+        let results = [
+            throw_away(&self.paths.exec_of(&record.id), &self.paths.exec.join("trash")),
+            throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash")),
+            snapshot::Key::new(&record.id).map_err(Error::from).and_then(|key| self.snapshots.remove_active(&key)),
+        ];
+        let volumes = volumes.iter().map(|name| self.volumes.remove(&name.parse()?));
+        results.into_iter().chain(volumes).collect()
+    }
+}
+
+/// The volumes that were made for this container alone and that no other container uses.
+fn anonymous_volumes(record: &ContainerRecord, registry: &Registry) -> Vec<String> {
+    let mut names: Vec<String> = record
+        .mounts
+        .iter()
+        .filter(|m| m.kind == MountKind::Volume && m.anonymous)
+        .filter_map(|m| m.name.clone())
+        .collect();
+    if !names.is_empty() {
+        for other in registry.all() {
+            let other = other.now().record;
+            if other.id != record.id {
+                names.retain(|name| !other.mounts.iter().any(|m| m.name.as_ref() == Some(name)));
+            }
+        }
+    }
+    names
+}
+
+/// A container's event: its image, name and labels are always among the attributes.
+pub(crate) fn publish(events: &Events, record: &ContainerRecord, action: &str, attributes: &[(&str, String)]) {
+    let mut all: BTreeMap<String, String> = record.config.labels.clone();
+    all.insert("image".to_owned(), record.config.image.clone());
+    all.insert("name".to_owned(), record.name.clone());
+    all.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    events.publish("container", action, &record.id, all);
+}
+
+/// A `--rm` container's record that an earlier daemon wrote.
+pub(crate) fn read_record_file(folder: &Path) -> Option<ContainerRecord> {
+    serde_json::from_slice(&std::fs::read(folder.join("record.json")).ok()?).ok()
+}
