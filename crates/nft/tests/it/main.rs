@@ -1,0 +1,159 @@
+//! Rulesets in a real kernel, read back with `nft`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "nft is the oracle; it inherits the test thread's network namespace"
+)]
+
+use nft::{Action, Base, Chain, ChainKind, Firewall, Hook, Match, Policy, Rule, Ruleset, State};
+use std::os::fd::AsFd as _;
+use std::process::Command;
+
+/// Runs `test` on a thread of its own in a network namespace of its own.
+fn in_private_namespace(test: fn()) {
+    std::thread::spawn(move || {
+        let (netns, ()) = sys::netns::create(|| ()).unwrap();
+        sys::netns::enter(netns.as_fd()).unwrap();
+        test();
+    })
+    .join()
+    .unwrap();
+}
+
+fn nft(arguments: &[&str]) -> String {
+    let output = Command::new("nft")
+        .args(arguments)
+        .output()
+        .expect("nft is installed (apt-get install nftables)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn sample() -> Ruleset {
+    let base = |kind, hook, priority, policy| Some(Base { kind, hook, priority, policy });
+    let chain = |name: &str, base, rules| Chain { name: name.into(), base, rules };
+    Ruleset {
+        name: "gantry_0a1b2c".into(),
+        chains: vec![
+            chain(
+                "forward",
+                base(ChainKind::Filter, Hook::Forward, 0, Policy::Drop),
+                vec![
+                    Rule::new([Match::Out("gantry0".into())], Action::Goto("in-gantry0".into())),
+                    Rule::new([Match::In("gantry0".into())], Action::Accept)
+                        .comment("out of \"bridge\""),
+                ],
+            ),
+            chain(
+                "in-gantry0",
+                None,
+                vec![
+                    Rule::new(
+                        [Match::State(State::ESTABLISHED.or(State::RELATED))],
+                        Action::Accept,
+                    ),
+                    Rule::new([Match::DestinationTranslated], Action::Accept),
+                    Rule::new([Match::Destination("fd00:1::/64".parse().unwrap())], Action::Return),
+                    Rule::new(
+                        [Match::Destination("10.1.2.3/32".parse().unwrap())],
+                        Action::Jump("leaf".into()),
+                    ),
+                    Rule::new([], Action::Drop),
+                ],
+            ),
+            chain("leaf", None, vec![Rule::new([Match::NotIn("a".into())], Action::Return)]),
+            chain(
+                "postrouting",
+                base(ChainKind::Nat, Hook::Postrouting, 100, Policy::Accept),
+                vec![Rule::new(
+                    [
+                        Match::Source("172.17.0.0/16".parse().unwrap()),
+                        Match::NotOut("gantry0".into()),
+                    ],
+                    Action::Masquerade,
+                )],
+            ),
+        ],
+    }
+}
+
+const SAMPLE: &str = r#"table inet gantry_0a1b2c {
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		oifname "gantry0" goto in-gantry0
+		iifname "gantry0" accept comment "out of "bridge""
+	}
+
+	chain in-gantry0 {
+		ct state established,related accept
+		ct status dnat accept
+		ip6 daddr fd00:1::/64 return
+		ip daddr 10.1.2.3 jump leaf
+		drop
+	}
+
+	chain leaf {
+		iifname != "a" return
+	}
+
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 172.17.0.0/16 oifname != "gantry0" masquerade
+	}
+}
+"#;
+
+#[test]
+fn nft_reads_what_was_meant_and_other_tables_stay() {
+    in_private_namespace(|| {
+        nft(&["add table inet foreign; add chain inet foreign c"]);
+        let foreign = nft(&["list", "table", "inet", "foreign"]);
+        let mut firewall = Firewall::open().unwrap();
+        // Twice: the second replaces and must not append.
+        for _ in 0..2 {
+            firewall.replace(&sample()).unwrap();
+            assert_eq!(nft(&["list", "table", "inet", "gantry_0a1b2c"]), SAMPLE);
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&nft(&["-j", "list", "table", "inet", "gantry_0a1b2c"])).unwrap();
+        let rules =
+            json["nftables"].as_array().unwrap().iter().filter(|o| !o["rule"].is_null()).count();
+        assert_eq!(rules, 9);
+        assert_eq!(firewall.tables().unwrap(), ["foreign", "gantry_0a1b2c"]);
+        firewall.delete("gantry_0a1b2c").unwrap();
+        firewall.delete("gantry_0a1b2c").unwrap();
+        assert_eq!(nft(&["list", "ruleset"]), foreign);
+    });
+}
+
+#[test]
+fn a_refused_table_leaves_the_old_one() {
+    in_private_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        firewall.replace(&sample()).unwrap();
+        let mut looped = sample();
+        // A loop of chains is only seen by the kernel, when it validates the transaction.
+        looped.chains[2].rules = vec![Rule::new([], Action::Jump("in-gantry0".into()))];
+        let error = firewall.replace(&looped).unwrap_err();
+        assert!(error.to_string().starts_with("write firewall table gantry_0a1b2c: "), "{error}");
+        assert_eq!(nft(&["list", "ruleset"]), SAMPLE);
+        // The conversation is in step again.
+        firewall.replace(&sample()).unwrap();
+        assert_eq!(nft(&["list", "ruleset"]), SAMPLE);
+    });
+}
+
+#[test]
+fn a_thousand_rules_fit_one_transaction() {
+    in_private_namespace(|| {
+        let mut many = sample();
+        for n in 0..1000 {
+            many.chains[2].rules.push(
+                Rule::new([Match::In(format!("veth{n}"))], Action::Drop).comment("x".repeat(100)),
+            );
+        }
+        let mut firewall = Firewall::open().unwrap();
+        firewall.replace(&many).unwrap();
+        assert_eq!(nft(&["list", "ruleset"]).lines().filter(|l| l.contains("veth")).count(), 1000);
+    });
+}
