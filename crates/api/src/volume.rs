@@ -1,0 +1,28 @@
+//! Volumes.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Answer to `GET /volumes`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct VolumeList {
+    pub volumes: Vec<Volume>,
+    pub warnings: Option<Vec<String>>,
+}
+
+/// A volume in lists and inspects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct Volume {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub created_at: String,
+    pub driver: String,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub mountpoint: String,
+    pub name: String,
+    pub options: Option<BTreeMap<String, String>>,
+    pub scope: String,
+}
