@@ -83,6 +83,10 @@ pub struct User {
     /// the group file come on top of `additional_gids`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// OUR EXTENSION: supplementary groups by name or number, looked up in the container's `etc/group` (Docker's
+    /// `--group-add`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additional_groups: Vec<String>,
 }
 
 /// Capability sets as names (`CAP_CHOWN`).
