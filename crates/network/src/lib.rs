@@ -39,7 +39,7 @@ mod sandbox;
 
 pub use ipam::Ipam;
 pub use mac::{InvalidMac, Mac};
-pub use mode::Mode;
+pub use mode::{Mode, Namespace};
 pub use model::{
     Endpoint, EndpointId, InvalidId, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
 };

@@ -32,6 +32,28 @@ impl Mode {
     }
 }
 
+/// Which network namespace a container lives in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// One of its own: take a [`Sandbox`](crate::Sandbox) and join it.
+    Private,
+    /// The host's; nothing is joined.
+    Host,
+    /// That of a running container: `sys::netns::of_process` of its first process; nothing is joined.
+    Container(String),
+}
+
+impl Mode {
+    /// The namespace that this mode means.
+    pub fn namespace(&self) -> Namespace {
+        match self {
+            Self::Bridge | Self::None | Self::Named(_) => Namespace::Private,
+            Self::Host => Namespace::Host,
+            Self::Container(container) => Namespace::Container(container.clone()),
+        }
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,5 +84,8 @@ mod tests {
             assert_eq!(Mode::parse(text), mode, "{text:?}");
         }
         assert_eq!(Mode::parse("container:db").to_string(), "container:db");
+        assert_eq!(Mode::parse("container:db").namespace(), Namespace::Container("db".into()));
+        assert_eq!(Mode::parse("host").namespace(), Namespace::Host);
+        assert_eq!(Mode::parse("none").namespace(), Namespace::Private);
     }
 }

@@ -18,6 +18,7 @@ const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
@@ -115,11 +116,12 @@ pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: u32) {
     });
 }
 
-/// Puts a link into a bridge and raises it, without IPv6 addresses of its own: a bridge's port needs none, and each
-/// would be announced, checked for duplicates and reachable from the container.
-pub fn enslave(batch: &mut Batch, name: &str, bridge: u32) {
+/// Puts a link into a bridge, marks it as ours and raises it, without IPv6 addresses of its own: a bridge's port needs
+/// none, and each would be announced, checked for duplicates and reachable from the container.
+pub fn enslave(batch: &mut Batch, name: &str, bridge: u32, alias: &str) {
     batch.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP, IFF_UP), |a| {
         a.string(IFLA_IFNAME, name);
+        a.string(IFLA_IFALIAS, alias);
         a.u32(IFLA_MASTER, bridge);
         no_ipv6_address(a);
     });
@@ -148,8 +150,11 @@ pub fn raise(batch: &mut Batch, index: u32) {
 }
 
 /// Writes a link's alias, where we say whose it is.
-pub fn set_alias(batch: &mut Batch, index: u32, alias: &str) {
-    batch.message(RTM_SETLINK, 0, &ifinfo(index, 0, 0), |a| a.string(IFLA_IFALIAS, alias));
+pub fn set_alias(batch: &mut Batch, name: &str, alias: &str) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.string(IFLA_IFALIAS, alias);
+    });
 }
 
 /// Removes a link, and with it the other end of a pair. Takes the kernel 15–34 ms for a pair: never on a path.
@@ -167,6 +172,14 @@ pub fn add_address(batch: &mut Batch, index: u32, address: Ipv4Net) {
         if address.prefix_len() < 31 {
             a.put(IFA_BROADCAST, &address.broadcast().octets());
         }
+    });
+}
+
+/// Takes an address from a link.
+pub fn delete_address(batch: &mut Batch, index: u32, address: Ipv4Net) {
+    let [i0, i1, i2, i3] = index.to_ne_bytes();
+    batch.message(RTM_DELADDR, 0, &[AF_INET, address.prefix_len(), 0, 0, i0, i1, i2, i3], |a| {
+        a.put(IFA_LOCAL, &address.addr().octets());
     });
 }
 

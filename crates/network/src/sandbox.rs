@@ -26,8 +26,8 @@ pub struct Sandbox {
     netns: OwnedFd,
     /// A socket opened inside, so that nobody has to go there again. It keeps the namespace alive like the descriptor.
     route: Socket,
-    /// The lowest link number that is surely free: modules may have put fallback tunnels there.
-    next_index: u32,
+    /// What links there are: modules may have put fallback tunnels there.
+    links: Vec<(u32, String)>,
 }
 
 impl Sandbox {
@@ -56,12 +56,9 @@ impl Sandbox {
     }
 
     fn with(netns: OwnedFd, mut route: Socket) -> Result<Self> {
-        let last = route::links(&mut route)?
-            .iter()
-            .map(|link| link.index)
-            .max()
-            .unwrap_or(route::LOOPBACK);
-        Ok(Self { netns, route, next_index: last + 1 })
+        let links =
+            route::links(&mut route)?.into_iter().map(|link| (link.index, link.name)).collect();
+        Ok(Self { netns, route, links })
     }
 
     /// The namespace.
@@ -79,10 +76,17 @@ impl Sandbox {
         &mut self.route
     }
 
-    /// A number for the next link made inside.
-    pub fn take_index(&mut self) -> u32 {
-        self.next_index += 1;
-        self.next_index - 1
+    /// A free number and name for the next link inside: `eth0`, `eth1`, …
+    pub fn next_link(&self) -> (u32, String) {
+        let index = self.links.iter().map(|(index, _)| *index).max().unwrap_or(route::LOOPBACK) + 1;
+        let taken = |name: &str| self.links.iter().any(|(_, other)| other == name);
+        let name = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
+        (index, name.expect("there are fewer links than numbers"))
+    }
+
+    /// A link was made inside.
+    pub fn linked(&mut self, index: u32, name: &str) {
+        self.links.push((index, name.to_owned()));
     }
 }
 
@@ -214,8 +218,11 @@ mod tests {
         );
         let addresses = route::addresses(sandbox.route()).unwrap();
         assert!(addresses.iter().any(|(_, a)| a.to_string() == "127.0.0.1/8"), "{addresses:?}");
-        let index = sandbox.take_index();
+        let (index, name) = sandbox.next_link();
         assert!(links.iter().all(|l| l.index < index));
+        assert_eq!(name, "eth0");
+        sandbox.linked(index, &name);
+        assert_eq!(sandbox.next_link(), (index + 1, "eth1".into()));
         let read = netns::inside(sandbox.netns(), || {
             SYSCTLS.map(|(key, _)| {
                 std::fs::read_to_string(format!("/proc/sys/{key}")).unwrap_or_default()

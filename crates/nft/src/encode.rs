@@ -72,7 +72,7 @@ pub fn encode(ruleset: &Ruleset) -> Result<Batch, EncodeError> {
     let mut batch = Batch::transaction(SUBSYSTEM);
     let table = |batch: &mut Batch, kind: u16, flags: u16| {
         batch.message(message_kind(kind), flags, &nfgen(FAMILY_INET), |a| {
-            a.string(NFTA_TABLE_NAME, &ruleset.name)
+            a.string(NFTA_TABLE_NAME, &ruleset.name);
         });
     };
     // A table that is not there cannot be deleted and a failing transaction is dear: add, delete, add.
@@ -191,6 +191,10 @@ fn put_match(a: &mut Attributes<'_>, question: &Match) {
         Match::NotIn(link) => link_name(a, META_IIFNAME, CMP_NEQ, link),
         Match::Out(link) => link_name(a, META_OIFNAME, CMP_EQ, link),
         Match::NotOut(link) => link_name(a, META_OIFNAME, CMP_NEQ, link),
+        Match::Ipv4 => {
+            load_meta(a, META_NFPROTO);
+            compare(a, CMP_EQ, &[NFPROTO_IPV4]);
+        }
         Match::Source(net) => address(a, Side::Source, CMP_EQ, net),
         Match::Destination(net) => address(a, Side::Destination, CMP_EQ, net),
         Match::NotDestination(net) => address(a, Side::Destination, CMP_NEQ, net),

@@ -53,7 +53,7 @@ impl Firewall {
     pub fn delete(&mut self, table: &str) -> Result<()> {
         let mut batch = Batch::transaction(encode::SUBSYSTEM);
         batch.message(message_kind(NFT_MSG_DELTABLE), 0, &nfgen(FAMILY_INET), |a| {
-            a.string(NFTA_TABLE_NAME, table)
+            a.string(NFTA_TABLE_NAME, table);
         });
         match self.socket.execute(batch) {
             Err(e) if e.errno() == Some(ENOENT) => Ok(()),

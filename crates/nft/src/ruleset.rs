@@ -104,6 +104,8 @@ pub enum Match {
     Out(String),
     /// It goes out through another link than this.
     NotOut(String),
+    /// It is IPv4.
+    Ipv4,
     /// Its source is in this subnet.
     Source(IpNet),
     /// Its destination is in this subnet.

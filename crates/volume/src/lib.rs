@@ -5,7 +5,8 @@
 //!
 //! # Life of a volume
 //!
-//! 1. `create(name, options)` makes it; creating what is there already is success, as in Docker.
+//! 1. `create(name, options)` makes it; creating what is there already is success, as in Docker. An anonymous volume of a
+//!    container that goes with its run (`--rm`) need not outlive a power cut, and then costs no fsync.
 //! 2. `mount(name, user)` gives the directory that a container's bind mount comes from. A driver that attaches something
 //!    (a network share) does so at the first user and detaches at the last `unmount`.
 //! 3. `remove(name)` takes it and its content away; nobody may be using it, which the engine's records say.
@@ -22,17 +23,19 @@ pub use name::{InvalidName, Name};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use stdx::Result;
+use stdx::fs::Durability;
 
 /// Options of `docker volume create --opt`, as given.
 pub type Options = BTreeMap<String, String>;
 
 /// A place that volumes are kept in.
 pub trait Driver: Send + Sync + std::fmt::Debug {
-    /// Makes the volume, durably. One of that name that exists is left as it is.
+    /// Makes the volume; with [`Durability::Power`] it is on disk when this returns. One of that name that exists is left
+    /// as it is.
     ///
     /// # Errors
     /// `InvalidArgument` for an option that the driver does not know; `NoSpace`.
-    fn create(&self, name: &Name, options: &Options) -> Result<()>;
+    fn create(&self, name: &Name, options: &Options, durability: Durability) -> Result<()>;
 
     /// Takes the volume and everything in it away. That there is none is success.
     fn remove(&self, name: &Name) -> Result<()>;

@@ -23,7 +23,8 @@ impl Bitmap {
     pub fn first(&mut self) -> Option<Ipv4Addr> {
         let (low, high) = self.range();
         while self.full <= high / 64 {
-            let word = self.words.get(&self.full).copied().unwrap_or(0) | outside(self.full, low, high);
+            let word =
+                self.words.get(&self.full).copied().unwrap_or(0) | outside(self.full, low, high);
             if word != u64::MAX {
                 let offset = self.full * 64 + word.trailing_ones();
                 self.set(offset);

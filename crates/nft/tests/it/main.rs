@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     reason = "nft is the oracle; it inherits the test thread's network namespace"
 )]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use nft::{Action, Base, Chain, ChainKind, Firewall, Hook, Match, Policy, Rule, Ruleset, State};
 use std::os::fd::AsFd as _;
@@ -42,6 +43,7 @@ fn sample() -> Ruleset {
                     Rule::new([Match::Out("gantry0".into())], Action::Goto("in-gantry0".into())),
                     Rule::new([Match::In("gantry0".into())], Action::Accept)
                         .comment("out of \"bridge\""),
+                    Rule::new([Match::Ipv4], Action::Drop),
                 ],
             ),
             chain(
@@ -82,6 +84,7 @@ const SAMPLE: &str = r#"table inet gantry_0a1b2c {
 		type filter hook forward priority filter; policy drop;
 		oifname "gantry0" goto in-gantry0
 		iifname "gantry0" accept comment "out of "bridge""
+		meta nfproto ipv4 drop
 	}
 
 	chain in-gantry0 {
@@ -118,7 +121,7 @@ fn nft_reads_what_was_meant_and_other_tables_stay() {
             serde_json::from_str(&nft(&["-j", "list", "table", "inet", "gantry_0a1b2c"])).unwrap();
         let rules =
             json["nftables"].as_array().unwrap().iter().filter(|o| !o["rule"].is_null()).count();
-        assert_eq!(rules, 9);
+        assert_eq!(rules, 10);
         assert_eq!(firewall.tables().unwrap(), ["foreign", "gantry_0a1b2c"]);
         firewall.delete("gantry_0a1b2c").unwrap();
         firewall.delete("gantry_0a1b2c").unwrap();
