@@ -27,6 +27,7 @@ mod convert;
 mod devices;
 mod dir;
 mod ebpf;
+mod enter;
 mod group;
 mod hierarchy;
 mod life;
@@ -38,6 +39,7 @@ mod stats;
 
 pub use devices::{DEFAULT_DEVICES, DevicePolicy};
 pub use ebpf::assemble as assemble_device_program;
+pub use enter::View;
 pub use group::Group;
 pub use hierarchy::{Features, Hierarchies, Version};
 pub use mounts::CgroupMount;
