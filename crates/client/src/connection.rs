@@ -1,0 +1,56 @@
+//! One HTTP/1.1 connection: opening it, sending on it.
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Pieces of a request's body that is not held in memory, such as an archive to load.
+pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Sender = http1::SendRequest<Body>;
+
+/// A body that is already there.
+pub(crate) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that comes piece by piece (chunked).
+pub(crate) fn streamed(stream: ByteStream) -> Body {
+    use futures_util::StreamExt as _;
+    StreamBody::new(stream.map(|piece| piece.map(hyper::body::Frame::data))).boxed_unsync()
+}
+
+/// Connects to `host`; the connection runs as its own task until both sides are done with it.
+pub(crate) async fn open(host: &Host) -> Result<Sender> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Denied { host: host.clone(), source },
+        _ => Error::Connect { host: host.clone(), source },
+    };
+    match host {
+        Host::Unix(path) => handshake(UnixStream::connect(path).await.map_err(failed)?).await,
+        Host::Tcp { authority, .. } => {
+            let stream = TcpStream::connect(authority.as_str()).await.map_err(failed)?;
+            stream.set_nodelay(true)?;
+            handshake(stream).await
+        }
+    }
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+) -> Result<Sender> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Its errors reach whoever waits for the answer through the sender.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
+}
