@@ -1,3 +1,37 @@
 //! The daemon: read configuration, choose implementations, recover, serve, drain.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a daemon that cannot start says so on its terminal")]
+
+mod config;
+mod drivers;
+mod flags;
+mod pidfile;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Err(e) = stdx::failpoint::arm_from_env() {
+        eprintln!("gantryd: {e}");
+        return ExitCode::from(1);
+    }
+    let config = match flags::parse(std::env::args_os()) {
+        Ok(flags::Parsed::Run(config)) => config,
+        Ok(flags::Parsed::Say(text)) => {
+            eprint!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::from(1);
+        }
+    };
+    match run::run(*config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("failed to start daemon: {e}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -67,6 +67,7 @@ enum Request {
     Attach(Attachment, OwnedFd, Reply),
     Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
     Resize(Session, TerminalSize, Reply),
+    Nothing(Reply),
 }
 
 impl Container {
@@ -156,6 +157,12 @@ impl Container {
     /// Sets the size of a terminal in it.
     pub async fn resize(&self, session: Session, size: TerminalSize) -> Result<()> {
         self.ask(|reply| Request::Resize(session, size, reply)).await
+    }
+
+    /// Returns when everything asked before has been done; for a recovered container: when it has been recovered.
+    pub async fn recovered(&self) {
+        // One that was removed while it was recovered is recovered too.
+        let _gone = self.ask(Request::Nothing).await;
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
@@ -274,6 +281,7 @@ impl Driver {
                 let result = self.exec(*exec, &sockets).await;
                 answer(reply, result);
             }
+            Request::Nothing(reply) => answer(reply, Ok(())),
             Request::Resize(session, size, reply) => {
                 let result = match self.now.phase.live() {
                     Some(live) => live.shim.call(ToShim::Resize { session, size }, &[]).await.map(|_| ()),
@@ -305,6 +313,7 @@ impl Driver {
                 self.publish();
                 self.event("start", &[]);
                 self.save(Save::Soon);
+                self.services.network.settled();
                 Ok(())
             }
             Err(error) => {

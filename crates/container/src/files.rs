@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use stdx::fs::{Durability, replace};
-use stdx::{Context as _, Error, Result};
+use stdx::{Context as _, Result};
 use store::records::container::{ContainerRecord, HostConfig};
 
 /// Where the files of container `id` are.
@@ -110,42 +110,43 @@ fn resolv_conf(host: &HostConfig, on_host: &str) -> String {
 #[derive(Debug)]
 pub struct SeccompCache {
     dir: PathBuf,
-    default: seccomp::Profile,
+    kernel: seccomp::Kernel,
     known: Mutex<HashMap<String, PathBuf>>,
 }
 
 impl SeccompCache {
-    /// A cache in `dir`, which is created.
-    pub fn open(dir: PathBuf) -> Result<Self> {
+    /// A cache in `dir`, which is created, for the kernel of that release (`uname -r`).
+    pub fn open(dir: PathBuf, release: &str) -> Result<Self> {
         stdx::fs::create_dir(&dir, 0o700)?;
-        Ok(Self { dir, default: seccomp::default_profile(), known: Mutex::default() })
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        let kernel = seccomp::Kernel { major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) };
+        Ok(Self { dir, kernel, known: Mutex::default() })
     }
 
     /// The program for a container, `None` when it runs unconfined.
     pub fn program(&self, host: &HostConfig, capabilities: &[String]) -> Result<Option<PathBuf>> {
-        let asked = host.security_opt.iter().find_map(|o| o.strip_prefix("seccomp=").or_else(|| o.strip_prefix("seccomp:")));
-        let own;
-        let profile = match asked {
+        let prefixes = ["seccomp=", "seccomp:"];
+        let asked = host.security_opt.iter().find_map(|o| prefixes.iter().find_map(|p| o.strip_prefix(p)));
+        // Clients send a profile's text, not its path.
+        let own = match asked {
             Some("unconfined") => return Ok(None),
-            Some("builtin") => &self.default,
+            Some("builtin") => None,
             None if host.privileged => return Ok(None),
-            None => &self.default,
-            // Clients send the profile's text, not its path.
-            Some(text) => {
-                own = seccomp::Profile::parse(text.as_bytes())
-                    .map_err(|e| Error::invalid(format!("decoding seccomp profile failed: {e}")))?;
-                &own
-            }
+            None => None,
+            Some(text) => Some(text),
         };
-        let target = seccomp::Target::host(capabilities);
-        let key = seccomp::cache_key(profile, &target);
+        let arch = seccomp::Arch::native();
+        let key = seccomp::Program::cache_key(own.unwrap_or("builtin"), capabilities, arch, self.kernel);
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(path) = known.get(&key) {
             return Ok(Some(path.clone()));
         }
+        let profile = match own {
+            Some(text) => seccomp::Profile::parse(text)?,
+            None => seccomp::Profile::builtin(seccomp::Strictness::Default),
+        };
+        let program = seccomp::compile(&profile.resolve(capabilities, arch, self.kernel), arch)?;
         let path = self.dir.join(format!("{key}.bpf"));
-        let program = seccomp::compile_profile(profile, &target)
-            .map_err(|e| Error::invalid(format!("seccomp profile: {e}")))?;
         replace(&path, program.as_bytes(), 0o600, Durability::Process)?;
         known.insert(key, path.clone());
         Ok(Some(path))

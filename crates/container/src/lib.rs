@@ -33,6 +33,8 @@ pub mod shim;
 pub mod signals;
 pub mod spec;
 mod start;
+
+pub use start::log as start_log;
 pub mod state;
 
 pub use driver::{Container, KillRequest, RemoveRequest, StopRequest};

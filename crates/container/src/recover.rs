@@ -120,7 +120,7 @@ pub(crate) fn lost_shim(services: &Services, id: &str) -> (Exit, Option<String>)
 
 /// Kills what runs in the cgroup of a shim that is gone, and removes the cgroup.
 pub(crate) fn clean_up(services: &Services, record: &ShimRecord) {
-    let result = cgroups::Hierarchies::parse(&services.hierarchies).and_then(|hierarchies| {
+    let result = services.hierarchies.parse::<cgroups::Hierarchies>().and_then(|hierarchies| {
         let group = cgroups::Group::open(&hierarchies, &record.cgroup)?;
         group.kill()?;
         group.remove()

@@ -64,6 +64,8 @@ pub trait Networking: Send + Sync + std::fmt::Debug {
         sandbox: network::Sandbox,
         runtime_dir: &Path,
     ) -> Result<BTreeMap<String, Endpoint>>;
+    /// A container has been started: nobody waits, now is the time to prepare for the next one.
+    fn settled(&self);
     /// Gives back what [`Self::join`] took. Never blocks, never fails: what the kernel still holds is waited for by
     /// the drivers.
     fn leave(&self, id: &str);

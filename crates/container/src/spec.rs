@@ -134,7 +134,7 @@ fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::P
             .then_some(oci::ConsoleSize { height: rows, width: columns }),
         user: oci::User {
             username: Some(config.user.clone()),
-            additional_gids: numeric_groups(&host.group_add)?,
+            additional_groups: host.group_add.clone(),
             ..oci::User::default()
         },
         args,
@@ -158,15 +158,6 @@ pub fn capability_sets(host: &HostConfig, available: u64) -> Result<oci::Capabil
         inheritable: Vec::new(),
         ambient: Vec::new(),
     })
-}
-
-fn numeric_groups(groups: &[String]) -> Result<Vec<u32>> {
-    let number = |g: &String| {
-        g.parse::<u32>().ok().filter(|n| *n <= i32::MAX.cast_unsigned()).ok_or_else(|| {
-            Error::not_implemented(format!("--group-add {g}: only numeric groups are supported yet; use the group's number"))
-        })
-    };
-    groups.iter().map(number).collect()
 }
 
 /// Whether the security options ask for `no_new_privs`.

@@ -37,7 +37,7 @@ pub(crate) struct Started {
 struct Prepared {
     create: Box<Create>,
     sandbox: Sandbox,
-    launched: task::Launched,
+    launched: task::launch::Launched,
 }
 
 /// Starts `record`, with clients attached from the first byte on.
@@ -166,7 +166,7 @@ fn prepare(services: &Services, record: &ContainerRecord, attachments: Vec<Attac
         runtime_dir,
         start: false,
     });
-    let launched = task::launch(&services.shim, &record.id, None)?;
+    let launched = task::launch::launch(&services.shim, &record.id, None)?;
     fail_point!("container.start.after-launch");
     Ok(Prepared { create, sandbox, launched })
 }

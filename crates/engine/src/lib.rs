@@ -39,7 +39,7 @@ mod world;
 pub use container::{Endpoint, Phase};
 pub use containers::attach::{AttachRequest, Attached};
 pub use containers::create::{CreateContainer, Created};
-pub use containers::logs::{Logs, LogsRequest};
+pub use containers::logs::{Logs, LogsRequest, OpenLog};
 pub use containers::view::{
     ContainerView, EndpointView, NetworkView, PathsView, Sizes, SnapshotView, StateView, Status, Top,
 };
@@ -74,11 +74,15 @@ pub(crate) struct Inner {
     pub(crate) images: Arc<image::Images>,
     pub(crate) fetchers: images::Fetchers,
     pub(crate) volumes: Arc<dyn volume::Driver>,
+    pub(crate) open_log: containers::logs::OpenLog,
     pub(crate) networks: Arc<networks::Networks>,
     pub(crate) records: Arc<Records>,
     pub(crate) events: Arc<Events>,
     pub(crate) execs: Arc<Execs>,
     pub(crate) janitor: Arc<Janitor>,
+    pub(crate) daemon_id: String,
+    /// What cgroups can do here.
+    pub(crate) features: std::collections::BTreeMap<&'static str, bool>,
     /// Held while the daemon runs.
     pub(crate) _lock: stdx::lock::FileLock,
 }

@@ -48,7 +48,7 @@ impl Networks {
             store,
             made: OnceLock::new(),
             making: Mutex::default(),
-            ready: Sandboxes::start(2)?,
+            ready: Sandboxes::new(2)?,
             endpoints: Mutex::default(),
         })
     }
@@ -114,6 +114,11 @@ impl Networks {
         Ok(())
     }
 
+    /// The id of the network of that name; empty for an unknown one.
+    pub(crate) fn id_of(&self, name: &str) -> String {
+        self.record(name).map(|r| r.id.clone()).unwrap_or_default()
+    }
+
     /// What a running container's folder says of its endpoint.
     pub(crate) fn read(folder: &Path) -> Option<EndpointRecord> {
         serde_json::from_slice(&std::fs::read(folder.join("network.json")).ok()?).ok()
@@ -170,7 +175,6 @@ impl Networking for Networks {
         fail_point!("network.join.after-record");
         let joined = self.bridge.join(&endpoint, &mut sandbox)?;
         fail_point!("network.join.after-link");
-        self.ready.refill();
         owned.interface = joined.interface.clone();
         owned.host_interface = joined.host_interface.clone().unwrap_or_default();
         owned.mac = joined.mac.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -178,6 +182,10 @@ impl Networking for Networks {
         owned.gateway = joined.gateway.map(|g| g.to_string()).unwrap_or_default();
         write(runtime_dir, &owned)?;
         Ok(BTreeMap::from([(BRIDGE.to_owned(), view(&owned))]))
+    }
+
+    fn settled(&self) {
+        self.ready.refill();
     }
 
     fn leave(&self, id: &str) {

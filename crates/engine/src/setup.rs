@@ -14,6 +14,8 @@ pub struct Drivers {
     pub bridge: Arc<dyn network::Driver>,
     /// Volumes.
     pub volumes: Arc<dyn volume::Driver>,
+    /// Logs, read back.
+    pub open_log: crate::containers::logs::OpenLog,
 }
 
 /// How a daemon is set, from its flags and its configuration file.

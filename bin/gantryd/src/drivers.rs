@@ -1,0 +1,48 @@
+//! The one place that knows which implementations exist.
+
+use crate::config::Config;
+use engine::{Drivers, Settings};
+use std::path::Path;
+use std::sync::Arc;
+use stdx::Result;
+
+/// The implementations for a daemon that is set like this.
+pub fn builtin(settings: &Settings) -> Result<Drivers> {
+    let root = &settings.data_root;
+    let ipam = network::ipam::Default::new(network::pools::defaults());
+    Ok(Drivers {
+        content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
+        snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
+        bridge: Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
+        volumes: Arc::new(localvol::LocalVolumes::open(&root.join("volumes"))?),
+        open_log: |path: &Path, query| Ok(Box::new(jsonlog::Reader::open(path, query)?)),
+    })
+}
+
+fn bridge_config(settings: &Settings) -> bridge::Config {
+    bridge::Config { instance: settings.instance.clone(), state: settings.exec_root.join("network") }
+}
+
+/// The engine's settings for a configuration.
+pub fn settings(config: &Config) -> Settings {
+    let programs = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_owned))
+        .unwrap_or_else(|| "/usr/libexec/gantry".into());
+    Settings {
+        data_root: config.data_root.clone(),
+        exec_root: config.exec_root.clone(),
+        instance: config.instance(),
+        programs,
+        insecure_registries: config.insecure_registries.clone(),
+        registry_mirrors: config.registry_mirrors.clone(),
+        labels: config.labels.clone(),
+        debug: config.debug,
+        default_pids_limit: config.default_pids_limit,
+    }
+}
+
+/// Removes what this instance made on the host's network.
+pub fn cleanup(settings: &Settings) -> Result<()> {
+    bridge::Bridge::cleanup(&bridge_config(settings))
+}

@@ -1,0 +1,254 @@
+//! Creating a container: image, name, mounts, root file system, record.
+
+use crate::Engine;
+use crate::{mounts, names};
+use container::{Container, files};
+use std::sync::Arc;
+use stdx::time::Timestamp;
+use stdx::{Error, Result, Undo, fail_point};
+use store::records::container::{Config, ContainerRecord, HostConfig, LastRun, LogConfig};
+use types::{ContainerId, ContainerName, Platform};
+
+/// What a user asks for.
+#[derive(Debug, Clone, Default)]
+pub struct CreateContainer {
+    /// Its name; `None`: one is made up.
+    pub name: Option<String>,
+    /// The platform that the image must be for; `None`: this host's.
+    pub platform: Option<Platform>,
+    /// What to run.
+    pub config: Config,
+    /// In what surroundings.
+    pub host: HostConfig,
+}
+
+/// A new container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Creates a container. Until its record is written nothing of it counts: a crash before that leaves a snapshot and
+    /// folders without an owner, which the next start sweeps.
+    pub async fn create_container(&self, request: CreateContainer) -> Result<Created> {
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || engine.create(request))
+            .await
+            .map_err(|e| Error::internal(e.to_string()))?
+    }
+
+    fn create(&self, request: CreateContainer) -> Result<Created> {
+        let inner = &self.inner;
+        let CreateContainer { name, platform, mut config, mut host } = request;
+        let image = self.image_for(&config.image, platform.as_ref())?;
+        merge_image(&mut config, &image.config);
+        if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
+            return Err(Error::invalid("no command specified"));
+        }
+        self.check_host(&config, &mut host)?;
+
+        let id = ContainerId::from_bytes(&mounts::random()?);
+        let mut undo = Undo::new();
+        let name = self.reserve_name(name, id.as_str())?;
+        undo.push(|| inner.containers.release(&name, id.as_str()));
+
+        let plan = mounts::plan(&config, &host, |volume| self.volume_exists(volume))?;
+        let mut record = ContainerRecord {
+            id: id.to_string(),
+            name: name.clone(),
+            created: Timestamp::now(),
+            image_id: image.id.clone(),
+            parent: image.parent.clone(),
+            config,
+            host,
+            mounts: plan.points,
+            last: LastRun::default(),
+            stopped_by_user: false,
+            restart_count: 0,
+        };
+        for volume in &plan.new_volumes {
+            let volume: volume::Name = volume.name.parse()?;
+            inner.volumes.create(&volume, &volume::Options::new())?;
+        }
+        for point in &mut record.mounts {
+            if let Some(volume) = &point.name {
+                point.source = inner.volumes.path(&volume.parse()?)?;
+            }
+        }
+        fail_point!("container.create.after-volumes");
+        let key = snapshot::Key::new(id.as_str())?;
+        let parent = image.parent.as_deref().map(snapshot::Name::new).transpose()?;
+        inner.services.snapshots.prepare(&key, parent.as_ref())?;
+        undo.push(|| drop(inner.services.snapshots.remove_active(&key)));
+        let folder = inner.services.paths.data_of(id.as_str());
+        stdx::fs::create_dir(&folder, 0o710)?;
+        undo.push(|| drop(stdx::fs::remove_tree(&folder)));
+        let engine_files = files::paths(&inner.services.paths, id.as_str());
+        files::write_at_create(&engine_files, &record, &inner.host.resolv_conf())?;
+        fail_point!("container.create.before-record");
+        inner.records.create(&record, &plan.new_volumes)?;
+        fail_point!("container.create.after-record");
+        undo.disarm();
+
+        let record = Arc::new(record);
+        let container = Container::spawn(Arc::clone(&inner.services), Arc::clone(&record), false);
+        inner.containers.insert(id.as_str(), container);
+        crate::world::publish(&inner.events, &record, "create", &[]);
+        Ok(Created { id: id.to_string(), warnings: Vec::new() })
+    }
+
+    fn reserve_name(&self, asked: Option<String>, id: &str) -> Result<String> {
+        if let Some(asked) = asked.filter(|n| !n.is_empty()) {
+            let name: ContainerName = asked.strip_prefix('/').unwrap_or(&asked).parse()?;
+            self.inner.containers.reserve(name.as_str(), id)?;
+            return Ok(name.as_str().to_owned());
+        }
+        for attempt in 0..8 {
+            let [a, b, c, d, e, f, g, h, ..] = mounts::random()?;
+            let name = names::generate(u64::from_le_bytes([a, b, c, d, e, f, g, h]), attempt);
+            if self.inner.containers.reserve(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        // Every try met a name in use; the id's start is nobody else's.
+        let name = id[..12].to_owned();
+        self.inner.containers.reserve(&name, id)?;
+        Ok(name)
+    }
+
+    /// Refuses what is not there yet, and fills in the daemon's defaults.
+    fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
+        let missing = |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
+        self.inner.networks.mode(&host.network_mode)?;
+        if !matches!(host.restart.name.as_str(), "" | "no") {
+            return missing("restart policies are not there yet");
+        }
+        if host.restart.name.is_empty() {
+            host.restart.name = "no".to_owned();
+        }
+        for (flag, mode) in [("--pid", &host.pid_mode), ("--ipc", &host.ipc_mode), ("--uts", &host.uts_mode)] {
+            if mode.starts_with("container:") {
+                return missing(&format!("{flag} {mode} is not there yet"));
+            }
+        }
+        if !matches!(host.userns_mode.as_str(), "" | "host") {
+            return missing("user namespaces are not there yet");
+        }
+        if !matches!(host.runtime.as_str(), "" | "gantry" | "runc") {
+            return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+        }
+        if !host.storage_opt.is_empty() {
+            return missing("--storage-opt is not there yet");
+        }
+        if !host.volume_driver.is_empty() && host.volume_driver != "local" {
+            return missing("volume plugins are not there yet");
+        }
+        for option in &host.security_opt {
+            let known = ["seccomp=", "seccomp:", "no-new-privileges", "apparmor=unconfined", "label=disable", "systempaths=unconfined"];
+            if !known.iter().any(|k| option.starts_with(k)) {
+                return missing(&format!("--security-opt {option} is not there yet"));
+            }
+        }
+        if let Some(signal) = &config.stop_signal {
+            container::signals::parse(signal)?;
+        }
+        container::capabilities::effective(&host.cap_add, &host.cap_drop, host.privileged, u64::MAX)?;
+        if host.network_mode.is_empty() {
+            host.network_mode = "default".to_owned();
+        }
+        if host.log == LogConfig::default() {
+            host.log.driver = "json-file".to_owned();
+        }
+        container::start_log(&host.log, std::path::Path::new("/"), "")?;
+        Ok(())
+    }
+}
+
+/// Puts the image's defaults under what the user asked for, as Docker merges them.
+pub(crate) fn merge_image(config: &mut Config, image: &Config) {
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    let no_command = config.cmd.as_ref().is_none_or(Vec::is_empty);
+    match &config.entrypoint {
+        None => {
+            if no_command {
+                config.cmd.clone_from(&image.cmd);
+            }
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+        // `--entrypoint ""` takes the image's away.
+        Some(own) if own.len() == 1 && own[0].is_empty() => config.entrypoint = None,
+        Some(_) => {}
+    }
+    let mut env: Vec<String> = Vec::new();
+    container::spec::merge_env(&mut env, &image.env);
+    container::spec::merge_env(&mut env, &config.env);
+    config.env = env;
+    for (name, value) in &image.labels {
+        config.labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    for port in &image.exposed_ports {
+        if !config.exposed_ports.contains(port) {
+            config.exposed_ports.push(port.clone());
+        }
+    }
+    for volume in &image.volumes {
+        if !config.volumes.contains(volume) {
+            config.volumes.push(volume.clone());
+        }
+    }
+    if config.healthcheck.is_none() {
+        config.healthcheck.clone_from(&image.healthcheck);
+    }
+    if config.stop_signal.is_none() {
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    if config.shell.is_none() {
+        config.shell.clone_from(&image.shell);
+    }
+    if config.on_build.is_none() {
+        config.on_build.clone_from(&image.on_build);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Option<Vec<String>> {
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    fn merged(user: Config) -> (Option<Vec<String>>, Option<Vec<String>>) {
+        let image = Config { entrypoint: words("/entry"), cmd: words("serve"), ..Config::default() };
+        let mut config = user;
+        merge_image(&mut config, &image);
+        (config.entrypoint, config.cmd)
+    }
+
+    #[test]
+    fn commands_merge_as_docker_merges_them() {
+        assert_eq!(merged(Config::default()), (words("/entry"), words("serve")));
+        assert_eq!(merged(Config { cmd: words("sh"), ..Config::default() }), (words("/entry"), words("sh")));
+        // An entry point of the user's own drops the image's command with its entry point.
+        assert_eq!(merged(Config { entrypoint: words("/mine"), ..Config::default() }), (words("/mine"), None));
+        let cleared = Config { entrypoint: Some(vec![String::new()]), cmd: words("ls"), ..Config::default() };
+        assert_eq!(merged(cleared), (None, words("ls")));
+    }
+
+    #[test]
+    fn the_users_environment_wins_and_bare_names_are_dropped() {
+        let image = Config { env: vec!["A=1".to_owned(), "SECRET".to_owned()], ..Config::default() };
+        let mut config = Config { env: vec!["A=2".to_owned(), "B=".to_owned()], ..Config::default() };
+        merge_image(&mut config, &image);
+        assert_eq!(config.env, ["A=2", "B="]);
+    }
+}

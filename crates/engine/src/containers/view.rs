@@ -1,0 +1,306 @@
+//! Containers as inspect, list and top show them.
+
+use crate::Engine;
+use container::{Container, Phase, Published, spec};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use stdx::time::Timestamp;
+use stdx::{Error, Result};
+use store::records::container::ContainerRecord;
+
+/// All that inspect and list need to know of a container.
+#[derive(Debug, Clone)]
+pub struct ContainerView {
+    /// What was asked for and resolved.
+    pub record: Arc<ContainerRecord>,
+    /// Where it is in its life.
+    pub state: StateView,
+    /// Its networks.
+    pub network: NetworkView,
+    /// Its files and its command.
+    pub paths: PathsView,
+    /// Exec sessions that run in it.
+    pub exec_ids: Vec<String>,
+    /// The image as the user named it, or its id when that name means another image now.
+    pub image_name: String,
+    /// Where its root file system is kept.
+    pub snapshot: SnapshotView,
+    /// What it takes on disk, when asked for.
+    pub size: Option<Sizes>,
+}
+
+/// Where a container is in its life, in Docker's terms.
+#[derive(Debug, Clone)]
+pub struct StateView {
+    /// In one word.
+    pub status: Status,
+    /// Its first process; 0 when it does not run.
+    pub pid: i32,
+    /// Its last exit code.
+    pub code: i32,
+    /// The kernel killed one of its processes for want of memory.
+    pub oom: bool,
+    /// Why it could not be started.
+    pub error: String,
+    /// When it was last started; zero time: never.
+    pub started: Timestamp,
+    /// When it last ended; zero time: never.
+    pub finished: Timestamp,
+}
+
+/// Docker's word for where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// `created`
+    Created,
+    /// `running`
+    Running,
+    /// `paused`
+    Paused,
+    /// `restarting`
+    Restarting,
+    /// `removing`
+    Removing,
+    /// `exited`
+    Exited,
+    /// `dead`
+    Dead,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        })
+    }
+}
+
+/// A container's networks.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkView {
+    /// `bridge`, `host`, `none`.
+    pub mode: String,
+    /// By the network's name.
+    pub endpoints: BTreeMap<String, EndpointView>,
+    /// An id for its network namespace.
+    pub sandbox_id: String,
+    /// Its network namespace; empty when it does not run.
+    pub sandbox_key: String,
+}
+
+/// A container's place in one network; addresses are empty while it does not run.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointView {
+    /// The network's id.
+    pub network_id: String,
+    /// The endpoint's id.
+    pub endpoint_id: String,
+    /// MAC address.
+    pub mac: String,
+    /// IPv4 address.
+    pub ip: String,
+    /// Bits of its prefix.
+    pub prefix_len: u8,
+    /// Gateway.
+    pub gateway: String,
+}
+
+/// A container's files on the host, and its command.
+#[derive(Debug, Clone, Default)]
+pub struct PathsView {
+    /// `/etc/hosts`
+    pub hosts: String,
+    /// `/etc/hostname`
+    pub hostname: String,
+    /// `/etc/resolv.conf`
+    pub resolv_conf: String,
+    /// The log; empty when there is none.
+    pub log: String,
+    /// The program.
+    pub path: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+/// Where a root file system is kept.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotView {
+    /// `overlay2`, as Docker names overlay.
+    pub driver: String,
+    /// Layers, top first.
+    pub lower: Vec<String>,
+    /// The writable layer.
+    pub upper: String,
+    /// overlay's work directory.
+    pub work: String,
+    /// Docker's merged directory; ours is attached only inside the container.
+    pub merged: String,
+}
+
+/// What a container takes on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes it has written.
+    pub rw: i64,
+    /// Those and its image's.
+    pub root: i64,
+}
+
+/// The processes of a container, as `ps` prints them.
+#[derive(Debug, Clone, Default)]
+pub struct Top {
+    /// Column titles.
+    pub titles: Vec<String>,
+    /// One row a process.
+    pub processes: Vec<Vec<String>>,
+}
+
+impl Engine {
+    /// One container; `size`: measure what it takes on disk.
+    pub fn inspect_container(&self, name: &str, size: bool) -> Result<ContainerView> {
+        let container = self.inner.containers.find(name)?;
+        let mut view = self.view(&container);
+        if size {
+            view.size = self.container_size(&view.record.id);
+        }
+        Ok(view)
+    }
+
+    /// All containers, the newest first.
+    pub fn list_containers(&self) -> Vec<ContainerView> {
+        let mut views: Vec<ContainerView> = self.inner.containers.all().iter().map(|c| self.view(c)).collect();
+        views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        views
+    }
+
+    /// What a container takes on disk.
+    pub fn container_size(&self, id: &str) -> Option<Sizes> {
+        let container = self.inner.containers.find(id).ok()?;
+        let record = container.now().record;
+        let key = snapshot::Key::new(&record.id).ok()?;
+        let usage = self.inner.services.snapshots.usage(snapshot::Which::Active(&key)).ok()?;
+        let rw = i64::try_from(usage.bytes).unwrap_or(i64::MAX);
+        Some(Sizes { rw, root: rw.saturating_add(self.image_size(&record.image_id)) })
+    }
+
+    fn view(&self, container: &Container) -> ContainerView {
+        let now = container.now();
+        let record = Arc::clone(&now.record);
+        let files = container::files::paths(&self.inner.services.paths, &record.id);
+        let command = spec::command_line(&record);
+        let text = |path: &std::path::Path| path.display().to_string();
+        let log = container::start_log(&record.host.log, &self.inner.services.paths.data_of(&record.id), &record.id);
+        ContainerView {
+            state: state(&now),
+            network: self.network_view(&now),
+            paths: PathsView {
+                hosts: text(&files.hosts),
+                hostname: text(&files.hostname),
+                resolv_conf: text(&files.resolv_conf),
+                log: match log {
+                    Ok(task::protocol::Log::JsonFile { path, .. }) => text(&path),
+                    _ => String::new(),
+                },
+                path: command.first().cloned().unwrap_or_default(),
+                args: command.get(1..).unwrap_or_default().to_vec(),
+            },
+            exec_ids: self.inner.execs.running_in(&record.id),
+            image_name: self.image_name(&record),
+            snapshot: self.snapshot_view(&record.id),
+            size: None,
+            record,
+        }
+    }
+
+    fn network_view(&self, now: &Published) -> NetworkView {
+        let asked = now.record.host.network_mode.as_str();
+        let mode = if matches!(asked, "" | "default") { "bridge" } else { asked };
+        let mut endpoints: BTreeMap<String, EndpointView> = now
+            .endpoints
+            .iter()
+            .map(|(name, e)| {
+                let view = EndpointView {
+                    network_id: e.network_id.clone(),
+                    endpoint_id: e.id.clone(),
+                    mac: e.mac.clone(),
+                    ip: e.address.clone(),
+                    prefix_len: e.prefix_len,
+                    gateway: e.gateway.clone(),
+                };
+                (name.clone(), view)
+            })
+            .collect();
+        let network_id = self.inner.networks.id_of(mode);
+        endpoints.entry(mode.to_owned()).or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
+        let live = now.phase.live();
+        NetworkView {
+            mode: mode.to_owned(),
+            endpoints,
+            sandbox_id: live.map(|_| now.record.id.clone()).unwrap_or_default(),
+            sandbox_key: live.map(|l| format!("/proc/{}/ns/net", l.pid)).unwrap_or_default(),
+        }
+    }
+
+    fn snapshot_view(&self, id: &str) -> SnapshotView {
+        let Ok(key) = snapshot::Key::new(id) else { return SnapshotView::default() };
+        let text = |path: &std::path::PathBuf| path.display().to_string();
+        match self.inner.services.snapshots.mounts(&key) {
+            Ok(snapshot::Mounts::Overlay { lower, upper, work }) => SnapshotView {
+                driver: "overlay2".to_owned(),
+                lower: lower.iter().map(text).collect(),
+                upper: upper.as_ref().map(text).unwrap_or_default(),
+                work: work.as_ref().map(text).unwrap_or_default(),
+                merged: String::new(),
+            },
+            Ok(snapshot::Mounts::Directory(path)) => {
+                SnapshotView { driver: "vfs".to_owned(), upper: text(&path), ..SnapshotView::default() }
+            }
+            Err(_) => SnapshotView { driver: "overlay2".to_owned(), ..SnapshotView::default() },
+        }
+    }
+
+    /// The processes of a running container. Read from the host's own `/proc`; nothing of the container is executed.
+    pub async fn top_container(&self, name: &str, ps_args: &str) -> Result<Top> {
+        let now = self.inner.containers.find(name)?.now();
+        if now.phase.live().is_none() {
+            return Err(Error::conflict(format!("container {} is not running", now.record.id)));
+        }
+        if !matches!(ps_args, "" | "-ef") {
+            return Err(Error::not_implemented("top takes no other ps options than -ef yet"));
+        }
+        Err(Error::not_implemented("top is not there yet (see docs/compat.tsv)"))
+    }
+}
+
+/// A container's state in Docker's one word.
+pub(crate) fn status(now: &Published) -> Status {
+    match &now.phase {
+        Phase::Created | Phase::Starting if now.record.last.finished.is_zero() => Status::Created,
+        Phase::Created | Phase::Starting | Phase::Exited => Status::Exited,
+        Phase::Running(_) | Phase::Stopping(_) => Status::Running,
+        Phase::Paused(_) => Status::Paused,
+        Phase::Removing | Phase::Gone => Status::Removing,
+        Phase::Dead(_) => Status::Dead,
+    }
+}
+
+fn state(now: &Published) -> StateView {
+    let last = &now.record.last;
+    let error = if let Phase::Dead(error) = &now.phase { Some(error.clone()) } else { last.error.clone() };
+    StateView {
+        status: status(now),
+        pid: now.phase.live().map_or(0, |live| live.pid),
+        code: last.code,
+        oom: last.oom,
+        error: error.unwrap_or_default(),
+        started: last.started,
+        finished: last.finished,
+    }
+}

@@ -1,0 +1,257 @@
+//! Further processes in running containers.
+
+use crate::containers::attach::Attached;
+use crate::containers::Resize;
+use crate::Engine;
+use container::shim::socket_pair;
+use container::spec;
+use oci::runtime::{Capabilities, ConsoleSize, Process, User};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use stdx::{Error, Kind, Result};
+use store::records::container::ContainerRecord;
+use task::protocol::{Attachment, Exec, Session};
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct ExecConfig {
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+    /// `NAME=value` entries over the container's own.
+    pub env: Vec<String>,
+    /// As `--user` of a container; empty: the container's.
+    pub user: String,
+    /// Working directory; empty: the container's.
+    pub working_dir: String,
+    /// All capabilities, no seccomp.
+    pub privileged: bool,
+    /// A terminal of its own.
+    pub tty: bool,
+    /// Attach standard input.
+    pub attach_stdin: bool,
+    /// Attach standard output.
+    pub attach_stdout: bool,
+    /// Attach standard error.
+    pub attach_stderr: bool,
+    /// The keys that leave it.
+    pub detach_keys: String,
+    /// The terminal's first size.
+    pub console_size: Option<Resize>,
+}
+
+/// How to start it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartExec {
+    /// Nobody listens.
+    pub detach: bool,
+    /// The client expects a terminal's raw stream.
+    pub tty: bool,
+    /// The terminal's first size.
+    pub console_size: Option<Resize>,
+}
+
+/// An exec session.
+#[derive(Debug, Clone)]
+pub struct ExecView {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Where it runs.
+    pub container_id: String,
+    /// What.
+    pub config: ExecConfig,
+    /// It has been started and has not ended.
+    pub running: bool,
+    /// How it ended.
+    pub exit_code: Option<i32>,
+    /// Its process; 0 before it is started.
+    pub pid: i32,
+}
+
+/// The sessions of all containers. They end with their container or the daemon's life, like Docker's.
+#[derive(Debug, Default)]
+pub(crate) struct Execs {
+    table: Mutex<HashMap<String, ExecView>>,
+}
+
+/// Sessions that ended are kept for `inspect`, but no more than this many a container.
+const KEPT: usize = 64;
+
+impl Execs {
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, ExecView>> {
+        self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn get(&self, id: &str) -> Result<ExecView> {
+        self.table().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut ExecView)) {
+        if let Some(exec) = self.table().get_mut(id) {
+            change(exec);
+        }
+    }
+
+    /// An exec's process ended.
+    pub(crate) fn ended(&self, id: &str, code: i32) {
+        self.change(id, |exec| {
+            exec.running = false;
+            exec.exit_code = Some(code);
+        });
+    }
+
+    /// The sessions of `container` that run.
+    pub(crate) fn running_in(&self, container: &str) -> Vec<String> {
+        let table = self.table();
+        table.values().filter(|e| e.container_id == container && e.running).map(|e| e.id.clone()).collect()
+    }
+
+    /// The container is gone.
+    pub(crate) fn forget(&self, container: &str) {
+        self.table().retain(|_, exec| exec.container_id != container);
+    }
+
+    fn insert(&self, exec: ExecView) {
+        let mut table = self.table();
+        let ended: Vec<String> = table
+            .values()
+            .filter(|e| e.container_id == exec.container_id && e.exit_code.is_some())
+            .map(|e| e.id.clone())
+            .collect();
+        for id in ended.iter().take(ended.len().saturating_sub(KEPT)) {
+            table.remove(id);
+        }
+        table.insert(exec.id.clone(), exec);
+    }
+}
+
+impl Engine {
+    /// Prepares a session in a running container; its id.
+    pub fn create_exec(&self, name: &str, config: ExecConfig) -> Result<String> {
+        let container = self.inner.containers.find(name)?;
+        let now = container.now();
+        if config.cmd.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        container::admission::admit(&now.phase, container::admission::Ask::Exec, &now.record.id, &now.record.name)?;
+        let id = types::ContainerId::from_bytes(&crate::mounts::random()?).to_string();
+        let command = config.cmd.join(" ");
+        self.inner.execs.insert(ExecView {
+            id: id.clone(),
+            container_id: now.record.id.clone(),
+            config,
+            running: false,
+            exit_code: None,
+            pid: 0,
+        });
+        let action = format!("exec_create: {command}");
+        crate::world::publish(&self.inner.events, &now.record, &action, &[("execID", id.clone())]);
+        Ok(id)
+    }
+
+    /// Starts a session. Its streams, unless nobody listens.
+    pub async fn start_exec(&self, id: &str, start: StartExec) -> Result<Option<Attached>> {
+        let exec = self.inner.execs.get(id)?;
+        if exec.running {
+            return Err(Error::conflict(format!("Error: Exec command {id} is already running")));
+        }
+        if exec.exit_code.is_some() {
+            return Err(Error::conflict(format!("Error: Exec command {id} has already run")));
+        }
+        let container = self.inner.containers.find(&exec.container_id)?;
+        let record = container.now().record;
+        let config = &exec.config;
+        let process = self.exec_process(&record, config, start.console_size.or(config.console_size))?;
+        let capabilities = process.capabilities.as_ref().map(|c| c.bounding.clone()).unwrap_or_default();
+        let seccomp = if config.privileged {
+            None
+        } else {
+            self.inner.services.seccomp.program(&record.host, &capabilities)?
+        };
+        let streams = Attachment {
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+        };
+        let listens = !start.detach && streams != Attachment::default();
+        let (ours, theirs) = if listens { Some(socket_pair()?) } else { None }.unzip();
+        let request = Exec {
+            id: id.to_owned(),
+            process,
+            seccomp,
+            stdin: config.attach_stdin && !start.detach,
+            attachments: theirs.iter().map(|_| streams).collect(),
+        };
+        // Marked before it runs: its end may be told before the answer to its start is.
+        self.inner.execs.change(id, |exec| exec.running = true);
+        let action = format!("exec_start: {}", config.cmd.join(" "));
+        crate::world::publish(&self.inner.events, &record, &action, &[("execID", id.to_owned())]);
+        match container.exec(Box::new(request), theirs.into_iter().collect()).await {
+            Ok(pid) => {
+                self.inner.execs.change(id, |exec| exec.pid = pid);
+                Ok(listens.then(|| Attached { stream: ours, history: Vec::new(), tty: config.tty }))
+            }
+            Err(error) => {
+                self.inner.execs.ended(id, container::shim::exit_code_of(&error));
+                // Docker's texts for an exec name no container creation.
+                Err(plain(error))
+            }
+        }
+    }
+
+    /// Sets the size of a session's terminal.
+    pub async fn resize_exec(&self, id: &str, size: Resize) -> Result<()> {
+        let exec = self.inner.execs.get(id)?;
+        if !exec.running {
+            return Err(Error::conflict(format!("Exec {id} is not running")));
+        }
+        let container = self.inner.containers.find(&exec.container_id)?;
+        container.resize(Session::Exec(id.to_owned()), size.into()).await
+    }
+
+    /// A session.
+    pub fn inspect_exec(&self, id: &str) -> Result<ExecView> {
+        self.inner.execs.get(id)
+    }
+
+    fn exec_process(&self, record: &ContainerRecord, config: &ExecConfig, size: Option<Resize>) -> Result<Process> {
+        let services = &self.inner.services;
+        let mut env = spec::environment(record, config.tty);
+        spec::merge_env(&mut env, &config.env);
+        let capabilities = if config.privileged {
+            let all: Vec<String> =
+                container::capabilities::names_of(services.capabilities).into_iter().map(str::to_owned).collect();
+            Capabilities { bounding: all.clone(), effective: all.clone(), permitted: all, ..Capabilities::default() }
+        } else {
+            spec::capability_sets(&record.host, services.capabilities)?
+        };
+        let or = |own: &str, container: &str| if own.is_empty() { container.to_owned() } else { own.to_owned() };
+        Ok(Process {
+            terminal: config.tty,
+            console_size: size
+                .filter(|s| config.tty && s.rows > 0)
+                .map(|s| ConsoleSize { height: s.rows, width: s.columns }),
+            user: User { username: Some(or(&config.user, &record.config.user)), ..User::default() },
+            args: config.cmd.clone(),
+            env,
+            cwd: match or(&config.working_dir, &record.config.working_dir).as_str() {
+                "" => "/".to_owned(),
+                dir => dir.to_owned(),
+            },
+            capabilities: Some(capabilities),
+            no_new_privileges: spec::no_new_privileges(&record.host.security_opt),
+            oom_score_adj: Some(record.host.oom_score_adj),
+            ..Process::default()
+        })
+    }
+}
+
+/// The runtime's own words, in which clients look for the exit codes 126 and 127.
+fn plain(error: Error) -> Error {
+    let words = "unable to start container process: ";
+    match error.message().split_once(words) {
+        Some((_, rest)) if error.kind() == Kind::InvalidArgument => {
+            Error::invalid(format!("OCI runtime exec failed: exec failed: {words}{rest}"))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,182 @@
+//! What this host and this daemon are.
+
+use crate::Engine;
+use crate::containers::view::Status;
+use std::collections::BTreeMap;
+use stdx::{Context as _, Result};
+
+/// What the host is; found once, when the daemon starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) kernel: String,
+    pub(crate) os: String,
+    pub(crate) architecture: String,
+    pub(crate) cpus: usize,
+    pub(crate) memory: u64,
+    pub(crate) hostname: String,
+    pub(crate) cgroup_version: &'static str,
+    pub(crate) capabilities: u64,
+    pub(crate) boot_id: String,
+}
+
+impl Host {
+    pub(crate) fn look(cgroup_version: &'static str) -> Result<Self> {
+        let uname = rustix::system::uname();
+        let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
+        let read = |path: &str| std::fs::read_to_string(path).context(|| format!("read {path}"));
+        let status = read("/proc/self/status")?;
+        let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).unwrap_or("0").trim();
+        let meminfo = read("/proc/meminfo")?;
+        let kilobytes = meminfo
+            .lines()
+            .find_map(|l| l.strip_prefix("MemTotal:"))
+            .and_then(|l| l.split_whitespace().next())
+            .and_then(|n| n.parse::<u64>().ok());
+        Ok(Self {
+            kernel: text(uname.release()),
+            os: os_name(),
+            architecture: text(uname.machine()),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: kilobytes.unwrap_or(0) * 1024,
+            hostname: text(uname.nodename()),
+            cgroup_version,
+            capabilities: u64::from_str_radix(bounding, 16).unwrap_or(0),
+            boot_id: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+        })
+    }
+
+    /// The host's resolver configuration as it is now; empty when there is none.
+    pub(crate) fn resolv_conf(&self) -> String {
+        std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+    }
+}
+
+fn os_name() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
+    let release = release.unwrap_or_default();
+    let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned())
+}
+
+/// What `info` tells.
+#[derive(Debug, Clone, Default)]
+pub struct Info {
+    /// The daemon's id.
+    pub id: String,
+    /// How many containers there are.
+    pub containers: usize,
+    /// Of which running.
+    pub running: usize,
+    /// Of which paused.
+    pub paused: usize,
+    /// Of which stopped.
+    pub stopped: usize,
+    /// How many images.
+    pub images: usize,
+    /// The storage driver, in Docker's word.
+    pub driver: String,
+    /// What there is to say of it.
+    pub driver_status: Vec<(String, String)>,
+    /// The data-root.
+    pub root_dir: String,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    /// `cgroupfs`
+    pub cgroup_driver: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The operating system's name.
+    pub os: String,
+    /// As `uname -m`.
+    pub architecture: String,
+    /// Processors.
+    pub cpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// The host's name.
+    pub name: String,
+    /// What confines containers, such as `name=seccomp,profile=builtin`.
+    pub security_options: Vec<String>,
+    /// OCI runtimes by name.
+    pub runtimes: Vec<String>,
+    /// Registries that may be spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub.
+    pub mirrors: Vec<String>,
+    /// Labels of the daemon.
+    pub labels: Vec<String>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Containers outlive the daemon.
+    pub live_restore: bool,
+    /// Debug messages are on.
+    pub debug: bool,
+    /// Open descriptors of the daemon.
+    pub descriptors: usize,
+    /// Subscribers to events.
+    pub listeners: usize,
+    /// IPv4 packets are forwarded.
+    pub forwarding: bool,
+    /// Kernel features by Docker's names (`MemoryLimit`, `SwapLimit`, …).
+    pub features: BTreeMap<&'static str, bool>,
+}
+
+impl Engine {
+    /// What this daemon is and has.
+    pub fn info(&self) -> Info {
+        let host = &self.inner.host;
+        let settings = self.settings();
+        let mut info = Info {
+            id: self.inner.daemon_id.clone(),
+            images: self.image_count(),
+            driver: "overlay2".to_owned(),
+            driver_status: vec![
+                ("Backing Filesystem".to_owned(), "extfs".to_owned()),
+                ("Supports d_type".to_owned(), "true".to_owned()),
+                ("Using metacopy".to_owned(), "false".to_owned()),
+                ("Native Overlay Diff".to_owned(), "true".to_owned()),
+                ("userxattr".to_owned(), "false".to_owned()),
+            ],
+            root_dir: settings.data_root.display().to_string(),
+            cgroup_version: host.cgroup_version.to_owned(),
+            cgroup_driver: "cgroupfs".to_owned(),
+            kernel: host.kernel.clone(),
+            os: host.os.clone(),
+            architecture: host.architecture.clone(),
+            cpus: host.cpus,
+            memory: host.memory,
+            name: host.hostname.clone(),
+            security_options: vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()],
+            runtimes: vec!["gantry".to_owned()],
+            insecure_registries: settings.insecure_registries.clone(),
+            mirrors: settings.registry_mirrors.clone(),
+            labels: settings.labels.clone(),
+            live_restore: true,
+            debug: settings.debug,
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            listeners: self.inner.events.listeners(),
+            forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1"),
+            features: self.inner.features.clone(),
+            ..Info::default()
+        };
+        for container in self.inner.containers.all() {
+            let now = container.now();
+            info.containers += 1;
+            match crate::containers::view::status(&now) {
+                Status::Running | Status::Restarting => info.running += 1,
+                Status::Paused => info.paused += 1,
+                Status::Created | Status::Exited | Status::Removing | Status::Dead => info.stopped += 1,
+            }
+        }
+        info
+    }
+
+    /// Events that happened since `since` (the last 256 are kept), then live ones, until `until`.
+    pub fn subscribe(
+        &self,
+        since: Option<stdx::time::Timestamp>,
+        until: Option<stdx::time::Timestamp>,
+    ) -> crate::EventStream {
+        self.inner.events.subscribe(since, until)
+    }
+}

@@ -1,0 +1,306 @@
+//! Starting the daemon. Starting is recovering: there is no other way in.
+//!
+//! The order matters: first everything that is recorded is known again, then what has no owner is swept, then the
+//! drivers look after their containers, and only then the API is served.
+
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::janitor::{Janitor, throw_away};
+use crate::networks::Networks;
+use crate::registry::Registry;
+use crate::setup::{Drivers, Settings};
+use crate::world::{EngineWorld, Records, read_record_file};
+use crate::{Engine, Inner, hello, images, info, mounts};
+use container::{Container, Paths, Services};
+use network::Live;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use stdx::fs::{Durability, create_dir, replace};
+use stdx::lock::FileLock;
+use stdx::{Context as _, Error, Result};
+use store::Store;
+use store::records::container::ContainerRecord;
+use store::records::network::EndpointRecord;
+use store::records::volume::VolumeRecord;
+use task::protocol::ShimRecord;
+
+/// Folders of a data-root that Docker or containerd made: a sign that it is not ours.
+const FOREIGN: [&str; 5] = ["overlay2", "image", "buildkit", "io.containerd.metadata.v1.bolt", "swarm"];
+
+impl Engine {
+    /// Opens everything and brings the containers back. Call it inside a tokio runtime.
+    pub async fn open(settings: Settings, drivers: impl FnOnce(&Settings) -> Result<Drivers>) -> Result<Self> {
+        prepare_roots(&settings)?;
+        let lock = FileLock::try_acquire(&settings.data_root.join("lock"))?.ok_or_else(|| {
+            Error::conflict(format!(
+                "another daemon uses the data-root {}; stop it, or give this one its own --data-root",
+                settings.data_root.display()
+            ))
+        })?;
+        let paths = Paths { data: settings.data_root.clone(), exec: settings.exec_root.clone() };
+        let store = Arc::new(Store::open(&settings.data_root.join("store.redb"))?);
+        let drivers = drivers(&settings)?;
+        let hierarchies = cgroups::Hierarchies::detect()?;
+        let version = if hierarchies.version() == cgroups::Version::V2 { "2" } else { "1" };
+        let host = info::Host::look(version)?;
+        let events = Arc::new(Events::new());
+        let execs = Arc::new(Execs::default());
+        let registry = Arc::new(Registry::default());
+        let records = Arc::new(Records::new(Arc::clone(&store), paths.clone()));
+        let networks = Arc::new(Networks::open(Arc::clone(&store), drivers.bridge)?);
+        let known = known_containers(&store, &paths)?;
+
+        sweep(&paths, &known, &host.boot_id, drivers.snapshots.as_ref())?;
+        sweep_volumes(&store, &known, drivers.volumes.as_ref())?;
+        let janitor = Arc::new(Janitor::start(
+            vec![paths.data.join("trash"), paths.exec.join("trash")],
+            Arc::clone(&drivers.snapshots),
+        )?);
+        let images = images::open(&store, &drivers.content, &drivers.snapshots, &paths)?;
+        let world = Arc::new(EngineWorld {
+            records: Arc::clone(&records),
+            registry: Arc::clone(&registry),
+            events: Arc::clone(&events),
+            execs: Arc::clone(&execs),
+            snapshots: Arc::clone(&drivers.snapshots),
+            volumes: Arc::clone(&drivers.volumes),
+            janitor: Arc::clone(&janitor),
+            paths: paths.clone(),
+        });
+        let services = Arc::new(Services {
+            world,
+            network: networks.clone(),
+            snapshots: drivers.snapshots,
+            shim: sys::command::Program::open(&settings.programs.join("gantry-shim"))
+                .context(|| format!("open {}", settings.programs.join("gantry-shim").display()))?,
+            init: settings.programs.join("gantry-init"),
+            seccomp: container::files::SeccompCache::open(paths.exec.join("seccomp"), &host.kernel)?,
+            hierarchies: hierarchies.to_string(),
+            cgroup: settings.cgroup(),
+            capabilities: host.capabilities,
+            default_pids_limit: settings.default_pids_limit,
+            host_devices: container::devices::host_devices(),
+            boot_id: host.boot_id.clone(),
+            paths,
+        });
+        networks.recover(live_endpoints(&services, &known))?;
+        for record in known.into_values() {
+            registry.reserve(&record.name, &record.id)?;
+            let id = record.id.clone();
+            registry.insert(&id, Container::spawn(Arc::clone(&services), Arc::new(record), true));
+        }
+        for container in registry.all() {
+            container.recovered().await;
+        }
+        tokio::spawn(Arc::clone(&records).keep_flushing());
+        let inner = Inner {
+            daemon_id: daemon_id(&settings.data_root)?,
+            features: features(&hierarchies),
+            settings: RwLock::new(settings.clone()),
+            host,
+            services,
+            containers: registry,
+            fetchers: images::Fetchers::new(&settings)?,
+            images,
+            volumes: drivers.volumes,
+            open_log: drivers.open_log,
+            networks,
+            records,
+            events,
+            execs,
+            janitor,
+            _lock: lock,
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        hello::bundle(&engine, &settings.programs.join("gantry-init"))?;
+        Ok(engine)
+    }
+
+    /// Writes what waits to be written. The last thing a daemon does; forgetting it loses nothing that the exec-root
+    /// does not know.
+    pub fn close(&self) {
+        if let Err(e) = self.inner.records.flush() {
+            tracing::error!("write records: {e}");
+        }
+    }
+
+    /// Takes over what may change while the daemon runs: labels, mirrors, insecure registries, debug.
+    pub fn reload(&self, new: &Settings) -> Result<()> {
+        self.inner.fetchers.reload(new)?;
+        let mut settings = self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        settings.labels.clone_from(&new.labels);
+        settings.registry_mirrors.clone_from(&new.registry_mirrors);
+        settings.insecure_registries.clone_from(&new.insecure_registries);
+        settings.debug = new.debug;
+        let name = self.inner.host.hostname.clone();
+        let attributes = std::collections::BTreeMap::from([("name".to_owned(), name)]);
+        self.inner.events.publish("daemon", "reload", &self.inner.daemon_id, attributes);
+        Ok(())
+    }
+}
+
+fn prepare_roots(settings: &Settings) -> Result<()> {
+    if let Some(foreign) = FOREIGN.iter().find(|name| settings.data_root.join(name).exists()) {
+        return Err(Error::conflict(format!(
+            "{} holds another engine's data ({foreign}); give gantryd its own --data-root",
+            settings.data_root.display()
+        )));
+    }
+    // Nobody but root and the group may walk in: images contain setuid programs (CVE-2021-41091).
+    create_dir(&settings.data_root, 0o710)?;
+    create_dir(&settings.exec_root, 0o711)?;
+    for name in ["containers", "trash"] {
+        create_dir(&settings.data_root.join(name), 0o710)?;
+        create_dir(&settings.exec_root.join(name), 0o700)?;
+    }
+    Ok(())
+}
+
+/// All containers that any record tells of: the store's, and those with `--rm`.
+fn known_containers(store: &Store, paths: &Paths) -> Result<HashMap<String, ContainerRecord>> {
+    let mut known: HashMap<String, ContainerRecord> = store.all::<ContainerRecord>()?.into_iter().collect();
+    for entry in folders(&paths.exec.join("containers"))? {
+        if let Some(record) = read_record_file(&entry) {
+            known.insert(record.id.clone(), record);
+        }
+    }
+    Ok(known)
+}
+
+fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = std::fs::read_dir(path).context(|| format!("list {}", path.display()))?;
+    Ok(entries.flatten().map(|e| e.path()).collect())
+}
+
+/// Removes what has no owner: snapshots, folders, shims.
+fn sweep(
+    paths: &Paths,
+    known: &HashMap<String, ContainerRecord>,
+    boot_id: &str,
+    snapshots: &dyn snapshot::Snapshotter,
+) -> Result<()> {
+    let keys = known.keys().map(|id| Ok(snapshot::Key::new(id)?)).collect::<Result<Vec<_>>>()?;
+    snapshots.sweep(&keys)?;
+    let owned = |folder: &Path| folder.file_name().and_then(|n| n.to_str()).is_some_and(|id| known.contains_key(id));
+    for folder in folders(&paths.exec.join("containers"))? {
+        if !owned(&folder) {
+            end_orphan(&folder, boot_id);
+            throw_away(&folder, &paths.exec.join("trash"))?;
+        }
+    }
+    for folder in folders(&paths.data.join("containers"))? {
+        if !owned(&folder) {
+            throw_away(&folder, &paths.data.join("trash"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A shim whose container has no record any more: a removal was cut short. It and its processes are ended.
+fn end_orphan(folder: &Path, boot_id: &str) {
+    let Some(record) = read_shim(folder, boot_id) else { return };
+    if is_same_process(&record) {
+        let pid = rustix::process::Pid::from_raw(record.pid);
+        if let Some(pidfd) =
+            pid.and_then(|p| rustix::process::pidfd_open(p, rustix::process::PidfdFlags::empty()).ok())
+            // Looked at again through the descriptor: the number cannot have been given away since.
+            && is_same_process(&record)
+        {
+            let _ended = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        }
+    }
+    let removed = cgroups::Hierarchies::detect().and_then(|hierarchies| {
+        let group = cgroups::Group::open(&hierarchies, &record.cgroup)?;
+        group.kill()?;
+        group.remove()
+    });
+    if let Err(e) = removed
+        && e.kind() != stdx::Kind::NotFound
+    {
+        tracing::warn!(cgroup = %record.cgroup, "sweep: {e}");
+    }
+}
+
+fn read_shim(folder: &Path, boot_id: &str) -> Option<ShimRecord> {
+    let record: ShimRecord = serde_json::from_slice(&std::fs::read(folder.join("shim.json")).ok()?).ok()?;
+    (record.boot_id == boot_id).then_some(record)
+}
+
+/// Whether the process of a shim's record still is that process (field 22 of `/proc/PID/stat`, its start time).
+fn is_same_process(record: &ShimRecord) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", record.pid)) else { return false };
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(19).and_then(|t| t.parse::<u64>().ok()) == Some(record.start_time)
+}
+
+/// Volumes that were being made or removed when the daemon died, and those of `--rm` containers that are gone.
+fn sweep_volumes(
+    store: &Store,
+    known: &HashMap<String, ContainerRecord>,
+    volumes: &dyn volume::Driver,
+) -> Result<()> {
+    let records: HashMap<String, VolumeRecord> = store.all::<VolumeRecord>()?.into_iter().collect();
+    for name in volumes.list()? {
+        let used = known.values().any(|c| c.mounts.iter().any(|m| m.name.as_deref() == Some(name.as_str())));
+        if !used && !records.contains_key(name.as_str()) {
+            volumes.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The endpoints of containers whose shims live.
+fn live_endpoints(services: &Services, known: &HashMap<String, ContainerRecord>) -> Vec<Live> {
+    let live = |record: &ContainerRecord| -> Option<Live> {
+        let folder = services.paths.exec_of(&record.id);
+        let shim = read_shim(&folder, &services.boot_id).filter(is_same_process)?;
+        let owned: EndpointRecord = Networks::read(&folder)?;
+        let netns = shim.container_pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
+        Some(Live {
+            endpoint: network::Endpoint {
+                id: owned.id.parse().ok()?,
+                network: owned.network.parse().ok()?,
+                container: record.id.parse().ok()?,
+                address: None,
+                mac: None,
+            },
+            joined: network::Joined {
+                interface: owned.interface,
+                host_interface: Some(owned.host_interface).filter(|i| !i.is_empty()),
+                mac: owned.mac.parse().ok(),
+                addresses: owned.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
+                gateway: owned.gateway.parse().ok(),
+            },
+            netns: netns.map(Into::into),
+        })
+    };
+    known.values().filter_map(live).collect()
+}
+
+/// The daemon's id, made up once for a data-root.
+fn daemon_id(data_root: &Path) -> Result<String> {
+    let path = data_root.join("daemon-id");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id.trim().to_owned());
+    }
+    let hex: String = mounts::random()?[..16].iter().map(|b| format!("{b:02x}")).collect();
+    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    replace(&path, id.as_bytes(), 0o600, Durability::Power)?;
+    Ok(id)
+}
+
+/// What cgroups can do here, by the names that `info` uses.
+fn features(hierarchies: &cgroups::Hierarchies) -> std::collections::BTreeMap<&'static str, bool> {
+    let f = hierarchies.features();
+    std::collections::BTreeMap::from([
+        ("MemoryLimit", f.memory_limit),
+        ("SwapLimit", f.swap_limit),
+        ("CpuCfsPeriod", f.cpu_cfs),
+        ("CpuCfsQuota", f.cpu_cfs),
+        ("CPUShares", f.cpu_shares),
+        ("CPUSet", f.cpuset),
+        ("PidsLimit", f.pids_limit),
+        ("OomKillDisable", f.oom_kill_disable),
+    ])
+}
