@@ -1,0 +1,381 @@
+//! One entry after the other into the layer's directory.
+
+use crate::clip::{self, Name};
+use crate::limits::{Counts, Limits};
+use crate::parents::{Parent, Parents, is_whiteout};
+use crate::xattrs;
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
+    fchown, ftruncate, futimens, linkat, makedev, mknodat, openat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use stdx::{Context as _, Error, Result};
+use sys::dir::Dir;
+use tar::{Entry, Kind, Reader};
+
+/// Content is copied in pieces of this size.
+const COPY: usize = 256 * 1024;
+
+/// The state of one unpacking.
+#[derive(Debug)]
+pub(crate) struct Unpacker<'a> {
+    root: &'a Dir,
+    parents: Parents<'a>,
+    limits: &'a Limits,
+    counts: Counts,
+    dropped_xattrs: u64,
+    root_described: bool,
+    buffer: Vec<u8>,
+}
+
+/// What an unpacking has done.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    pub(crate) entries: u64,
+    pub(crate) content: u64,
+    pub(crate) dropped_xattrs: u64,
+    pub(crate) implied: Vec<PathBuf>,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(crate) fn new(root: &'a Dir, limits: &'a Limits) -> Self {
+        Self {
+            root,
+            parents: Parents::new(root),
+            limits,
+            counts: Counts::default(),
+            dropped_xattrs: 0,
+            root_described: false,
+            buffer: vec![0; COPY],
+        }
+    }
+
+    /// Unpacks the whole archive.
+    pub(crate) fn run(mut self, archive: &mut Reader<'_>) -> Result<Unpacked> {
+        while let Some(entry) = archive.next_entry()? {
+            self.entry(&entry, archive)
+                .context(|| format!("unpack {}", entry.path.escape_ascii()))?;
+        }
+        let mut implied: Vec<PathBuf> = self
+            .parents
+            .finish()
+            .context(|| "set the times of directories")?
+            .iter()
+            .map(|p| path(p).into())
+            .collect();
+        if !self.root_described {
+            implied.push(PathBuf::new());
+        }
+        let Counts { bytes: content, entries } = self.counts;
+        Ok(Unpacked { entries, content, dropped_xattrs: self.dropped_xattrs, implied })
+    }
+
+    fn entry(&mut self, entry: &Entry, archive: &mut Reader<'_>) -> Result<()> {
+        self.counts.add_entry(self.limits)?;
+        self.counts.add_bytes(entry.size, self.limits)?;
+        match clip::parse(&entry.path)? {
+            Name::Meta => Ok(()),
+            Name::Root if entry.kind == Kind::Directory => self.root(entry),
+            Name::Root => Err(Error::invalid("the root of a layer must be a directory")),
+            Name::Opaque { dir } => {
+                let parent = self.parent(&dir)?;
+                Ok(rustix::fs::fsetxattr(
+                    self.parents.fd(parent),
+                    xattrs::OPAQUE,
+                    b"y",
+                    XattrFlags::empty(),
+                )
+                .map_err(io::Error::from)?)
+            }
+            Name::Whiteout { parent, name } => {
+                let parent = self.parent(&parent)?;
+                self.whiteout(parent, path(&name))
+            }
+            Name::Entry { parent, name } => self.place(entry, &parent, &name, archive),
+        }
+    }
+
+    fn parent(&mut self, path: &[u8]) -> Result<Parent> {
+        let (counts, limits) = (&mut self.counts, self.limits);
+        self.parents.get(path, &mut || counts.add_entry(limits))
+    }
+
+    fn root(&mut self, entry: &Entry) -> Result<()> {
+        let parent = self.parent(&[])?;
+        self.root_described = true;
+        self.describe_directory(parent, entry)
+    }
+
+    /// A whiteout concerns the layers below alone, whatever the order in the archive: what this layer has stays, but
+    /// nothing shows through it.
+    fn whiteout(&mut self, parent: Parent, name: &OsStr) -> Result<()> {
+        self.parents.changed(parent);
+        let fd = self.parents.fd(parent);
+        match mknodat(fd, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            Err(Errno::EXIST) => {}
+            other => return Ok(other.map_err(io::Error::from)?),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(fd, name, flags, Mode::empty()) {
+            Ok(own) => Ok(rustix::fs::fsetxattr(own, xattrs::OPAQUE, b"y", XattrFlags::empty())
+                .map_err(io::Error::from)?),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Err(e) => Err(io::Error::from(e).into()),
+        }
+    }
+
+    fn place(
+        &mut self,
+        entry: &Entry,
+        above: &[u8],
+        name: &[u8],
+        archive: &mut Reader<'_>,
+    ) -> Result<()> {
+        let parent = self.parent(above)?;
+        let file_name = path(name);
+        match &entry.kind {
+            Kind::Directory => self.directory(entry, parent, above, name),
+            Kind::File => {
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let make =
+                    |fd: BorrowedFd<'_>| openat(fd, file_name, flags, Mode::from_raw_mode(0o600));
+                let (file, _) = self.replacing(parent, above, file_name, make)?;
+                self.file(entry, &file, archive)
+            }
+            Kind::Symlink { target } => {
+                let make = |fd: BorrowedFd<'_>| symlinkat(path(target), fd, file_name);
+                let ((), parent) = self.replacing(parent, above, file_name, make)?;
+                self.describe_link(entry, parent, file_name)
+            }
+            Kind::HardLink { target } => self.hard_link(target, above, file_name),
+            Kind::Fifo => self.node(entry, parent, above, file_name, FileType::Fifo, 0),
+            Kind::CharDevice { major: 0, minor: 0 } => {
+                // It would hide a file of the layers below without being a whiteout to anybody else.
+                Err(Error::invalid("a character device 0:0 is no device"))
+            }
+            Kind::CharDevice { major, minor } => self.node(
+                entry,
+                parent,
+                above,
+                file_name,
+                FileType::CharacterDevice,
+                makedev(*major, *minor),
+            ),
+            Kind::BlockDevice { major, minor } => self.node(
+                entry,
+                parent,
+                above,
+                file_name,
+                FileType::BlockDevice,
+                makedev(*major, *minor),
+            ),
+        }
+    }
+
+    fn directory(
+        &mut self,
+        entry: &Entry,
+        parent: Parent,
+        above: &[u8],
+        name: &[u8],
+    ) -> Result<()> {
+        let mut parent = parent;
+        let existing = self.parents.look(parent, path(name))?;
+        let is_dir =
+            existing.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory);
+        let fd = if is_dir {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(self.parents.fd(parent), path(name), flags, Mode::empty())
+                .map_err(io::Error::from)?
+        } else {
+            if existing.is_some_and(|s| !is_whiteout(&s)) {
+                parent = self.remove(parent, above, path(name))?;
+            }
+            self.parents.make_directory(parent, name)?
+        };
+        let full = if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() };
+        let own = self.parents.insert(&full, fd)?;
+        self.describe_directory(own, entry)
+    }
+
+    fn file(&mut self, entry: &Entry, file: &OwnedFd, archive: &mut Reader<'_>) -> Result<()> {
+        let mut end = 0;
+        while let Some(chunk) = archive.next_chunk(&mut self.buffer)? {
+            write_at(file, &self.buffer[..chunk.len], chunk.offset)?;
+            end = chunk.offset + chunk.len as u64;
+        }
+        if end != entry.size {
+            ftruncate(file, entry.size).map_err(io::Error::from)?;
+        }
+        let describe = || -> io::Result<u64> {
+            // In this order: a change of owner takes set-id bits and capabilities away.
+            fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+            fchmod(file, Mode::from_raw_mode(entry.mode))?;
+            let dropped = xattrs::set(file, &entry.xattrs)?;
+            futimens(file, &times(entry))?;
+            Ok(dropped)
+        };
+        self.dropped_xattrs += describe()?;
+        Ok(())
+    }
+
+    fn describe_directory(&mut self, own: Parent, entry: &Entry) -> Result<()> {
+        let describe = |fd: BorrowedFd<'_>| -> io::Result<u64> {
+            fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+            fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+            xattrs::set(fd, &entry.xattrs)
+        };
+        self.dropped_xattrs += describe(self.parents.fd(own))?;
+        self.parents.described(own, times(entry).last_modification);
+        Ok(())
+    }
+
+    fn describe_link(&mut self, entry: &Entry, parent: Parent, name: &OsStr) -> Result<()> {
+        let fd = self.parents.fd(parent);
+        let describe = || -> io::Result<u64> {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            chownat(fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            let mut dropped = 0;
+            if !entry.xattrs.is_empty() {
+                let own = openat(
+                    fd,
+                    name,
+                    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                dropped = xattrs::set(own, &entry.xattrs)?;
+            }
+            utimensat(fd, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(dropped)
+        };
+        self.dropped_xattrs += describe()?;
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        entry: &Entry,
+        parent: Parent,
+        above: &[u8],
+        name: &OsStr,
+        sort: FileType,
+        device: u64,
+    ) -> Result<()> {
+        let make = |fd: BorrowedFd<'_>| mknodat(fd, name, sort, Mode::from_raw_mode(0o600), device);
+        let ((), parent) = self.replacing(parent, above, name, make)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let own =
+            openat(self.parents.fd(parent), name, flags, Mode::empty()).map_err(io::Error::from)?;
+        let describe = || -> io::Result<u64> {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            chownat(&own, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+            sys::dir::set_mode(&own, entry.mode)?;
+            let dropped = xattrs::set(&own, &entry.xattrs)?;
+            utimensat(&own, "", &times(entry), AtFlags::EMPTY_PATH)?;
+            Ok(dropped)
+        };
+        self.dropped_xattrs += describe()?;
+        Ok(())
+    }
+
+    /// Another name of something that this layer already has. Links on the way are followed inside the root, one at the
+    /// end is linked itself.
+    fn hard_link(&mut self, target: &[u8], above: &[u8], name: &OsStr) -> Result<()> {
+        let clean = clip::clipped(target);
+        let what = || format!("hard link to {}", target.escape_ascii());
+        let (target_above, target_name) = clip::split(&clean)
+            .ok_or_else(|| Error::invalid("a hard link to the root directory"))?;
+        let source = self.root.dir_in_root(path(target_above)).context(what)?;
+        let target_name = path(target_name);
+        let stat = source.stat(target_name).context(what)?;
+        if is_whiteout(&stat) {
+            return Err(Error::invalid(format!("{}: it is a whiteout", what())));
+        }
+        let parent = self.parent(above)?;
+        if let Some(existing) = self.parents.look(parent, name)?
+            && (existing.st_dev, existing.st_ino) == (stat.st_dev, stat.st_ino)
+        {
+            // A link to itself; removing the name first would lose the file.
+            return Ok(());
+        }
+        let make = |fd: BorrowedFd<'_>| linkat(&source, target_name, fd, name, AtFlags::empty());
+        self.replacing(parent, above, name, make).map(drop).context(what)
+    }
+
+    /// Makes something; when the name is taken, removes what has it and tries again.
+    fn replacing<T>(
+        &mut self,
+        parent: Parent,
+        above: &[u8],
+        name: &OsStr,
+        make: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> Result<(T, Parent)> {
+        self.parents.changed(parent);
+        match make(self.parents.fd(parent)) {
+            Err(Errno::EXIST) => {}
+            other => return Ok((other.map_err(io::Error::from)?, parent)),
+        }
+        let parent = self.remove(parent, above, name)?;
+        let made = make(self.parents.fd(parent)).map_err(io::Error::from)?;
+        Ok((made, parent))
+    }
+
+    /// Removes what has a name. After a directory or link paths may lead elsewhere, so the cache is given up.
+    fn remove(&mut self, parent: Parent, above: &[u8], name: &OsStr) -> Result<Parent> {
+        let Some(stat) = self.parents.look(parent, name)? else { return Ok(parent) };
+        let sort = FileType::from_raw_mode(stat.st_mode);
+        self.parents.changed(parent);
+        match sort {
+            FileType::Directory => {
+                let dir = Dir::from_fd(self.parents.fd(parent).try_clone_to_owned()?)?;
+                // Times first: forgetting settles directories that are about to go.
+                self.parents.forget()?;
+                dir.remove_tree(name)?;
+            }
+            _ => {
+                unlinkat(self.parents.fd(parent), name, AtFlags::empty())
+                    .map_err(io::Error::from)?;
+                if sort != FileType::Symlink {
+                    return Ok(parent);
+                }
+                self.parents.forget()?;
+            }
+        }
+        let parent = self.parent(above)?;
+        self.parents.changed(parent);
+        Ok(parent)
+    }
+}
+
+fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: i64::from(entry.mtime.nanos) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn path(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
