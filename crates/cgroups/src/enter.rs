@@ -27,6 +27,11 @@ impl Group {
         self.members.iter().filter(|m| !m.unified).try_for_each(|m| m.dir.write("tasks", "0"))
     }
 
+    /// The group's open directories, for a process that closes everything else.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.members.iter().map(|m| m.dir.as_fd())
+    }
+
     /// The directories to bind for the container, in order. On v1 and hybrid `/sys/fs/cgroup` itself is a tmpfs that
     /// the runtime mounts first; the v2 part of a hybrid host is left out, as in Docker.
     ///

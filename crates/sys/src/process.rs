@@ -64,7 +64,30 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: no descriptor is closed here; descriptors that others count on stay valid until exec replaces them.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    check(libc::c_int::from(result != 0).wrapping_neg())
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every descriptor from 3 on but those to `keep`, for a process just made by [`crate::clone::clone3`] on its way
+/// to exec: what the copy of its creator's memory still owns is closed behind its back and must not be used or dropped
+/// again.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    let ends = keep.iter().map(|fd| (fd.checked_sub(1), fd + 1)).chain([(Some(u32::MAX), u32::MAX)]);
+    for (last, next) in ends {
+        if let Some(last) = last.filter(|last| *last >= first) {
+            // JUSTIFICATION: rustix has no close_range, and closing owned descriptors one by one means knowing them all.
+            // SAFETY: no memory is touched. The caller's process ends in exec or `_exit` without running destructors
+            // (see above), so no owner closes or uses these numbers again.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = first.max(next);
+    }
+    Ok(())
 }
 
 /// Leaves this process for good without running anything: no destructors, no exit handlers. For clones.

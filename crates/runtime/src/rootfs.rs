@@ -1,0 +1,240 @@
+//! The root file system as a detached mount, made by the parent before the child exists.
+//!
+//! Nothing is attached to the host's tree at any time: the mount lives in descriptors until the child attaches it in
+//! its own mount namespace, and goes with it.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use sys::mount::{self, Attributes, Context};
+
+use crate::error::{Error, Result, Step as _};
+
+/// A root file system that is described, not attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// An overlay.
+    Overlay {
+        /// Read-only layers, top first.
+        lower: Vec<PathBuf>,
+        /// The writable layer; without one the root is read-only.
+        upper: Option<PathBuf>,
+        /// The overlay's work directory, on the same file system as `upper`.
+        work: Option<PathBuf>,
+    },
+    /// A directory as it is, with the mounts beneath it.
+    Directory(PathBuf),
+}
+
+/// The longest value that one option takes (fsconfig(2), 256 with the NUL).
+const LONGEST: usize = 255;
+
+impl Rootfs {
+    /// Makes the detached mount.
+    pub(crate) fn mount(&self) -> Result<OwnedFd> {
+        match self {
+            Self::Directory(path) => directory(path),
+            Self::Overlay { lower, upper, work } => {
+                overlay(lower, upper.as_deref().zip(work.as_deref())).map_err(|e| match e {
+                    Error::System { step, errno, cause } if errno == 0 || !cause.is_empty() => {
+                        Error::System { step: format!("mount the overlay root file system: {step}"), errno, cause }
+                    }
+                    other => other,
+                })
+            }
+        }
+    }
+}
+
+fn directory(path: &Path) -> Result<OwnedFd> {
+    let shown = path.display();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty()).step(|| format!("open root file system {shown}"))?;
+    let tree = mount::clone_tree(&dir, c"", true).step(|| format!("clone root file system {shown}"))?;
+    // Where the host shares its mounts, what the container mounts in its root must not appear on the host.
+    let private = Attributes { propagation: mount::PRIVATE, ..Attributes::default() };
+    mount::set_attributes(&tree, private, true).step(|| format!("make root file system {shown} private"))?;
+    Ok(tree)
+}
+
+fn overlay(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    let context = Context::open("overlay").step(|| "open the file system type")?;
+    let set = |key: &str, value: &[u8]| {
+        context.set(key, value).step(|| format!("{key}={}", String::from_utf8_lossy(value)))
+    };
+    set("source", b"overlay")?;
+    // Directories whose paths are longer than an option are opened and named by descriptor; they stay open until the
+    // file system exists.
+    let mut open = Vec::new();
+    let mut directories = lower.iter();
+    if let Some(first) = directories.next() {
+        let value = short(first, &mut open)?;
+        match context.set("lowerdir+", value.as_os_str().as_bytes()) {
+            Ok(()) => {
+                for directory in directories {
+                    let value = short(directory, &mut open)?;
+                    set("lowerdir+", value.as_os_str().as_bytes())?;
+                }
+            }
+            // Before Linux 6.8 there is one option for all.
+            Err(e) if mount::errno(&e) == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                set("lowerdir", &joined(lower, &mut open)?)?;
+            }
+            Err(e) => return Err(e).step(|| format!("lowerdir+={}", first.display())),
+        }
+    }
+    if let Some((upper, work)) = writable {
+        set("upperdir", &escaped(&short(upper, &mut open)?, b"\\"))?;
+        set("workdir", &escaped(&short(work, &mut open)?, b"\\"))?;
+    }
+    // What is in the upper directory must mean the same without this kernel's defaults: layers are taken from it.
+    for feature in ["redirect_dir", "metacopy", "index", "xino"] {
+        set(feature, b"off")?;
+    }
+    context.mount(0).step(|| "create")
+}
+
+/// A name for `path` that fits an option; opens it when the path itself does not.
+fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
+    if path.as_os_str().len() * 2 <= LONGEST {
+        return Ok(path.to_owned());
+    }
+    by_descriptor(path, open)
+}
+
+fn by_descriptor(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).step(|| format!("open {}", path.display()))?;
+    let name = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    open.push(fd);
+    Ok(PathBuf::from(name))
+}
+
+/// All lower directories in one value, for kernels without `lowerdir+`.
+fn joined(lower: &[PathBuf], open: &mut Vec<OwnedFd>) -> Result<Vec<u8>> {
+    let join = |names: &[PathBuf]| {
+        names.iter().map(|n| escaped(n, b"\\:")).collect::<Vec<_>>().join(&b':')
+    };
+    let plain = join(lower);
+    if plain.len() <= LONGEST {
+        return Ok(plain);
+    }
+    let names = lower.iter().map(|path| by_descriptor(path, open)).collect::<Result<Vec<_>>>()?;
+    let short = join(&names);
+    if short.len() <= LONGEST {
+        return Ok(short);
+    }
+    Err(Error::NotImplemented(format!(
+        "{} layers are too many for this kernel: Linux 6.8 or newer is needed",
+        lower.len()
+    )))
+}
+
+fn escaped(path: &Path, special: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.as_os_str().len());
+    for byte in path.as_os_str().as_bytes() {
+        if special.contains(byte) {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("runtime-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn layer(&self, name: &str, file: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join(file), name).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn read(root: &OwnedFd, name: &str) -> Result<Vec<u8>, Errno> {
+        let fd = rustix::fs::openat(root, name, OFlags::RDONLY, Mode::empty())?;
+        let mut bytes = vec![0; 300];
+        let n = rustix::io::read(&fd, &mut bytes)?;
+        Ok(bytes[..n].to_vec())
+    }
+
+    #[test]
+    fn the_top_layer_wins_and_writes_go_to_the_upper_directory() {
+        let scratch = Scratch::new("overlay");
+        let lower = vec![scratch.layer("top:colon\\back", "a"), scratch.layer("bottom", "a"), scratch.layer("other", "b")];
+        let upper = scratch.0.join("up\\per");
+        let work = scratch.0.join("work");
+        std::fs::create_dir_all(&upper).unwrap();
+        std::fs::create_dir_all(&work).unwrap();
+        let rootfs = Rootfs::Overlay { lower: lower.clone(), upper: Some(upper.clone()), work: Some(work) };
+        let root = rootfs.mount().unwrap();
+        assert_eq!(read(&root, "a").unwrap(), b"top:colon\\back");
+        assert_eq!(read(&root, "b").unwrap(), b"other");
+        rustix::fs::mkdirat(&root, "made", Mode::from_raw_mode(0o755)).unwrap();
+        assert!(upper.join("made").is_dir());
+        let seen = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!seen.contains(scratch.0.to_str().unwrap()), "the mount is attached");
+        drop(root);
+        let read_only = Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap();
+        let error = rustix::fs::mkdirat(&read_only, "x", Mode::from_raw_mode(0o755)).unwrap_err();
+        assert_eq!(error, Errno::ROFS);
+    }
+
+    #[test]
+    fn long_paths_and_many_layers_fit() {
+        let scratch = Scratch::new("long");
+        let deep = scratch.0.join(["d".repeat(200), "e".repeat(200)].iter().collect::<PathBuf>());
+        let mut lower = Vec::new();
+        for i in 0..120 {
+            let layer = deep.join(i.to_string());
+            std::fs::create_dir_all(&layer).unwrap();
+            std::fs::write(layer.join(format!("f{i}")), "x").unwrap();
+            lower.push(layer);
+        }
+        let root = Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap();
+        for i in 0..120 {
+            assert_eq!(read(&root, &format!("f{i}")).unwrap(), b"x");
+        }
+    }
+
+    #[test]
+    fn older_kernels_get_one_option() {
+        let mut open = Vec::new();
+        let value = joined(&["/a:b".into(), "/c\\d".into()], &mut open).unwrap();
+        assert_eq!(value, b"/a\\:b:/c\\\\d");
+        let long = vec![PathBuf::from("/usr/../usr/../usr/../usr/../usr/../usr"); 8];
+        let value = joined(&long, &mut open).unwrap();
+        assert!(value.starts_with(b"/proc/self/fd/") && value.len() <= LONGEST);
+        let error = joined(&vec![PathBuf::from("/usr"); 80], &mut open).unwrap_err();
+        assert!(error.to_string().contains("6.8"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong() {
+        let error = Rootfs::Directory("/nonexistent/x".into()).mount().unwrap_err();
+        assert_eq!(error.to_string(), "open root file system /nonexistent/x: no such file or directory");
+        let lower = vec!["/nonexistent/y".into()];
+        let error = Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap_err().to_string();
+        assert!(error.contains("overlay") && error.contains("/nonexistent/y"), "{error}");
+    }
+}
