@@ -71,8 +71,6 @@ pub struct Veth<'a> {
     pub peer: &'a str,
     /// The other end's Ethernet address.
     pub peer_mac: Mac,
-    /// The other end's number in its namespace; it must be free there. Knowing it saves asking for it.
-    pub peer_index: u32,
     /// The namespace the other end is made in.
     pub netns: BorrowedFd<'a>,
 }
@@ -86,7 +84,8 @@ pub fn add_veth(batch: &mut Batch, veth: &Veth<'_>) {
             a.string(IFLA_INFO_KIND, "veth");
             a.nested(IFLA_INFO_DATA, |a| {
                 a.nested(VETH_INFO_PEER, |a| {
-                    a.raw(&ifinfo(veth.peer_index, 0, 0));
+                    // A number given here counts only when this end has one given too, which nobody can choose safely.
+                    a.raw(&ifinfo(0, 0, 0));
                     a.string(IFLA_IFNAME, veth.peer);
                     a.put(IFLA_ADDRESS, veth.peer_mac.bytes());
                     // The descriptor is looked up in the sender's table while the message is handled.

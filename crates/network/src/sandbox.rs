@@ -76,7 +76,8 @@ impl Sandbox {
         &mut self.route
     }
 
-    /// A free number and name for the next link inside: `eth0`, `eth1`, …
+    /// The number that the next link inside will most likely have, and a free name: `eth0`, `eth1`, … The number is the
+    /// kernel's choice; in a new namespace it counts up, in one that lost links it need not.
     pub fn next_link(&self) -> (u32, String) {
         let index = self.links.iter().map(|(index, _)| *index).max().unwrap_or(route::LOOPBACK) + 1;
         let taken = |name: &str| self.links.iter().any(|(_, other)| other == name);

@@ -1,0 +1,203 @@
+//! Which address belongs to which link, until the kernel says that the link is gone. Pure.
+//!
+//! ```text
+//!           add              leave                 link gone
+//!   (none) ─────▶ in use ─────────────▶ leaving ─────────────▶ free
+//!                   │   link gone                  leave        ▲
+//!                   └──────────────────▶ orphaned ──────────────┘
+//! ```
+//!
+//! The order of the two last events is not ours to choose: a container's namespace may be gone before the daemon has
+//! reaped it, or much later when somebody else still sits in it.
+
+use ipnet::IpNet;
+use network::{EndpointId, NetworkId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// An address that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The network it is of.
+    pub network: NetworkId,
+    /// The pool it is of.
+    pub pool: IpNet,
+    /// The address.
+    pub address: IpAddr,
+    /// The host's end of the link that has it.
+    pub link: String,
+}
+
+/// Where an endpoint's ending stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    InUse,
+    /// The container is gone, its link not yet.
+    Leaving,
+    /// The link is gone, the container not yet, as far as we were told.
+    Orphaned,
+}
+
+/// All leases.
+#[derive(Debug, Default)]
+pub struct Leases {
+    by_endpoint: HashMap<EndpointId, (Lease, Phase)>,
+    by_link: HashMap<String, EndpointId>,
+}
+
+impl Leases {
+    /// Writes a lease down; `false` when the endpoint has one.
+    pub fn add(&mut self, endpoint: EndpointId, lease: Lease) -> bool {
+        if self.by_endpoint.contains_key(&endpoint) {
+            return false;
+        }
+        self.by_link.insert(lease.link.clone(), endpoint);
+        self.by_endpoint.insert(endpoint, (lease, Phase::InUse));
+        true
+    }
+
+    /// The link got another name.
+    pub fn rename(&mut self, endpoint: &EndpointId, link: &str) {
+        if let Some((lease, _)) = self.by_endpoint.get_mut(endpoint) {
+            if self.by_link.get(&lease.link) == Some(endpoint) {
+                self.by_link.remove(&lease.link);
+            }
+            lease.link = link.to_owned();
+            self.by_link.insert(link.to_owned(), *endpoint);
+        }
+    }
+
+    /// The container of the endpoint has ended. Returns the lease if its address is free now.
+    pub fn leave(&mut self, endpoint: &EndpointId) -> Option<Lease> {
+        let (_, phase) = self.by_endpoint.get_mut(endpoint)?;
+        match phase {
+            Phase::Orphaned => self.forget(endpoint),
+            Phase::InUse | Phase::Leaving => {
+                *phase = Phase::Leaving;
+                None
+            }
+        }
+    }
+
+    /// The kernel has removed the link. Returns the lease if its address is free now.
+    pub fn link_gone(&mut self, link: &str) -> Option<Lease> {
+        let endpoint = *self.by_link.get(link)?;
+        let (_, phase) = self.by_endpoint.get_mut(&endpoint)?;
+        match phase {
+            Phase::Leaving => self.forget(&endpoint),
+            Phase::InUse | Phase::Orphaned => {
+                *phase = Phase::Orphaned;
+                None
+            }
+        }
+    }
+
+    /// The link is there again.
+    pub fn link_back(&mut self, endpoint: &EndpointId) {
+        if let Some((_, phase @ Phase::Orphaned)) = self.by_endpoint.get_mut(endpoint) {
+            *phase = Phase::InUse;
+        }
+    }
+
+    /// The lease ends now, however its link is.
+    pub fn forget(&mut self, endpoint: &EndpointId) -> Option<Lease> {
+        let (lease, _) = self.by_endpoint.remove(endpoint)?;
+        if self.by_link.get(&lease.link) == Some(endpoint) {
+            self.by_link.remove(&lease.link);
+        }
+        Some(lease)
+    }
+
+    /// Everything of a network ends now: its pool is given back as a whole.
+    pub fn forget_network(&mut self, network: &NetworkId) {
+        let gone: Vec<_> = self
+            .by_endpoint
+            .iter()
+            .filter(|(_, (l, _))| l.network == *network)
+            .map(|(id, _)| *id)
+            .collect();
+        for endpoint in gone {
+            self.forget(&endpoint);
+        }
+    }
+
+    /// How many endpoints of the network have a container.
+    pub fn active(&self, network: &NetworkId) -> usize {
+        self.by_endpoint
+            .values()
+            .filter(|(l, phase)| l.network == *network && *phase != Phase::Leaving)
+            .count()
+    }
+
+    /// The links of all leases, with their endpoints.
+    pub fn links(&self) -> impl Iterator<Item = (&str, &EndpointId, &Lease)> {
+        self.by_endpoint.iter().map(|(id, (lease, _))| (lease.link.as_str(), id, lease))
+    }
+
+    /// How many addresses are held.
+    pub fn len(&self) -> usize {
+        self.by_endpoint.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.by_endpoint.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> EndpointId {
+        EndpointId::from_bytes([n; 32])
+    }
+
+    fn lease(n: u8) -> Lease {
+        Lease {
+            network: NetworkId::from_bytes([0; 32]),
+            pool: "10.0.0.0/24".parse().unwrap(),
+            address: format!("10.0.0.{n}").parse().unwrap(),
+            link: format!("veth{n}"),
+        }
+    }
+
+    #[test]
+    fn an_address_is_free_when_both_container_and_link_are_gone() {
+        let mut leases = Leases::default();
+        assert!(leases.add(id(1), lease(1)) && leases.add(id(2), lease(2)));
+        assert!(!leases.add(id(1), lease(3)));
+        assert_eq!(leases.leave(&id(1)), None);
+        assert_eq!(leases.leave(&id(1)), None);
+        assert_eq!(leases.active(&lease(1).network), 1);
+        assert_eq!(leases.link_gone("veth1"), Some(lease(1)));
+        assert_eq!(leases.link_gone("veth2"), None);
+        assert_eq!(leases.link_gone("veth2"), None);
+        assert_eq!(leases.leave(&id(2)), Some(lease(2)));
+        assert!(leases.is_empty());
+        assert_eq!((leases.leave(&id(9)), leases.link_gone("eth0")), (None, None));
+    }
+
+    #[test]
+    fn a_link_that_came_back_is_waited_for_again() {
+        let mut leases = Leases::default();
+        leases.add(id(1), lease(1));
+        leases.link_gone("veth1");
+        leases.link_back(&id(1));
+        assert_eq!(leases.leave(&id(1)), None);
+        assert_eq!(leases.link_gone("veth1"), Some(lease(1)));
+    }
+
+    #[test]
+    fn names_follow() {
+        let mut leases = Leases::default();
+        leases.add(id(1), lease(1));
+        leases.rename(&id(1), "vethb");
+        assert_eq!(leases.link_gone("veth1"), None);
+        leases.leave(&id(1));
+        assert_eq!(leases.link_gone("vethb").map(|l| l.address), Some(lease(1).address));
+        leases.add(id(2), lease(2));
+        leases.forget_network(&lease(2).network);
+        assert!(leases.is_empty());
+    }
+}

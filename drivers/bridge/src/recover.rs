@@ -1,0 +1,139 @@
+//! Putting right what is not as it should be: at the daemon's start, and when somebody deletes a bridge under us.
+
+use crate::Inner;
+use crate::apply::apply;
+use crate::host::Host;
+use crate::lease::Lease;
+use crate::plan::{self, link_names};
+use ipnet::IpNet;
+use network::route;
+use network::{Live, NetworkId, Recovered, Sandbox};
+use std::collections::HashSet;
+use stdx::{Error, Result};
+use sys::netlink::Batch;
+
+impl Inner {
+    pub(crate) fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        let owners: HashSet<_> = live.iter().map(|l| l.endpoint.id).collect();
+        let networks: HashSet<_> =
+            self.state().networks.values().map(|net| net.bridge.clone()).collect();
+        let mark = self.config.mark();
+        {
+            let mut host = self.host();
+            // Marked as ours, but neither the bridge of a network nor the end of a living endpoint.
+            recovered.removed = host.remove_links(|link| {
+                let ours = link.alias.starts_with(&mark);
+                let owned = plan::owner(&mark, &link.alias).is_some_and(|id| owners.contains(&id));
+                ours && !owned && !networks.contains(&link.name)
+            })?;
+        }
+        for live in live {
+            let id = live.endpoint.id;
+            match self.adopt(live) {
+                Ok(true) => recovered.repaired.push(id),
+                Ok(false) => {}
+                Err(e) => {
+                    recovered.failed.push(Error::internal(format!("endpoint {id}")).caused_by(e));
+                }
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Takes a living endpoint's address and makes sure of its link. Returns whether something was missing.
+    fn adopt(&self, live: Live) -> Result<bool> {
+        let Live { endpoint, joined, netns } = live;
+        let net = self.state().networks.get(&endpoint.network).cloned();
+        let net =
+            net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
+        let address = joined.addresses.iter().find_map(|address| match address {
+            IpNet::V4(address) => Some(address.addr()),
+            IpNet::V6(_) => None,
+        });
+        let address = address.ok_or_else(|| Error::internal("its record has no address"))?;
+        let pool = IpNet::V4(net.subnet);
+        let link = joined.host_interface.unwrap_or_else(|| link_names(&endpoint.id)[0].clone());
+        let lease =
+            Lease { network: endpoint.network, pool, address: address.into(), link: link.clone() };
+        if !self.state().leases.add(endpoint.id, lease) {
+            return Ok(false);
+        }
+        if let Err(e) = self.ipam.allocate(&pool, Some(address.into())) {
+            self.state().leases.forget(&endpoint.id);
+            return Err(e);
+        }
+
+        let mut host = self.host();
+        let mark = self.config.mark();
+        match route::link(&mut host.route, &link)? {
+            Some(found) if found.alias == plan::alias(&mark, &endpoint.id) => {
+                if found.master == net.index && found.up {
+                    return Ok(false);
+                }
+                self.enslave(&mut host, &link, net.index, &found.alias, !net.config.icc)?;
+                Ok(true)
+            }
+            Some(_) => Err(Error::conflict(format!("link {link} is somebody else's"))),
+            None => {
+                let netns =
+                    netns.ok_or_else(|| Error::not_found(format!("link {link} is gone")))?;
+                let mut sandbox = Sandbox::adopt(netns)?;
+                let (index, interface) = sandbox.next_link();
+                let attachment = net.attachment(address, mark);
+                let mut plan = plan::plan_join(&attachment, &endpoint, index, &interface);
+                plan.host = link;
+                plan.mac = joined.mac.unwrap_or(plan.mac);
+                apply(&mut host.route, &mut sandbox, &plan).map_err(Error::from)?;
+                self.state().leases.link_back(&endpoint.id);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Makes the network's bridge again, with everybody on it. Returns its new number.
+    pub(crate) fn repair(&self, host: &mut Host, network: &NetworkId) -> Result<u32> {
+        let net = self.state().networks.get(network).cloned();
+        let mut net =
+            net.ok_or_else(|| Error::not_found(format!("network {network} not found")))?;
+        let mark = self.config.mark();
+        let bridge_mark = format!("{mark}{network}");
+        net.index =
+            host.ensure_bridge(&net.bridge, &bridge_mark, net.subnet, net.gateway, net.config.mtu)?;
+        let ports: Vec<_> = {
+            let mut state = self.state();
+            if let Some(known) = state.networks.get_mut(network) {
+                known.index = net.index;
+            }
+            let ours = state.leases.links().filter(|(_, _, lease)| lease.network == *network);
+            ours.map(|(link, id, _)| (link.to_owned(), plan::alias(&mark, id))).collect()
+        };
+        for (link, alias) in ports {
+            // A link that is not there has gone with its namespace; one with another alias is not ours.
+            if route::link(&mut host.route, &link)?
+                .is_some_and(|found| found.alias == alias && found.master != net.index)
+            {
+                self.enslave(host, &link, net.index, &alias, !net.config.icc)?;
+            }
+        }
+        Ok(net.index)
+    }
+
+    fn enslave(
+        &self,
+        host: &mut Host,
+        link: &str,
+        bridge: u32,
+        alias: &str,
+        isolated: bool,
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        route::enslave(&mut batch, link, bridge, alias);
+        if isolated {
+            route::isolate(&mut batch, link);
+        }
+        host.route
+            .execute(batch)
+            .map_err(|e| Error::internal(format!("put {link} into its bridge")).caused_by(e))
+    }
+}

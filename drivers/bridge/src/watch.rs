@@ -1,0 +1,126 @@
+//! The thread that hears which links go.
+
+use crate::Inner;
+use network::NetworkId;
+use network::route::{self, LINK_GROUP, LinkEvent};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use stdx::{Context as _, Result};
+use sys::netlink::{Protocol, Socket};
+
+const ENOBUFS: i32 = 105;
+
+/// The thread; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    end: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(inner: Arc<Inner>) -> Result<Self> {
+        // Subscribed before anybody joins, so that no link can go unheard.
+        let events =
+            Socket::subscribe(Protocol::Route, LINK_GROUP).context(|| "listen to links")?;
+        let end = eventfd(0, EventfdFlags::CLOEXEC)
+            .map_err(std::io::Error::from)
+            .context(|| "eventfd")?;
+        let end = Arc::new(end);
+        let theirs = Arc::clone(&end);
+        let thread = std::thread::Builder::new()
+            .name("links".into())
+            .stack_size(256 << 10)
+            .spawn(move || listen(&inner, events, &theirs))
+            .context(|| "start thread")?;
+        Ok(Self { end, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let told = rustix::io::write(&*self.end, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            // A panic there has been reported by its own hook.
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn listen(inner: &Inner, mut events: Socket, end: &OwnedFd) {
+    loop {
+        let mut ready = [PollFd::new(&events, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => {
+                tracing::error!("waiting for news of links: {e}; addresses will not be given back");
+                return;
+            }
+        }
+        let [news, over] = ready.map(|fd| !fd.revents().is_empty());
+        if over {
+            return;
+        }
+        if !news {
+            continue;
+        }
+        match events.receive() {
+            Ok(messages) => {
+                messages.iter().filter_map(route::event).for_each(|event| inner.heard(event))
+            }
+            Err(e) if e.errno() == Some(ENOBUFS) => inner.look_again(),
+            Err(e) => tracing::warn!("news of links: {e}"),
+        }
+    }
+}
+
+impl Inner {
+    fn heard(&self, event: LinkEvent) {
+        let LinkEvent::Gone(link) = event else { return };
+        let freed = self.state().leases.link_gone(&link.name);
+        self.release(freed);
+        let bridge = {
+            let state = self.state();
+            state
+                .networks
+                .iter()
+                .find(|(_, net)| net.index == link.index && net.bridge == link.name)
+                .map(|(id, _)| *id)
+        };
+        if let Some(network) = bridge {
+            self.mend(&network, &link.name);
+        }
+    }
+
+    /// Somebody deleted a bridge of ours; `delete` forgets the network first.
+    fn mend(&self, network: &NetworkId, bridge: &str) {
+        tracing::warn!("bridge {bridge} was deleted by somebody; making it again");
+        let mut host = self.host();
+        if let Err(e) = self.repair(&mut host, network) {
+            tracing::error!("bridge {bridge}: {e}");
+        }
+    }
+
+    /// News were lost: what is not there any more has gone.
+    fn look_again(&self) {
+        let outcome = (|| -> Result<()> {
+            // Held to the end, so that no link appears between looking and concluding.
+            let mut host = self.host();
+            let there: HashSet<String> =
+                route::links(&mut host.route)?.into_iter().map(|link| link.name).collect();
+            let mut state = self.state();
+            let links: Vec<String> =
+                state.leases.links().map(|(link, _, _)| link.to_owned()).collect();
+            let gone = links.iter().filter(|link| !there.contains(*link));
+            let freed: Vec<_> = gone.map(|link| state.leases.link_gone(link)).collect();
+            drop(state);
+            freed.into_iter().for_each(|lease| self.release(lease));
+            Ok(())
+        })();
+        if let Err(e) = outcome {
+            tracing::warn!("links after lost news: {e}");
+        }
+    }
+}

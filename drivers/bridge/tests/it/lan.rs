@@ -1,0 +1,47 @@
+//! A network outside of the host: another namespace behind a link of the host's.
+
+use crate::rig::{Host, udp_in};
+use network::route::{self, Veth};
+use network::{Mac, Sandbox};
+use std::net::{Ipv4Addr, UdpSocket};
+use sys::netlink::Batch;
+
+pub(crate) struct Lan {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) host: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Lan {
+    /// A machine `192.0.2.2` (or another third byte) that the host reaches as `192.0.2.1`, and that sends everything else
+    /// to the host.
+    pub(crate) fn beside(host: &Host, name: &str, third: u8) -> Self {
+        let mut sandbox = Sandbox::create().unwrap();
+        let (here, there) = (Ipv4Addr::new(192, 0, third, 1), Ipv4Addr::new(192, 0, third, 2));
+        let (index, interface) = sandbox.next_link();
+        let veth = Veth {
+            name,
+            mtu: 1500,
+            peer: &interface,
+            peer_mac: Mac::of(there),
+            netns: sandbox.netns(),
+        };
+        host.execute(|b| route::add_veth(b, &veth));
+        let uplink = host.link(name).unwrap().index;
+        let prefixed = |address| ipnet::Ipv4Net::new(address, 24).unwrap();
+        host.execute(|b| {
+            route::add_address(b, uplink, prefixed(here));
+            route::raise(b, uplink);
+        });
+        let mut inside = Batch::new();
+        route::add_address(&mut inside, index, prefixed(there));
+        route::raise(&mut inside, index);
+        route::add_default_route(&mut inside, index, here);
+        sandbox.route().execute(inside).unwrap();
+        Self { sandbox, host: here, address: there }
+    }
+
+    pub(crate) fn socket(&self) -> UdpSocket {
+        udp_in(self.sandbox.netns())
+    }
+}

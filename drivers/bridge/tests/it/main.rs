@@ -1,0 +1,8 @@
+//! The bridge driver in a real kernel: every test has a "host" of its own, a network namespace, and leaves nothing.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod faults;
+mod lan;
+mod rig;
+mod traffic;
