@@ -198,16 +198,6 @@ impl Child {
     }
 }
 
-/// Marks every descriptor from 3 on as closed on exec (close_range(2)): what a careless parent left open stays out of
-/// all children. For the start of a program; descriptors that we open ourselves are marked already.
-pub fn sweep_descriptors() -> io::Result<()> {
-    // JUSTIFICATION: rustix has no close_range.
-    // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed; only their flag for exec changes.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// The mount that the directory `dir` is on, cloned from `dir` downwards, attached nowhere and read-only.
 fn read_only_clone(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -241,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_program_gets_what_it_is_given_and_nothing_else() {
-        sweep_descriptors().unwrap();
+        crate::process::close_on_exec_from(3).unwrap();
         let program = Program::open(Path::new("/bin/sh")).unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
         let mut child = Spawn::new(&program)

@@ -26,11 +26,9 @@ impl Client {
         Self { socket, decoder: Decoder::new(), events: VecDeque::new(), number: 0 }
     }
 
-    /// Over the socket in a container's runtime folder.
-    pub fn connect(path: &Path) -> Result<Self> {
-        let stream = std::os::unix::net::UnixStream::connect(path)
-            .context(|| format!("connect {}", path.display()))?;
-        Ok(Self::new(stream.into()))
+    /// Over the socket in the runtime folder `dir`.
+    pub fn connect(dir: &Path) -> Result<Self> {
+        crate::connect(dir).map(Self::new)
     }
 
     /// Sends a request without waiting for its answer; says its number.

@@ -1,0 +1,117 @@
+//! `Create`: from a message to a container, or to nothing at all.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use stdx::{Result, fail_point};
+use sys::signals::SignalFd;
+use task::protocol::{Answer, Create, Failure, Session, ShimRecord};
+
+use crate::container::{self, Container, failure};
+use crate::daemons::{Caller, Daemons};
+use crate::log::Log;
+use crate::poll::Poll;
+use crate::record::Files;
+use crate::streams::Streams;
+use crate::supervisor::{CONTAINER, Phase, Process, Supervisor, now};
+
+/// What a container that could be made consists of.
+struct Parts {
+    record: ShimRecord,
+    container: Container,
+    streams: Streams,
+    process: Process,
+}
+
+impl Supervisor {
+    /// Makes the container and answers. `None`: it could not be made, everything is as it was before.
+    pub(crate) fn create(
+        poll: Poll,
+        mut daemons: Daemons,
+        signals: SignalFd,
+        caller: Caller,
+        create: &Create,
+        fds: Vec<OwnedFd>,
+    ) -> Option<Self> {
+        let files = Files::new(create.runtime_dir.clone());
+        let Parts { mut record, container, streams, process } =
+            match assemble(&poll, &mut daemons, &files, create, fds) {
+                Ok(parts) => parts,
+                Err(failure) => {
+                    for result in [daemons.stop_listening(files.dir()), files.end()] {
+                        if let Err(error) = result {
+                            files.complain(&error);
+                        }
+                    }
+                    daemons.answer(caller, Answer::Failed(failure));
+                    daemons.finish();
+                    return None;
+                }
+            };
+        let pid = process.pid;
+        let durable = create.durable_exit.clone();
+        let mut shim = Self::new(poll, daemons, signals, streams, container, process, files, durable);
+        if create.start {
+            let at = now();
+            shim.phase = Phase::Running(at);
+            shim.daemons.answer(caller, Answer::Started { pid, at });
+        } else {
+            shim.daemons.answer(caller, Answer::Created { pid });
+        }
+        // For whoever finds a container whose shim was killed; the answer need not wait for it.
+        record.container_pid = Some(pid);
+        if let Err(error) = shim.files.write_shim(&record) {
+            shim.files.complain(&error);
+        }
+        Some(shim)
+    }
+}
+
+/// Everything in order; what was done is taken back by the time of an error, but for the records.
+fn assemble(
+    poll: &Poll,
+    daemons: &mut Daemons,
+    files: &Files,
+    create: &Create,
+    fds: Vec<OwnedFd>,
+) -> Result<Parts, Failure> {
+    let told = |e: stdx::Error| failure(&e);
+    let mut fds = fds.into_iter();
+    let netns = create.netns.then(|| fds.next()).flatten();
+    // The record comes before anything that it is the record of, and the way back to us before the container runs: a
+    // daemon that is killed at any instant finds both.
+    let record = files.begin(&create.cgroup).map_err(told)?;
+    daemons.listen(files.dir()).map_err(told)?;
+    let point = || -> Result<()> {
+        fail_point!("shim.create.after-record");
+        Ok(())
+    };
+    point().map_err(told)?;
+    let mut streams = Streams::new(poll.clone());
+    streams.set_log(Log::open(create.log.clone()).map_err(told)?);
+    let (group, memory) = container::make_group(create).map_err(told)?;
+    let undo = |failure: Failure| {
+        if let Err(error) = group.kill().and_then(|()| group.remove()) {
+            files.complain(&error);
+        }
+        failure
+    };
+    let point = || -> Result<()> {
+        fail_point!("shim.create.after-cgroup");
+        Ok(())
+    };
+    point().map_err(told).map_err(undo)?;
+    let netns = netns.as_ref().map(OwnedFd::as_fd);
+    let made = container::make(create, &group, netns).map_err(undo)?;
+    let pidfd = made.what.pidfd.try_clone().map_err(|e| undo(failure(&e.into())))?;
+    let mut session = made.session;
+    session.logged = true;
+    session.ends_input = create.stdin_once;
+    streams.add(CONTAINER, session);
+    for (socket, attachment) in fds.zip(&create.attachments) {
+        streams.attach(CONTAINER, socket, *attachment).map_err(|e| undo(failure(&e)))?;
+    }
+    let process = Process { session: Session::Container, pid: made.what.pid, pidfd, ended: None };
+    let shares_pids = container::shares_pids(&create.spec);
+    let container = Container { group, memory, handle: made.what, shares_pids };
+    Ok(Parts { record, container, streams, process })
+}
