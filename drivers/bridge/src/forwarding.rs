@@ -32,13 +32,10 @@ pub(crate) fn guarded(state: &Path) -> Result<bool> {
     }
 }
 
-/// Switches forwarding off if we switched it on and no other instance of ours needs it.
-pub(crate) fn restore(state: &Path, host: &mut Host) -> Result<()> {
-    let others = host
-        .firewall
-        .tables()?
-        .iter()
-        .any(|table| table == "gantry" || table.starts_with("gantry_"));
+/// Switches forwarding off if we switched it on and no other instance than that of table `own` needs it.
+pub(crate) fn restore(state: &Path, own: &str, host: &mut Host) -> Result<()> {
+    let ours = |table: &String| table == "gantry" || table.starts_with("gantry_");
+    let others = host.firewall.tables()?.iter().any(|table| ours(table) && table != own);
     if guarded(state)? && !others {
         write("0")?;
     }

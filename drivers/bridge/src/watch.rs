@@ -68,7 +68,9 @@ fn listen(inner: &Inner, mut events: Socket, end: &OwnedFd) {
         }
         match events.receive() {
             Ok(messages) => {
-                messages.iter().filter_map(route::event).for_each(|event| inner.heard(event))
+                for event in messages.iter().filter_map(route::event) {
+                    inner.heard(event);
+                }
             }
             Err(e) if e.errno() == Some(ENOBUFS) => inner.look_again(),
             Err(e) => tracing::warn!("news of links: {e}"),
