@@ -1,0 +1,107 @@
+//! The daemon's life: recover, serve, drain.
+
+use crate::config::{self, Config};
+use crate::drivers;
+use crate::pidfile::PidFile;
+use engine::Engine;
+use stdx::{Context as _, Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{EnvFilter, reload};
+
+/// Runs until SIGTERM or SIGINT. Containers go on without it.
+pub fn run(config: Config) -> Result<()> {
+    if config.cleanup {
+        return drivers::cleanup(&drivers::settings(&config));
+    }
+    let log = start_log(&config)?;
+    for notice in &config.notices {
+        tracing::warn!("{notice}");
+    }
+    // A child that inherits nothing by accident, whatever started us.
+    sys::command::sweep_descriptors().context(|| "mark descriptors")?;
+    // Two workers serve thousands of requests; what blocks has threads of its own.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .thread_keep_alive(std::time::Duration::from_secs(10))
+        .enable_all()
+        .build()
+        .context(|| "start the runtime")?
+        .block_on(serve(config, log))
+}
+
+async fn serve(config: Config, log: Log) -> Result<()> {
+    let _pid = config.pidfile.as_deref().map(PidFile::write).transpose()?;
+    let engine = Engine::open(drivers::settings(&config), drivers::builtin).await?;
+    let listeners = server::bind(&server::Bind {
+        hosts: config.hosts.clone(),
+        group: config.group.clone(),
+        plain_tcp: config.plain_tcp,
+    })?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let serving = tokio::spawn(server::serve(listeners, engine.clone(), stopped));
+    tracing::info!("Daemon has completed initialization");
+    for host in &config.hosts {
+        tracing::info!("API listen on {host}");
+    }
+    until_stopped(config, &engine, &log).await?;
+    // Containers keep running; requests under way get a moment to end.
+    let _served = stop.send(true);
+    let _ended = serving.await;
+    engine.close();
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
+async fn until_stopped(mut config: Config, engine: &Engine, log: &Log) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context(|| "watch signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(|| "watch signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context(|| "watch signals")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => match reload_configuration(&config, engine, log) {
+                Ok(new) => config = new,
+                // A daemon that runs is not stopped by a mistake in its file.
+                Err(e) => tracing::error!("configuration not reloaded: {e}"),
+            },
+        }
+    }
+}
+
+fn reload_configuration(old: &Config, engine: &Engine, log: &Log) -> Result<Config> {
+    let new = config::reload(old)?;
+    engine.reload(&drivers::settings(&new))?;
+    log.modify(|filter| *filter = level(&new)).map_err(|e| Error::internal(e.to_string()))?;
+    tracing::info!("configuration reloaded");
+    Ok(new)
+}
+
+type Log = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
+
+/// Messages go to standard error, one a line.
+fn start_log(config: &Config) -> Result<Log> {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let (filter, handle) = reload::Layer::new(level(config));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|e| Error::internal(e.to_string()))?;
+    Ok(handle)
+}
+
+/// `GANTRY_LOG` (as in `container=debug`) over the configured level.
+fn level(config: &Config) -> EnvFilter {
+    if let Ok(own) = std::env::var("GANTRY_LOG") {
+        return EnvFilter::new(own);
+    }
+    EnvFilter::new(match config.log_level.as_str() {
+        _ if config.debug => "debug",
+        "fatal" | "panic" => "error",
+        level => level,
+    })
+}

@@ -1,0 +1,253 @@
+//! Use cases about images.
+
+use crate::{Engine, Settings};
+use container::Paths;
+use image::{Images, Progress, PullRequest, Removed, Usage};
+use remote::{Credentials, Registry};
+use std::io::Read;
+use std::sync::{Arc, RwLock};
+use stdx::{Error, Result};
+use store::Store;
+use store::records::container::{Config, ContainerRecord, Healthcheck};
+use types::{ImageRef, Platform};
+
+/// Credentials for a registry.
+#[derive(Clone, Default)]
+pub struct RegistryAuth {
+    /// Who.
+    pub username: String,
+    /// With what.
+    pub password: String,
+    /// An OAuth2 refresh token instead of a password.
+    pub identity_token: String,
+    /// A bearer token to be used as it is.
+    pub registry_token: String,
+    /// The registry they are for.
+    pub server_address: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    /// Without any secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegistryAuth({} at {})", self.username, self.server_address)
+    }
+}
+
+/// The image store, after what a crash left in it has been removed.
+pub(crate) fn open(
+    store: &Arc<Store>,
+    content: &Arc<dyn content::Store>,
+    snapshots: &Arc<dyn snapshot::Snapshotter>,
+    paths: &Paths,
+) -> Result<Arc<Images>> {
+    let images = Images::open(
+        Arc::clone(store),
+        Arc::clone(content),
+        Arc::clone(snapshots),
+        paths.data.join("scratch"),
+    )?;
+    images.collect()?;
+    Ok(images)
+}
+
+/// The way to registries, as it is set now.
+#[derive(Debug)]
+pub(crate) struct Fetchers {
+    registry: RwLock<Arc<Registry>>,
+}
+
+impl Fetchers {
+    pub(crate) fn new(settings: &Settings) -> Result<Self> {
+        Ok(Self { registry: RwLock::new(Registry::new(config(settings)?)) })
+    }
+
+    pub(crate) fn reload(&self, settings: &Settings) -> Result<()> {
+        let new = Registry::new(config(settings)?);
+        *self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    fn session(&self, credentials: Option<Credentials>) -> remote::Session {
+        self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).session(credentials)
+    }
+}
+
+fn config(settings: &Settings) -> Result<remote::Config> {
+    let mut config = remote::Config::default();
+    for registry in &settings.insecure_registries {
+        config.add_insecure(registry)?;
+    }
+    for mirror in &settings.registry_mirrors {
+        config.add_mirror(mirror)?;
+    }
+    Ok(config)
+}
+
+/// What `create` needs of an image.
+pub(crate) struct ForContainer {
+    pub(crate) id: String,
+    pub(crate) parent: Option<String>,
+    pub(crate) config: Config,
+}
+
+impl Engine {
+    /// The images.
+    pub fn images(&self) -> &Images {
+        &self.inner.images
+    }
+
+    /// Downloads an image. `reference` is a name with a tag or a digest; without either it is `latest`.
+    pub async fn pull_image(
+        &self,
+        reference: &str,
+        platform: Option<Platform>,
+        auth: Option<RegistryAuth>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<()> {
+        let reference: ImageRef = reference.parse::<ImageRef>()?.with_default_tag();
+        let session = self.inner.fetchers.session(auth.map(credentials));
+        let request = PullRequest {
+            reference: reference.clone(),
+            platform: platform.unwrap_or_else(Platform::host),
+        };
+        let pulled = self.inner.images.pull(&session, &request, progress).await?;
+        self.image_event("pull", &reference.familiar(), &pulled.id.to_string());
+        Ok(())
+    }
+
+    /// Loads the images of an archive (`docker save`, OCI layout). Blocking: call it from a blocking thread.
+    pub fn load_images(&self, archive: &mut (dyn Read + Send), progress: &dyn Progress) -> Result<()> {
+        for loaded in self.inner.images.load(archive, progress)? {
+            self.image_event("load", &loaded.to_string(), &loaded.to_string());
+        }
+        Ok(())
+    }
+
+    /// Removes a name, and the image when it was its last one.
+    pub async fn remove_image(&self, name: &str, force: bool, noprune: bool) -> Result<Vec<Removed>> {
+        // Parents are never kept as images of their own here, so there is nothing that `noprune` would keep.
+        let _no_parents = noprune;
+        let engine = self.clone();
+        let name = name.to_owned();
+        let removed = tokio::task::spawn_blocking(move || {
+            let removed = engine.inner.images.remove(&name, force, &engine.usages())?;
+            engine.inner.janitor.wake();
+            Ok::<_, Error>(removed)
+        })
+        .await
+        .map_err(|e| Error::internal(e.to_string()))??;
+        for one in &removed {
+            match one {
+                Removed::Untagged(what) => self.image_event("untag", what, what),
+                Removed::Deleted(what) => {
+                    let what = what.to_string();
+                    self.image_event("delete", &what, &what);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Gives an image one more name.
+    pub fn tag_image(&self, source: &str, target: &str) -> Result<()> {
+        let (name, image) = self.inner.images.tag(source, target)?;
+        self.image_event("tag", &name, &image.id.to_string());
+        Ok(())
+    }
+
+    /// How many containers stand on an image.
+    pub fn containers_of_image(&self, image_id: &str) -> usize {
+        self.inner.containers.all().iter().filter(|c| c.now().record.image_id == image_id).count()
+    }
+
+    pub(crate) fn image_count(&self) -> usize {
+        self.inner.images.count()
+    }
+
+    pub(crate) fn image_size(&self, id: &str) -> i64 {
+        self.inner.images.resolve(id).map_or(0, |image| i64::try_from(image.size()).unwrap_or(i64::MAX))
+    }
+
+    /// The image's name as the user gave it, or its id when that name means another image by now.
+    pub(crate) fn image_name(&self, record: &ContainerRecord) -> String {
+        match self.inner.images.resolve(&record.config.image) {
+            Ok(image) if image.id.as_str() == record.image_id => record.config.image.clone(),
+            _ => record.image_id.clone(),
+        }
+    }
+
+    pub(crate) fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<ForContainer> {
+        if name.is_empty() {
+            return Err(Error::invalid("no image specified"));
+        }
+        let image = self.inner.images.resolve(name)?;
+        if let Some(wanted) = platform {
+            let own = Platform::new(&image.config.os, &image.config.architecture, "");
+            if wanted.os() != own.os() || wanted.architecture() != own.architecture() {
+                return Err(Error::not_found(format!(
+                    "image with reference {name} was found but does not match the specified platform: wanted {wanted}, \
+                     actual: {own}"
+                )));
+            }
+        }
+        Ok(ForContainer {
+            id: image.id.to_string(),
+            parent: image.snapshot().map(|name| name.as_str().to_owned()),
+            config: image.config.config.as_ref().map(defaults).unwrap_or_default(),
+        })
+    }
+
+    fn usages(&self) -> Vec<Usage> {
+        let usage = |container: &container::Container| {
+            let now = container.now();
+            Some(Usage {
+                container: now.record.id.parse().ok()?,
+                image: now.record.image_id.parse().ok()?,
+                running: now.phase.is_running(),
+            })
+        };
+        self.inner.containers.all().iter().filter_map(usage).collect()
+    }
+
+    fn image_event(&self, action: &str, id: &str, name: &str) {
+        let attributes = std::collections::BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        self.inner.events.publish("image", action, id, attributes);
+    }
+}
+
+fn credentials(auth: RegistryAuth) -> Credentials {
+    Credentials {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+        server_address: auth.server_address,
+    }
+}
+
+/// An image's defaults in the engine's own terms.
+fn defaults(image: &oci::image::ContainerConfig) -> Config {
+    Config {
+        user: image.user.clone().unwrap_or_default(),
+        env: image.env.clone(),
+        cmd: image.cmd.clone(),
+        entrypoint: image.entrypoint.clone(),
+        args_escaped: image.args_escaped.unwrap_or(false),
+        working_dir: image.working_dir.clone().unwrap_or_default(),
+        labels: image.labels.clone().unwrap_or_default(),
+        exposed_ports: image.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect(),
+        volumes: image.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
+        stop_signal: image.stop_signal.clone(),
+        shell: image.shell.clone(),
+        on_build: image.on_build.clone(),
+        healthcheck: image.healthcheck.as_ref().map(|check| Healthcheck {
+            test: check.test.clone(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        ..Config::default()
+    }
+}
