@@ -1,3 +1,46 @@
-//! Build, run, test and measure Gantry.
+//! Gantry's own tasks: `cargo xtask NAME`. Without a name it lists them.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
+#![allow(clippy::disallowed_methods, reason = "it runs cargo and other programs")]
+
+mod build;
+mod deps;
+mod run;
+mod sh;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// A task: its name, what it does in one line, and how.
+type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
+
+const TASKS: [Task; 5] = [
+    ("run", "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry", run::task),
+    ("build", "build all programs into target/bin/", build::task),
+    ("test", "install what tests need and run every tier that this machine allows", test::task),
+    ("tidy", "check what no compiler checks: headers, layers, named tests, file lists", tidy::task),
+    ("deps", "check the layers and print the count of packages", deps::task),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = args.split_first() else {
+        for (name, what, _) in TASKS {
+            println!("cargo xtask {name:6} {what}");
+        }
+        return ExitCode::SUCCESS;
+    };
+    let Some((_, _, task)) = TASKS.iter().find(|(n, ..)| n == name) else {
+        eprintln!("xtask: no task \"{name}\"; cargo xtask lists them");
+        return ExitCode::from(2);
+    };
+    match task(rest) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("xtask {name}: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

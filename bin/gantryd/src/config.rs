@@ -6,60 +6,60 @@ use stdx::{Context as _, Error, Result};
 
 /// How the daemon runs.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where it listens, as `unix://…`, `tcp://…`.
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// What survives a power cut.
-    pub data_root: PathBuf,
+    pub(crate) data_root: PathBuf,
     /// What survives the daemon.
-    pub exec_root: PathBuf,
+    pub(crate) exec_root: PathBuf,
     /// Where its pid is written; `None`: nowhere.
-    pub pidfile: Option<PathBuf>,
+    pub(crate) pidfile: Option<PathBuf>,
     /// Who owns UNIX sockets; `None`: `gantry` or `docker`, whichever there is.
-    pub group: Option<String>,
+    pub(crate) group: Option<String>,
     /// Debug messages.
-    pub debug: bool,
+    pub(crate) debug: bool,
     /// The least level that is logged.
-    pub log_level: String,
+    pub(crate) log_level: String,
     /// Registries that may be spoken to without TLS.
-    pub insecure_registries: Vec<String>,
+    pub(crate) insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub.
-    pub registry_mirrors: Vec<String>,
+    pub(crate) registry_mirrors: Vec<String>,
     /// Labels of the daemon.
-    pub labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Processes a container may have when nobody says otherwise.
-    pub default_pids_limit: i64,
+    pub(crate) default_pids_limit: i64,
     /// `--tls=false` or `--tlsverify=false` was said: `tcp://` in plain text is wanted.
-    pub plain_tcp: bool,
+    pub(crate) plain_tcp: bool,
     /// Remove what was made on the host, and end.
-    pub cleanup: bool,
+    pub(crate) cleanup: bool,
     /// What the user should know, for the log.
-    pub notices: Vec<String>,
+    pub(crate) notices: Vec<String>,
     /// The flags and the file's place, for a reload.
-    pub source: (Flags, PathBuf),
+    pub(crate) source: (Flags, PathBuf),
 }
 
 /// What was said on the command line.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each is the flag of that name")]
-pub struct Flags {
-    pub hosts: Option<Vec<String>>,
-    pub config_file: Option<PathBuf>,
-    pub data_root: Option<String>,
-    pub exec_root: Option<String>,
-    pub pidfile: Option<String>,
-    pub group: Option<String>,
-    pub debug: Option<bool>,
-    pub log_level: Option<String>,
-    pub insecure_registries: Option<Vec<String>>,
-    pub registry_mirrors: Option<Vec<String>>,
-    pub labels: Option<Vec<String>>,
-    pub live_restore: Option<bool>,
-    pub default_pids_limit: Option<i64>,
-    pub tls: Option<bool>,
-    pub tlsverify: Option<bool>,
-    pub cleanup: bool,
-    pub notices: Vec<String>,
+pub(crate) struct Flags {
+    pub(crate) hosts: Option<Vec<String>>,
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) data_root: Option<String>,
+    pub(crate) exec_root: Option<String>,
+    pub(crate) pidfile: Option<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) debug: Option<bool>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) insecure_registries: Option<Vec<String>>,
+    pub(crate) registry_mirrors: Option<Vec<String>>,
+    pub(crate) labels: Option<Vec<String>>,
+    pub(crate) live_restore: Option<bool>,
+    pub(crate) default_pids_limit: Option<i64>,
+    pub(crate) tls: Option<bool>,
+    pub(crate) tlsverify: Option<bool>,
+    pub(crate) cleanup: bool,
+    pub(crate) notices: Vec<String>,
 }
 
 /// `daemon.json`, as far as it is obeyed. An unknown key is an error, as with dockerd.
@@ -91,7 +91,7 @@ const SOCKET: &str = "unix:///run/gantry.sock";
 const PIDS_LIMIT: i64 = 4096;
 
 /// Puts flags, file and defaults together. `name`: what the program was started as.
-pub fn load(flags: Flags, name: &str) -> Result<Config> {
+pub(crate) fn load(flags: Flags, name: &str) -> Result<Config> {
     let folder = if name == "dockerd" { "/etc/docker" } else { "/etc/gantry" };
     let path = flags.config_file.clone().unwrap_or_else(|| Path::new(folder).join("daemon.json"));
     let file = read(&path, flags.config_file.is_some())?;
@@ -99,7 +99,7 @@ pub fn load(flags: Flags, name: &str) -> Result<Config> {
 }
 
 /// Reads the file again with the same flags, for SIGHUP.
-pub fn reload(old: &Config) -> Result<Config> {
+pub(crate) fn reload(old: &Config) -> Result<Config> {
     let (flags, path) = old.source.clone();
     let file = read(&path, false)?;
     merge(flags, file, path, "gantryd")
@@ -194,7 +194,7 @@ fn merge(flags: Flags, file: File, path: PathBuf, name: &str) -> Result<Config> 
 
 impl Config {
     /// Six hexadecimal digits that keep this instance's names apart from others', unless it is the default one.
-    pub fn instance(&self) -> Option<String> {
+    pub(crate) fn instance(&self) -> Option<String> {
         if self.exec_root == Path::new(EXEC_ROOT) {
             return None;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stdx::Result;
 
 /// The implementations for a daemon that is set like this.
-pub fn builtin(settings: &Settings) -> Result<Drivers> {
+pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     let root = &settings.data_root;
     let ipam = network::ipam::Default::new(network::pools::defaults());
     Ok(Drivers {
@@ -24,7 +24,7 @@ fn bridge_config(settings: &Settings) -> bridge::Config {
 }
 
 /// The engine's settings for a configuration.
-pub fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Settings {
     let programs = std::env::current_exe()
         .ok()
         .and_then(|exe| exe.parent().map(Path::to_owned))
@@ -43,6 +43,6 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 /// Removes what this instance made on the host's network.
-pub fn cleanup(settings: &Settings) -> Result<()> {
+pub(crate) fn cleanup(settings: &Settings) -> Result<()> {
     bridge::Bridge::cleanup(&bridge_config(settings))
 }

@@ -7,7 +7,7 @@ use stdx::{Error, Result};
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub enum Parsed {
+pub(crate) enum Parsed {
     /// Run the daemon.
     Run(Box<Config>),
     /// Print this and end: help, version, or that the configuration is fine.
@@ -50,7 +50,7 @@ fn command(name: &str) -> Command {
 }
 
 /// Reads the command line and the configuration file.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
     let args: Vec<OsString> = args.into_iter().collect();
     let name = args.first().map(std::path::Path::new).and_then(|p| p.file_name()).and_then(|n| n.to_str());
     let name = if name == Some("dockerd") { "dockerd" } else { "gantryd" };

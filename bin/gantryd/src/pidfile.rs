@@ -6,13 +6,13 @@ use stdx::{Error, Result};
 
 /// A pid file of this process; removed when dropped.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     path: PathBuf,
 }
 
 impl PidFile {
     /// Writes the file. One of a process that still runs is refused.
-    pub fn write(path: &Path) -> Result<Self> {
+    pub(crate) fn write(path: &Path) -> Result<Self> {
         if let Ok(text) = std::fs::read_to_string(path)
             && let Ok(pid) = text.trim().parse::<u32>()
             && pid != std::process::id()

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, reload};
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
-pub fn run(config: Config) -> Result<()> {
+pub(crate) fn run(config: Config) -> Result<()> {
     if config.cleanup {
         return drivers::cleanup(&drivers::settings(&config));
     }

@@ -1,0 +1,109 @@
+//! `test`: every tier that this machine allows, with one summary.
+
+use crate::{build, sh, tidy};
+use anyhow::Result;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Debian packages that tests use: a program that shows whether it is there, and its package.
+const PACKAGES: [(&str, &str); 8] = [
+    ("busybox", "busybox-static"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("strace", "strace"),
+    ("python3", "python3"),
+];
+
+/// One step and how it went.
+struct Step {
+    name: &'static str,
+    result: Result<()>,
+    seconds: u64,
+}
+
+pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
+    let only: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut skipped = install();
+    let mut steps = Vec::new();
+    let mut step = |name: &'static str, work: &dyn Fn() -> Result<()>| {
+        if !only.is_empty() && !only.contains(&name) {
+            return;
+        }
+        println!("── {name}");
+        let start = Instant::now();
+        let result = work();
+        steps.push(Step { name, result, seconds: start.elapsed().as_secs() });
+    };
+    step("fmt", &|| sh::run("cargo", &["fmt", "--all", "--check"]));
+    step("build", &build::build);
+    step("clippy", &|| sh::run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    step("tidy", &|| {
+        let findings = tidy::check()?;
+        anyhow::ensure!(findings.is_empty(), "{}", findings.join("\n"));
+        Ok(())
+    });
+    // Unit, file and host tests of every crate, then the stories through the real programs.
+    step("unit", &|| nextest(&["--workspace", "--exclude", "tests"]));
+    step("stories", &|| nextest(&["-p", "tests"]));
+    if !is_root() {
+        skipped.push("host tests and stories: they need root".to_owned());
+    }
+
+    println!("── summary");
+    for step in &steps {
+        let verdict = if step.result.is_ok() { "passed" } else { "FAILED" };
+        println!("{verdict}  {:8} {:4} s", step.name, step.seconds);
+    }
+    for what in &skipped {
+        println!("skipped  {what}");
+    }
+    for step in &steps {
+        if let Err(e) = &step.result {
+            eprintln!("{}: {e:#}", step.name);
+        }
+    }
+    let failed = steps.iter().filter(|s| s.result.is_err()).count();
+    println!("{} passed, {failed} failed, {} skipped", steps.len() - failed, skipped.len());
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn nextest(args: &[&str]) -> Result<()> {
+    if sh::have("cargo-nextest") {
+        let mut all = vec!["nextest", "run", "--no-fail-fast", "--status-level", "fail", "--final-status-level", "skip"];
+        all.extend(args);
+        return sh::run("cargo", &all);
+    }
+    // One thread: tests that look for leaks must not see each other's work.
+    let mut all = vec!["test", "--no-fail-fast"];
+    all.extend(args);
+    all.extend(["--", "--test-threads", "1"]);
+    sh::run("cargo", &all)
+}
+
+fn is_root() -> bool {
+    sh::output("id", &["-u"]).is_ok_and(|id| id.trim() == "0")
+}
+
+/// Installs what is missing, as root on Debian; what cannot be had is named with what it is for.
+fn install() -> Vec<String> {
+    let missing: Vec<&(&str, &str)> = PACKAGES.iter().filter(|(program, _)| !sh::have(program)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    if is_root() && sh::have("apt-get") {
+        let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+        println!("installing {} for the tests", packages.join(" "));
+        let _updated = sh::command("apt-get", &["update", "-qq"]).status();
+        let mut install = sh::command("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
+        install.args(&packages).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
+        let _installed = install.status();
+    }
+    missing
+        .iter()
+        .filter(|(program, _)| !sh::have(program))
+        .map(|(program, package)| format!("tests that need {program}: Debian's package {package} could not be installed"))
+        .collect()
+}
