@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use stdx::{Context as _, Result};
 use sys::dir::Dir;
+use sys::jail::Access;
 use types::Digest;
 
 /// How a layer is to be applied.
@@ -54,6 +55,18 @@ pub fn apply(dir: &Dir, reader: &mut (dyn Read + Send), options: &Options<'_>) -
         dropped_xattrs: unpacked.dropped_xattrs,
         implied: unpacked.implied,
     })
+}
+
+/// As [`apply`], on a thread that can reach nothing but `dir` (and what is open already). `reader` runs in the jail too:
+/// it must not open files or sockets while it is read.
+pub fn apply_jailed(
+    dir: &Dir,
+    reader: &mut (dyn Read + Send),
+    options: &Options<'_>,
+) -> Result<Applied> {
+    let work = |_walls: sys::jail::Walls| apply(dir, reader, options);
+    sys::jail::run("unpack", &[(dir, Access::Write)], work)
+        .context(|| "jail the unpacking thread")?
 }
 
 impl std::fmt::Debug for Options<'_> {

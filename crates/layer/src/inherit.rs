@@ -4,7 +4,7 @@ use crate::xattrs;
 use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use stdx::{Context as _, Result};
@@ -69,7 +69,7 @@ fn copy(model: &OwnedFd, dir: &Dir, path: &Path) -> std::io::Result<()> {
         Some(Gid::from_raw(stat.st_gid)),
     )?;
     rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    xattrs::set(&target, &xattrs::get(model)?)?;
+    xattrs::set(target.as_fd(), &xattrs::get(model.as_fd())?)?;
     let time =
         Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     Ok(rustix::fs::futimens(&target, &Timestamps { last_access: time, last_modification: time })?)

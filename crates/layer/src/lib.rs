@@ -15,7 +15,7 @@
 //!   reader → gzip/zstd/plain ─▶ tar::Reader → Unpacker → files beneath the directory
 //!                     └───────▶ thread "digest": sha256 of the uncompressed bytes = diff id
 //! ```
-//! [`apply`] must run where it can do no harm if it is wrong: on a [`sys::jail`] thread.
+//! [`apply`] must run where it can do no harm if it is wrong: on a [`sys::jail`] thread. [`apply_jailed`] does so.
 //!
 //! # Invariants
 //!
@@ -35,7 +35,7 @@ mod pipeline;
 mod unpack;
 mod xattrs;
 
-pub use apply::{Applied, Options, apply};
+pub use apply::{Applied, Options, apply, apply_jailed};
 pub use decompress::{Compression, Decompressed, decompress};
 pub use inherit::inherit;
 pub use limits::Limits;

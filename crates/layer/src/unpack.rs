@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use stdx::{Context as _, Error, Result};
@@ -220,7 +220,7 @@ impl<'a> Unpacker<'a> {
             // In this order: a change of owner takes set-id bits and capabilities away.
             fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
             fchmod(file, Mode::from_raw_mode(entry.mode))?;
-            let dropped = xattrs::set(file, &entry.xattrs)?;
+            let dropped = xattrs::set(file.as_fd(), &entry.xattrs)?;
             futimens(file, &times(entry))?;
             Ok(dropped)
         };
@@ -252,7 +252,7 @@ impl<'a> Unpacker<'a> {
                     OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                     Mode::empty(),
                 )?;
-                dropped = xattrs::set(own, &entry.xattrs)?;
+                dropped = xattrs::set(own.as_fd(), &entry.xattrs)?;
             }
             utimensat(fd, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?;
             Ok(dropped)
@@ -279,7 +279,7 @@ impl<'a> Unpacker<'a> {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
             chownat(&own, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
             sys::dir::set_mode(&own, entry.mode)?;
-            let dropped = xattrs::set(&own, &entry.xattrs)?;
+            let dropped = xattrs::set(own.as_fd(), &entry.xattrs)?;
             utimensat(&own, "", &times(entry), AtFlags::EMPTY_PATH)?;
             Ok(dropped)
         };

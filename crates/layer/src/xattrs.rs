@@ -4,7 +4,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use tar::Xattrs;
 
@@ -22,7 +22,7 @@ pub(crate) fn allowed(name: &[u8]) -> bool {
 
 /// Sets what is allowed on something open, `O_PATH` included; answers how many were dropped, by the rule or because the
 /// file system or the kind of file has none.
-pub(crate) fn set(fd: impl AsFd, xattrs: &Xattrs) -> io::Result<u64> {
+pub(crate) fn set(fd: BorrowedFd<'_>, xattrs: &Xattrs) -> io::Result<u64> {
     let mut dropped = 0;
     if xattrs.is_empty() {
         return Ok(dropped);
@@ -45,7 +45,7 @@ pub(crate) fn set(fd: impl AsFd, xattrs: &Xattrs) -> io::Result<u64> {
 }
 
 /// What an archive could have said about something open.
-pub(crate) fn get(fd: impl AsFd) -> io::Result<Xattrs> {
+pub(crate) fn get(fd: BorrowedFd<'_>) -> io::Result<Xattrs> {
     let path = sys::dir::proc_path(fd);
     let mut found = Vec::new();
     // The kernel's own limits: XATTR_LIST_MAX and XATTR_SIZE_MAX.

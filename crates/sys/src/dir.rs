@@ -160,7 +160,7 @@ impl Dir {
         regular(&rustix::fs::fstat(&found)?)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         // The very inode that was looked at; by its path again only where there is no /proc yet.
-        let fd = match rustix::fs::open(proc_path(&found), flags, Mode::empty()) {
+        let fd = match rustix::fs::open(proc_path(found.as_fd()), flags, Mode::empty()) {
             Err(Errno::NOENT) => self.open_in_root(path, flags, Mode::empty())?,
             other => other?,
         };
@@ -399,8 +399,8 @@ pub fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
 
 /// A path that leads to exactly what `fd` is open on, for the calls that take no descriptor (`lsetxattr` on links and
 /// device nodes). Needs the host's `/proc`.
-pub fn proc_path(fd: impl AsFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+pub fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 fn mode_bits(mode: u32) -> u16 {
