@@ -33,14 +33,14 @@ pub(crate) fn bundle(engine: &Engine, init: &Path) -> Result<()> {
         created: Some(now.clone()),
         architecture: types::Platform::host().architecture().to_owned(),
         os: "linux".to_owned(),
-        config: Some(oci::image::ContainerConfig {
+        config: oci::image::RunConfig {
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
             cmd: Some(vec!["/hello".to_owned()]),
-            ..oci::image::ContainerConfig::default()
-        }),
+            ..oci::image::RunConfig::default()
+        },
         history: vec![oci::image::History {
             created: Some(now),
-            created_by: Some("gantryd: bundled".to_owned()),
+            created_by: "gantryd: bundled".to_owned(),
             ..oci::image::History::default()
         }],
         ..oci::image::ImageConfig::default()

@@ -105,20 +105,18 @@ impl Engine {
         progress: Arc<dyn Progress>,
     ) -> Result<()> {
         let reference: ImageRef = reference.parse::<ImageRef>()?.with_default_tag();
-        let session = self.inner.fetchers.session(auth.map(credentials));
-        let request = PullRequest {
-            reference: reference.clone(),
-            platform: platform.unwrap_or_else(Platform::host),
-        };
-        let pulled = self.inner.images.pull(&session, &request, progress).await?;
-        self.image_event("pull", &reference.familiar(), &pulled.id.to_string());
+        let session = Arc::new(self.inner.fetchers.session(auth.map(credentials)));
+        let request = PullRequest { reference: reference.clone(), platform };
+        self.inner.images.pull(session, &request, progress.as_ref()).await?;
+        let name = reference.familiar();
+        self.image_event("pull", &name, &name);
         Ok(())
     }
 
     /// Loads the images of an archive (`docker save`, OCI layout). Blocking: call it from a blocking thread.
     pub fn load_images(&self, archive: &mut (dyn Read + Send), progress: &dyn Progress) -> Result<()> {
         for loaded in self.inner.images.load(archive, progress)? {
-            self.image_event("load", &loaded.to_string(), &loaded.to_string());
+            self.image_event("load", loaded.id.as_str(), loaded.id.as_str());
         }
         Ok(())
     }
@@ -138,11 +136,9 @@ impl Engine {
         .map_err(|e| Error::internal(e.to_string()))??;
         for one in &removed {
             match one {
-                Removed::Untagged(what) => self.image_event("untag", what, what),
-                Removed::Deleted(what) => {
-                    let what = what.to_string();
-                    self.image_event("delete", &what, &what);
-                }
+                Removed::Untagged { reference: _, image } => self.image_event("untag", image.as_str(), image.as_str()),
+                Removed::Image(image) => self.image_event("delete", image.as_str(), image.as_str()),
+                Removed::Layer(_) => {}
             }
         }
         Ok(removed)
@@ -193,7 +189,7 @@ impl Engine {
         Ok(ForContainer {
             id: image.id.to_string(),
             parent: image.snapshot().map(|name| name.as_str().to_owned()),
-            config: image.config.config.as_ref().map(defaults).unwrap_or_default(),
+            config: defaults(&image.config.config),
         })
     }
 
@@ -221,25 +217,25 @@ fn credentials(auth: RegistryAuth) -> Credentials {
         password: auth.password,
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
-        server_address: auth.server_address,
     }
 }
 
 /// An image's defaults in the engine's own terms.
-fn defaults(image: &oci::image::ContainerConfig) -> Config {
+fn defaults(image: &oci::image::RunConfig) -> Config {
     Config {
-        user: image.user.clone().unwrap_or_default(),
+        user: image.user.clone(),
         env: image.env.clone(),
         cmd: image.cmd.clone(),
         entrypoint: image.entrypoint.clone(),
-        args_escaped: image.args_escaped.unwrap_or(false),
-        working_dir: image.working_dir.clone().unwrap_or_default(),
-        labels: image.labels.clone().unwrap_or_default(),
-        exposed_ports: image.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect(),
-        volumes: image.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
-        stop_signal: image.stop_signal.clone(),
+        args_escaped: image.args_escaped,
+        working_dir: image.working_dir.clone(),
+        labels: image.labels.clone(),
+        exposed_ports: image.exposed_ports.keys().cloned().collect(),
+        volumes: image.volumes.keys().cloned().collect(),
+        stop_signal: Some(image.stop_signal.clone()).filter(|s| !s.is_empty()),
+        stop_timeout: image.stop_timeout,
         shell: image.shell.clone(),
-        on_build: image.on_build.clone(),
+        on_build: (!image.on_build.is_empty()).then(|| image.on_build.clone()),
         healthcheck: image.healthcheck.as_ref().map(|check| Healthcheck {
             test: check.test.clone(),
             interval: check.interval,

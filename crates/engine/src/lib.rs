@@ -34,6 +34,7 @@ mod networks;
 mod recover;
 mod registry;
 mod setup;
+mod volumes;
 mod world;
 
 pub use container::{Endpoint, Phase};
@@ -50,6 +51,7 @@ pub use exec::{ExecConfig, ExecView, StartExec};
 pub use images::RegistryAuth;
 pub use info::Info;
 pub use setup::{Drivers, Settings};
+pub use volumes::VolumeView;
 
 use crate::events::Events;
 use crate::exec::Execs;

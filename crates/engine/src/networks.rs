@@ -87,7 +87,7 @@ impl Networks {
         }
         let mut record = self.record(BRIDGE)?.clone();
         let subnet = record.ipam.pools.first().and_then(|pool| pool.subnet.parse().ok());
-        let made = self.bridge.create(&NetworkConfig::bridge(record.id.parse()?, subnet))?;
+        let made = self.bridge.create(&NetworkConfig::bridge(id_of(&record)?, subnet))?;
         if subnet.is_none() {
             // The subnet that was found free stays the bridge's.
             fill_in(&mut record, &made);
@@ -164,7 +164,7 @@ impl Networking for Networks {
         let bridge = self.record(BRIDGE)?;
         let endpoint = network::Endpoint {
             id: EndpointId::random()?,
-            network: bridge.id.parse()?,
+            network: id_of(bridge)?,
             container: record.id.parse()?,
             address: None,
             mac: None,
@@ -198,6 +198,10 @@ impl Networking for Networks {
     fn adopt(&self, _record: &ContainerRecord, runtime_dir: &Path) -> BTreeMap<String, Endpoint> {
         Self::read(runtime_dir).map(|owned| (BRIDGE.to_owned(), view(&owned))).into_iter().collect()
     }
+}
+
+fn id_of(record: &NetworkRecord) -> Result<NetworkId> {
+    record.id.parse().map_err(|e: network::InvalidId| Error::internal(e.to_string()))
 }
 
 fn write(folder: &Path, record: &EndpointRecord) -> Result<()> {

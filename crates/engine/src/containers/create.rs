@@ -5,6 +5,7 @@ use crate::{mounts, names};
 use container::{Container, files};
 use std::sync::Arc;
 use stdx::time::Timestamp;
+use stdx::fs::Durability;
 use stdx::{Error, Result, Undo, fail_point};
 use store::records::container::{Config, ContainerRecord, HostConfig, LastRun, LogConfig};
 use types::{ContainerId, ContainerName, Platform};
@@ -54,7 +55,8 @@ impl Engine {
         let id = ContainerId::from_bytes(&mounts::random()?);
         let mut undo = Undo::new();
         let name = self.reserve_name(name, id.as_str())?;
-        undo.push(|| inner.containers.release(&name, id.as_str()));
+        let (reserved, owner) = (name.clone(), id.to_string());
+        undo.push(move || inner.containers.release(&reserved, &owner));
 
         let plan = mounts::plan(&config, &host, |volume| self.volume_exists(volume))?;
         let mut record = ContainerRecord {
@@ -70,9 +72,11 @@ impl Engine {
             stopped_by_user: false,
             restart_count: 0,
         };
+        // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
+        let durability = if record.host.auto_remove { Durability::Process } else { Durability::Power };
         for volume in &plan.new_volumes {
             let volume: volume::Name = volume.name.parse()?;
-            inner.volumes.create(&volume, &volume::Options::new())?;
+            inner.volumes.create(&volume, &volume::Options::new(), durability)?;
         }
         for point in &mut record.mounts {
             if let Some(volume) = &point.name {
@@ -83,10 +87,10 @@ impl Engine {
         let key = snapshot::Key::new(id.as_str())?;
         let parent = image.parent.as_deref().map(snapshot::Name::new).transpose()?;
         inner.services.snapshots.prepare(&key, parent.as_ref())?;
-        undo.push(|| drop(inner.services.snapshots.remove_active(&key)));
+        undo.push(move || drop(inner.services.snapshots.remove_active(&key)));
         let folder = inner.services.paths.data_of(id.as_str());
         stdx::fs::create_dir(&folder, 0o710)?;
-        undo.push(|| drop(stdx::fs::remove_tree(&folder)));
+        undo.push(move || drop(stdx::fs::remove_tree(&folder)));
         let engine_files = files::paths(&inner.services.paths, id.as_str());
         files::write_at_create(&engine_files, &record, &inner.host.resolv_conf())?;
         fail_point!("container.create.before-record");

@@ -112,6 +112,7 @@ async fn pump(
     mut published: watch::Receiver<container::Published>,
     sender: &mpsc::Sender<Result<Vec<u8>>>,
 ) -> Result<()> {
+    #[allow(deprecated, reason = "an OwnedFd is what the successor's safety condition asks for")]
     let notices = reader
         .watch()
         .map(|fd| fd.try_clone_to_owned().and_then(AsyncFd::new))

@@ -185,7 +185,7 @@ impl Engine {
         let container = self.inner.containers.find(id).ok()?;
         let record = container.now().record;
         let key = snapshot::Key::new(&record.id).ok()?;
-        let usage = self.inner.services.snapshots.usage(snapshot::Which::Active(&key)).ok()?;
+        let usage = self.inner.services.snapshots.usage(snapshot::Which::Key(&key)).ok()?;
         let rw = i64::try_from(usage.bytes).unwrap_or(i64::MAX);
         Some(Sizes { rw, root: rw.saturating_add(self.image_size(&record.image_id)) })
     }
