@@ -39,11 +39,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(socket: OwnedFd, session: u32, streams: Attachment, framed: bool) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        session: u32,
+        streams: Attachment,
+        framed: bool,
+    ) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let input = if streams.stdin { Input::Open } else { Input::Ended };
         let (unsent, interest) = (Vec::new(), Interest::default());
-        Ok(Self { session, input, gone: false, last: false, socket, streams, framed, unsent, interest })
+        Ok(Self {
+            session,
+            input,
+            gone: false,
+            last: false,
+            socket,
+            streams,
+            framed,
+            unsent,
+            interest,
+        })
     }
 
     /// It has not taken all that it was given: its session has to wait.
@@ -64,14 +79,16 @@ impl Client {
         let mut header = [0; 8];
         let header = if self.framed {
             header[0] = if stream == Stream::Stdout { 1 } else { 2 };
-            header[4..].copy_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+            header[4..]
+                .copy_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
             &header[..]
         } else {
             &[]
         };
         let mut sent = 0;
         while self.unsent.is_empty() && !self.gone && sent < header.len() + bytes.len() {
-            let (head, tail) = (&header[sent.min(header.len())..], &bytes[sent.saturating_sub(header.len())..]);
+            let (head, tail) =
+                (&header[sent.min(header.len())..], &bytes[sent.saturating_sub(header.len())..]);
             match self.send(&[IoSlice::new(head), IoSlice::new(tail)]) {
                 0 => break,
                 n => sent += n,
@@ -105,7 +122,8 @@ impl Client {
         if self.holds() {
             // Twice: the kernel counts its own overhead in. Without the privilege the reader is waited for.
             let size = self.unsent.len() * 2 + (256 << 10);
-            let _refused = rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, size);
+            let _refused =
+                rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, size);
             self.flush();
         }
     }
@@ -150,7 +168,12 @@ impl Client {
     fn send(&mut self, bytes: &[IoSlice<'_>]) -> usize {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
-            match rustix::net::sendmsg(&self.socket, bytes, &mut SendAncillaryBuffer::default(), flags) {
+            match rustix::net::sendmsg(
+                &self.socket,
+                bytes,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
                 Ok(n) => return n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return 0,

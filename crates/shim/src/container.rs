@@ -71,7 +71,9 @@ pub(crate) fn make(
     let terminal = create.spec.process.as_ref().is_some_and(|p| p.terminal);
     let seccomp = read_program(create.seccomp.as_deref()).map_err(|e| failure(&e))?;
     let rootfs = match create.rootfs.clone() {
-        protocol::Rootfs::Overlay { lower, upper, work } => runtime::Rootfs::Overlay { lower, upper, work },
+        protocol::Rootfs::Overlay { lower, upper, work } => {
+            runtime::Rootfs::Overlay { lower, upper, work }
+        }
         protocol::Rootfs::Directory(path) => runtime::Rootfs::Directory(path),
     };
     with_streams(terminal, create.stdin, |stdio| {
@@ -83,7 +85,8 @@ pub(crate) fn make(
             cgroup: Some(group),
             seccomp: seccomp.as_deref(),
         };
-        let mut made = if create.start { runtime::run(&request)? } else { runtime::create(&request)? };
+        let mut made =
+            if create.start { runtime::run(&request)? } else { runtime::create(&request)? };
         let console = made.console.take();
         Ok((made, console))
     })
@@ -104,18 +107,25 @@ pub(crate) fn with_streams<T>(
     let internal = |e: std::io::Error| failure(&Error::io("streams", e));
     if terminal {
         let (what, console) = make(Stdio::Inherit).map_err(|e| runtime_failure(&e))?;
-        let console = console.ok_or_else(|| failure(&Error::internal("the process brought no terminal")))?;
-        return Ok(Made { what, session: Session::with_terminal(console, stdin).map_err(internal)? });
+        let console =
+            console.ok_or_else(|| failure(&Error::internal("the process brought no terminal")))?;
+        return Ok(Made {
+            what,
+            session: Session::with_terminal(console, stdin).map_err(internal)?,
+        });
     }
     let Pipes { theirs: [stdin, stdout, stderr], ours } = Pipes::new(stdin).map_err(internal)?;
-    let stdio = Stdio::Streams { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    let stdio =
+        Stdio::Streams { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let (what, _) = make(stdio).map_err(|e| runtime_failure(&e))?;
     Ok(Made { what, session: Session::with_pipes(ours) })
 }
 
 /// Reads a compiled seccomp program.
 pub(crate) fn read_program(path: Option<&Path>) -> Result<Option<Vec<u8>>> {
-    let read = |path: &Path| std::fs::read(path).context(|| format!("read seccomp program {}", path.display()));
+    let read = |path: &Path| {
+        std::fs::read(path).context(|| format!("read seccomp program {}", path.display()))
+    };
     path.map(read).transpose()
 }
 

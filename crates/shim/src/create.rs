@@ -49,7 +49,8 @@ impl Supervisor {
             };
         let pid = process.pid;
         let durable = create.durable_exit.clone();
-        let mut shim = Self::new(poll, daemons, signals, streams, container, process, files, durable);
+        let mut shim =
+            Self::new(poll, daemons, signals, streams, container, process, files, durable);
         if create.start {
             let at = now();
             shim.phase = Phase::Running(at);

@@ -44,7 +44,12 @@ impl Daemons {
     pub(crate) fn add(&mut self, socket: OwnedFd) -> io::Result<()> {
         let connection = Connection::new(socket)?;
         let mut interest = Interest::default();
-        interest.set(&self.poll, connection.as_fd(), Token::Daemon(self.next), Some(EventFlags::IN))?;
+        interest.set(
+            &self.poll,
+            connection.as_fd(),
+            Token::Daemon(self.next),
+            Some(EventFlags::IN),
+        )?;
         self.connections.insert(self.next, (connection, interest));
         self.next += 1;
         Ok(())
@@ -168,7 +173,11 @@ impl Daemons {
         let Some((connection, interest)) = self.connections.get_mut(&id) else { return };
         let mut wanted = EventFlags::IN;
         wanted.set(EventFlags::OUT, connection.wants_write());
-        if !alive || interest.set(&self.poll, connection.as_fd(), Token::Daemon(id), Some(wanted)).is_err() {
+        if !alive
+            || interest
+                .set(&self.poll, connection.as_fd(), Token::Daemon(id), Some(wanted))
+                .is_err()
+        {
             self.connections.remove(&id);
         }
     }

@@ -24,8 +24,11 @@ pub(crate) struct Log {
 impl Log {
     /// Opens what the daemon asked for; `None` when nothing is to be kept.
     pub(crate) fn open(log: protocol::Log) -> Result<Option<Self>> {
-        let protocol::Log::JsonFile { path, max_size, max_files, attributes } = log else { return Ok(None) };
-        let writer = jsonlog::Writer::open(jsonlog::Options { path, max_size, max_files, attributes })?;
+        let protocol::Log::JsonFile { path, max_size, max_files, attributes } = log else {
+            return Ok(None);
+        };
+        let writer =
+            jsonlog::Writer::open(jsonlog::Options { path, max_size, max_files, attributes })?;
         Ok(Some(Self::new(Box::new(writer))))
     }
 

@@ -75,12 +75,18 @@ impl Poll {
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<(Token, EventFlags)>> {
         let empty = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut events = [empty; 32];
-        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: t.subsec_nanos().into() });
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: t.as_secs().cast_signed(),
+            tv_nsec: t.subsec_nanos().into(),
+        });
         let n = match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => 0,
             other => other?,
         };
-        Ok(events[..n].iter().filter_map(|e| Some((Token::unpack(e.data.u64())?, e.flags))).collect())
+        Ok(events[..n]
+            .iter()
+            .filter_map(|e| Some((Token::unpack(e.data.u64())?, e.flags)))
+            .collect())
     }
 }
 

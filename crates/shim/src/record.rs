@@ -44,7 +44,8 @@ impl Files {
 
     /// Replaces `shim.json`.
     pub(crate) fn write_shim(&self, record: &ShimRecord) -> Result<()> {
-        let json = serde_json::to_vec(record).map_err(|e| Error::internal("shim record").caused_by(e))?;
+        let json =
+            serde_json::to_vec(record).map_err(|e| Error::internal("shim record").caused_by(e))?;
         replace(&self.dir.join("shim.json"), &json, 0o600, Durability::Process)
     }
 
@@ -60,7 +61,11 @@ impl Files {
 
     /// Notes a failure that nobody can be told of, in `shim.log`.
     pub(crate) fn complain(&self, error: &dyn std::fmt::Display) {
-        let open = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.join("shim.log"));
+        let open = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.dir.join("shim.log"));
         if let Ok(mut file) = open {
             // The last resort has failed as well: there is nothing left to say it to.
             let _lost = writeln!(file, "{} {error}", Timestamp::now());

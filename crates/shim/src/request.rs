@@ -27,7 +27,10 @@ impl Supervisor {
             Request::Start => self.start(),
             Request::Exec(exec) => self.exec(&exec, fds),
             Request::Attach { session, streams } => done(self.find(&session).and_then(|id| {
-                let socket = fds.into_iter().next().ok_or_else(|| Error::invalid("attach without a socket"))?;
+                let socket = fds
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Error::invalid("attach without a socket"))?;
                 self.streams.attach(id, socket, streams)
             })),
             Request::Kill { session, signal, all } => done(self.kill(&session, signal, all)),
@@ -36,7 +39,9 @@ impl Supervisor {
             })),
             Request::Pause => done(self.pause()),
             Request::Resume => done(self.resume()),
-            Request::Update(resources) => done(self.running().and_then(|()| self.container.group.update(&resources))),
+            Request::Update(resources) => {
+                done(self.running().and_then(|()| self.container.group.update(&resources)))
+            }
             Request::State => Answer::State(self.state()),
             Request::Shutdown => {
                 self.shut_down(caller);
@@ -47,7 +52,9 @@ impl Supervisor {
     }
 
     fn start(&mut self) -> Answer {
-        if !matches!(self.phase, Phase::Created) || self.processes.get(&CONTAINER).is_none_or(|p| p.ended.is_some()) {
+        if !matches!(self.phase, Phase::Created)
+            || self.processes.get(&CONTAINER).is_none_or(|p| p.ended.is_some())
+        {
             return conflict("the container is already started");
         }
         match self.container.handle.start() {
@@ -140,7 +147,13 @@ impl Supervisor {
             Session::Exec(id) => Some((id.clone(), p.pid)),
             Session::Container => None,
         });
-        State { pid: self.container.handle.pid, started_at, paused: self.paused, exit, execs: execs.collect() }
+        State {
+            pid: self.container.handle.pid,
+            started_at,
+            paused: self.paused,
+            exit,
+            execs: execs.collect(),
+        }
     }
 
     fn running(&self) -> Result<()> {
@@ -164,7 +177,8 @@ impl Supervisor {
 /// Signals a process of the container; that it ended meanwhile is success.
 fn signal_pid(pid: u32, signal: i32) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let Some(Ok(pidfd)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) else {
+    let Some(Ok(pidfd)) = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
+    else {
         return Ok(());
     };
     match sys::process::signal(&pidfd, signal) {

@@ -46,7 +46,10 @@ impl Pipes {
         for reader in [&out, &err] {
             rustix::io::ioctl_fionbio(reader, true)?;
         }
-        Ok(Self { theirs: [theirs_in, theirs_out, theirs_err], ours: Ours { input, outputs: [out, err] } })
+        Ok(Self {
+            theirs: [theirs_in, theirs_out, theirs_err],
+            ours: Ours { input, outputs: [out, err] },
+        })
     }
 }
 
@@ -102,7 +105,9 @@ pub(crate) enum Read {
 impl Session {
     /// With pipes, whose other ends the process has.
     pub(crate) fn with_pipes(pipes: Ours) -> Self {
-        let [out, err] = pipes.outputs.map(|fd| Some(Output { fd, interest: Interest::default(), grown: false }));
+        let [out, err] = pipes
+            .outputs
+            .map(|fd| Some(Output { fd, interest: Interest::default(), grown: false }));
         Self { outputs: [out, err], input: pipes.input.map(Input::new), ..Self::default() }
     }
 
@@ -140,7 +145,9 @@ impl Session {
                     Read::End
                 }
                 Ok(n) => {
-                    if n >= buffer.len().min(64 << 10) && !std::mem::replace(&mut output.grown, true) {
+                    if n >= buffer.len().min(64 << 10)
+                        && !std::mem::replace(&mut output.grown, true)
+                    {
                         // Beyond the user's share of pipe memory this is refused, and all goes on as before.
                         let _refused = rustix::pipe::fcntl_setpipe_size(&output.fd, GROWN_PIPE);
                     }

@@ -68,7 +68,8 @@ impl Streams {
     /// Gives a client a session's streams. The client's output is bounded by what its socket holds and one read.
     pub(crate) fn attach(&mut self, id: u32, socket: OwnedFd, streams: Attachment) -> Result<()> {
         let session = self.sessions.get(&id).ok_or_else(|| Error::not_found("no such session"))?;
-        let client = Client::new(socket, id, streams, !session.is_terminal()).context(|| "attach")?;
+        let client =
+            Client::new(socket, id, streams, !session.is_terminal()).context(|| "attach")?;
         self.clients.insert(self.next_client, client);
         self.next_client += 1;
         self.watch(id);
@@ -78,7 +79,8 @@ impl Streams {
     /// Sets the size of a session's terminal.
     pub(crate) fn resize(&self, id: u32, size: Size) -> Result<()> {
         let session = self.sessions.get(&id).ok_or_else(|| Error::not_found("no such session"))?;
-        let result = session.resize(size).ok_or_else(|| Error::conflict("the process has no terminal"))?;
+        let result =
+            session.resize(size).ok_or_else(|| Error::conflict("the process has no terminal"))?;
         result.context(|| "resize terminal")
     }
 
@@ -184,7 +186,9 @@ impl Streams {
     /// One read of a stream to everyone. `None` when there is nothing.
     fn pump(&mut self, id: u32, stream: Stream, buffer: &mut [u8]) -> Option<usize> {
         let session = self.sessions.get_mut(&id)?;
-        let limit = session.draining.map_or(buffer.len(), |left| left[crate::session::index(stream)].min(buffer.len()));
+        let limit = session
+            .draining
+            .map_or(buffer.len(), |left| left[crate::session::index(stream)].min(buffer.len()));
         if limit == 0 {
             session.close_outputs();
             return None;

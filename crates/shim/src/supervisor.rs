@@ -97,7 +97,8 @@ pub(crate) fn run() -> Result<()> {
     let mut daemons = Daemons::new(poll.clone());
     daemons.add(setup::daemon_socket()?).context(|| "serve the daemon")?;
     let Some((caller, create, fds)) = first_request(&poll, &mut daemons)? else { return Ok(()) };
-    let Some(mut supervisor) = Supervisor::create(poll, daemons, signals, caller, &create, fds) else {
+    let Some(mut supervisor) = Supervisor::create(poll, daemons, signals, caller, &create, fds)
+    else {
         return Ok(());
     };
     supervisor.serve()
@@ -157,7 +158,9 @@ impl Supervisor {
     fn serve(&mut self) -> Result<()> {
         let wanted = Some(EventFlags::IN);
         let mut signals = Interest::default();
-        signals.set(&self.poll, &self.signals, Token::Signals, wanted).context(|| "wait for children")?;
+        signals
+            .set(&self.poll, &self.signals, Token::Signals, wanted)
+            .context(|| "wait for children")?;
         if let Some(memory) = &self.container.memory {
             let watched = self.memory_interest.set(&self.poll, memory, Token::Memory, wanted);
             watched.context(|| "wait for want of memory")?;
@@ -210,7 +213,8 @@ impl Supervisor {
                 (None, Some(signal)) => 128 + signal,
                 (None, None) => continue,
             };
-            let process = self.processes.iter_mut().find(|(_, p)| p.pid == pid && p.ended.is_none());
+            let process =
+                self.processes.iter_mut().find(|(_, p)| p.pid == pid && p.ended.is_none());
             let Some((&id, process)) = process else { continue };
             let deadline = Instant::now() + DRAIN_GRACE;
             process.ended = Some(Ended { code, at: now(), deadline });
