@@ -268,13 +268,16 @@ fn pause() -> Result<()> {
     }
 }
 
-enum Removed {
+/// What became of a directory that was to be removed.
+pub(crate) enum Removed {
+    /// It is not there any more.
     Gone,
+    /// Processes live in it or beneath it.
     Busy,
 }
 
 /// Removes a directory and those beneath it, as far as it goes.
-fn remove_tree(path: &Path) -> Result<Removed> {
+pub(crate) fn remove_tree(path: &Path) -> Result<Removed> {
     match rmdir(path) {
         Ok(()) | Err(Errno::NOENT) => return Ok(Removed::Gone),
         Err(Errno::BUSY | Errno::NOTEMPTY) => {}

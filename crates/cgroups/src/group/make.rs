@@ -9,6 +9,7 @@ use stdx::{Error, Result};
 use super::{Group, Member, full};
 use crate::dir::{Dir, mkdir, rmdir};
 use crate::hierarchy::{Hierarchies, Hierarchy};
+use crate::life::{Removed, remove_tree};
 use crate::path::GroupPath;
 
 /// Controllers that every v2 group gets where the host has them, for limits now or later and for statistics.
@@ -44,13 +45,7 @@ fn make_v1(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Member> {
             for parent in path.parents() {
                 let parent = hierarchy.mount.join(parent);
                 match mkdir(&parent) {
-                    Ok(()) if cpuset => {
-                        // Children copy cpus and mems by themselves from here on: cheaper than writing them, which
-                        // rebuilds scheduling domains.
-                        let dir = Dir::open(&parent)?;
-                        fill_cpuset(&dir)?;
-                        dir.write("cgroup.clone_children", "1")?;
-                    }
+                    Ok(()) if cpuset => fill_cpuset(&Dir::open(&parent)?)?,
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(cannot_make(&parent, e)),
                 }
@@ -68,13 +63,13 @@ fn make_v1(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Member> {
     Ok(Member { dir, unified: false, controllers: hierarchy.controllers.clone() })
 }
 
-/// Makes one directory anew: an empty leftover, with limits nobody knows, is removed first.
+/// Makes one directory anew: an empty leftover, with limits nobody knows, is removed first, with all beneath it.
 fn make_leaf(here: &Path) -> Result<(), Errno> {
     match mkdir(here) {
-        Err(Errno::EXIST) => {
-            rmdir(here)?;
-            mkdir(here)
-        }
+        Err(Errno::EXIST) => match remove_tree(here) {
+            Ok(Removed::Gone) => mkdir(here),
+            Ok(Removed::Busy) | Err(_) => Err(Errno::BUSY),
+        },
         result => result,
     }
 }
