@@ -106,20 +106,15 @@ pub(crate) fn unpack(
     let mut archive = Hashed { inner: archive, hash: Context::new(&SHA256), count: 0 };
     let limits = layer::Limits::default();
     let options = layer::Options { limits, progress: Some(progress) };
-    let applied = layer::apply(&dir, &mut archive, &options)
-        .map_err(|e| e.with_context("failed to register layer"))?;
-    // Usually at its end already: `apply` reads on after the archive's.
-    io::copy(&mut archive, &mut io::sink()).context(|| "read layer")?;
-    if let Some((digest, size)) = &expected.blob {
-        if archive.count != *size {
-            return Err(content::wrong_size(digest, *size, archive.count));
-        }
-        // Only sha256 names layers: the few that use sha512 are told apart by their diff id alone.
-        let actual = chain::finish(&archive.hash.finish());
-        if digest.algorithm() == types::Algorithm::Sha256 && actual != *digest {
-            return Err(content::mismatch(digest, &actual));
-        }
+    let applied = layer::apply(&dir, &mut archive, &options);
+    // Usually at its end already: `apply` reads on after the archive's. After a failure the rest still tells whether the
+    // archive is bad or its bytes are not what they should be.
+    let rest = io::copy(&mut archive, &mut io::sink()).context(|| "read layer");
+    if rest.is_ok() {
+        archive.check(expected)?;
     }
+    let applied = applied.map_err(|e| e.with_context("failed to register layer"))?;
+    rest?;
     if applied.diff_id != expected.diff_id {
         return Err(Error::new(
             Kind::DataLoss,
@@ -142,6 +137,22 @@ struct Hashed<'a> {
     inner: &'a mut (dyn Read + Send),
     hash: Context,
     count: u64,
+}
+
+impl Hashed<'_> {
+    /// At its end: whether these were the expected bytes.
+    fn check(self, expected: &Expected) -> Result<()> {
+        let Some((digest, size)) = &expected.blob else { return Ok(()) };
+        if self.count != *size {
+            return Err(content::wrong_size(digest, *size, self.count));
+        }
+        // Only sha256 names layers: the few that use sha512 are told apart by their diff id alone.
+        let actual = chain::finish(&self.hash.finish());
+        if digest.algorithm() == types::Algorithm::Sha256 && actual != *digest {
+            return Err(content::mismatch(digest, &actual));
+        }
+        Ok(())
+    }
 }
 
 impl Read for Hashed<'_> {
