@@ -107,7 +107,9 @@ fn run(job: &Job) -> Outcome {
         true => runtime::create(&request).and_then(|mut container| {
             let exe = std::fs::read_link(format!("/proc/{}/exe", container.pid)).expect("it waits");
             assert_eq!(exe, std::env::current_exe().expect("our own path"), "it has executed something");
-            container.start().inspect_err(|_| drop(wait(&container.pidfd)))?;
+            container.start().inspect_err(|_| {
+                let _code = wait(&container.pidfd);
+            })?;
             Ok(container)
         }),
     };

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use rustix::fs::{Mode, OFlags};
 use sys::dir::Dir;
 
 use crate::error::{Error, Result, Step as _};
@@ -205,6 +206,9 @@ fn id(text: &str) -> Option<u32> {
 /// A user or group file as text; one that is missing or no regular file counts as empty, one that is too long is an
 /// error: half of it would give half of the groups.
 fn read(root: &Dir, path: &str) -> Result<String> {
+    if is_of_procfs(root, path) {
+        return Ok(String::new());
+    }
     match root.read_file(path, MAX_FILE) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(e) if e.kind() == io::ErrorKind::InvalidData && e.to_string().contains("longer") => {
@@ -221,6 +225,16 @@ fn read(root: &Dir, path: &str) -> Result<String> {
             Some(_) => Err(e).step(|| format!("read /{path} in the container")),
         },
     }
+}
+
+/// Whether a link leads to a file of procfs, which only looks regular: reading `/proc/kmsg` would take the kernel's
+/// messages from whoever waits for them.
+fn is_of_procfs(root: &Dir, path: &str) -> bool {
+    /// `PROC_SUPER_MAGIC` (linux/magic.h).
+    const PROCFS: i64 = 0x9fa0;
+    root.open_in_root(path, OFlags::PATH, Mode::empty())
+        .and_then(|fd| Ok(rustix::fs::fstatfs(fd)?))
+        .is_ok_and(|stat| i64::from(stat.f_type) == PROCFS)
 }
 
 fn root_home() -> String {

@@ -45,16 +45,21 @@ pub fn set_namespaces(fd: BorrowedFd<'_>, kinds: u64) -> io::Result<()> {
 ///
 /// Ignored signals survive exec, and Rust's start-up code ignores `SIGPIPE`.
 pub fn reset_signals() {
-    // JUSTIFICATION: rustix has neither sigaction nor sigprocmask.
-    // SAFETY: SIG_DFL is always a valid action and installs no code of ours; numbers that have none (SIGKILL, the C
-    // library's own) fail without effect. The set is initialised before use and outlives the call.
+    // Bytes of the kernel's `sigset_t`.
+    const SET: usize = 8;
+    // The kernel's `struct sigaction`: SIG_DFL, no flags, no restorer, nothing blocked.
+    let action = [0_u64; 4];
+    let nothing = [0_u8; SET];
+    // JUSTIFICATION: rustix has neither sigaction nor sigprocmask, and the C library's refuse its own two signals,
+    // which may have been inherited ignored like any other.
+    // SAFETY: SIG_DFL is always a valid action and installs no code of ours; numbers that take none (SIGKILL, SIGSTOP)
+    // fail without effect. The kernel reads 32 and 8 bytes at most, which both arrays have, and writes nothing.
     unsafe {
+        let old = std::ptr::null_mut::<u64>();
         for number in 1..=64 {
-            libc::signal(number, libc::SIG_DFL);
+            libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, SET);
         }
-        let mut none = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, nothing.as_ptr(), old, SET);
     }
 }
 
