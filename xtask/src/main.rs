@@ -6,6 +6,7 @@
 
 mod build;
 mod deps;
+mod peers;
 mod run;
 mod sh;
 mod test;
@@ -16,11 +17,16 @@ use std::process::ExitCode;
 /// A task: its name, what it does in one line, and how.
 type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TASKS: [Task; 5] = [
-    ("run", "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry", run::task),
+const TASKS: [Task; 6] = [
+    (
+        "run",
+        "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
+        run::task,
+    ),
     ("build", "build all programs into target/bin/", build::task),
     ("test", "install what tests need and run every tier that this machine allows", test::task),
     ("tidy", "check what no compiler checks: headers, layers, named tests, file lists", tidy::task),
+    ("peers", "fetch the reference dockerd 26.1 and its friends into target/peers", peers::task),
     ("deps", "check the layers and print the count of packages", deps::task),
 ];
 
