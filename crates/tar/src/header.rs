@@ -23,7 +23,6 @@ const PREFIX: Range<usize> = 345..500;
 const STAR_PREFIX: Range<usize> = 345..476;
 const STAR_TRAILER: Range<usize> = 508..512;
 // GNU tar manual, "struct oldgnu_header".
-const GNU_TIMES: Range<usize> = 345..369;
 const GNU_SPARSE: Range<usize> = 386..482;
 const GNU_EXTENDED: usize = 482;
 const GNU_REAL_SIZE: Range<usize> = 483..495;
@@ -82,15 +81,12 @@ impl Header<'_> {
         let prefix = match self.format {
             Format::Ustar => text(&self.block[PREFIX]),
             Format::Star => text(&self.block[STAR_PREFIX]),
-            Format::V7 => &[],
-            Format::Gnu => {
-                // Go before 1.8 wrote a prefix here, and later Go reads it as one; GNU tar reads times.
-                let times = &self.block[GNU_TIMES];
-                if times.chunks(12).any(|t| number(t).is_none()) {
-                    return Err("a GNU header with a ustar prefix".to_owned());
-                }
-                &[]
+            // Python takes a prefix from every header, and Go from GNU's when it does not look like the times that GNU
+            // tar has there (only in incremental archives).
+            Format::V7 | Format::Gnu if self.block[PREFIX.start] != 0 => {
+                return Err("a prefix in a header that has none".to_owned());
             }
+            Format::V7 | Format::Gnu => &[],
         };
         Ok(if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() })
     }

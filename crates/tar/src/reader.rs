@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Extent, Kind, Time};
 use crate::error::Error;
-use crate::header::{self, Header};
+use crate::header::{self, Format, Header};
 use crate::pax::{self, Records};
 use crate::sparse;
 use crate::{BLOCK, padding};
@@ -186,7 +186,14 @@ impl<'a> Reader<'a> {
         // Below the limit, so it fits.
         let mut data = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         self.fill(&mut data)?;
-        self.skip(padding(size))?;
+        let mut rest = [0; BLOCK];
+        // Less than a block.
+        let rest = &mut rest[..usize::try_from(padding(size)).unwrap_or(0)];
+        self.fill(rest)?;
+        // GNU tar and Python read names to the NUL, wherever the size says that they end; so there must be one.
+        if rest.iter().any(|b| *b != 0) {
+            return Err(self.ambiguous("text behind the end of an extended header"));
+        }
         Ok(data)
     }
 
@@ -316,6 +323,9 @@ impl<'a> Reader<'a> {
                 .zip(fit(minor, 20))
                 .ok_or_else(|| self.invalid("impossible device numbers"))
         };
+        if flag == b'S' && header.format != Format::Gnu {
+            return Err(self.ambiguous("GNU's sparse file in a header that is not GNU's"));
+        }
         Ok(match flag {
             0 if path.ends_with(b"/") => Kind::Directory,
             0 | b'0' | b'7' | b'S' => Kind::File,
