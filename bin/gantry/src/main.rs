@@ -1,3 +1,7 @@
 //! The client: everything that docker does on the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::main(std::env::args_os(), cli::Env::real()))
+}

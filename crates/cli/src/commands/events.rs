@@ -1,0 +1,129 @@
+//! `events`, and the moments that it and `logs` take.
+
+use crate::app::App;
+use crate::exit::{Failure, Result};
+use crate::flags::{Arity, Command, FILTER, FORMAT, Flag, Matches};
+use crate::output;
+use crate::template::{Template, Value};
+use crate::units;
+use api::Event;
+use client::Filters;
+use stdx::time::Timestamp;
+
+pub(super) const COMMAND: Command = Command {
+    group: "system",
+    name: "events",
+    aliases: &[],
+    top: "events",
+    arguments: "[OPTIONS]",
+    about: "Get real time events from the server",
+    arity: Arity::None,
+    interspersed: true,
+    flags: &[&[
+        FILTER,
+        FORMAT,
+        Flag::text("since", "Show all events created since timestamp"),
+        Flag::text("until", "Stream events until this timestamp"),
+    ]],
+    run: |app, matches| Box::pin(run(app, matches)),
+};
+
+async fn run(app: &App, matches: &Matches) -> Result<u8> {
+    let format = matches.text("format");
+    let template = match format.as_str() {
+        "" | "json" => None,
+        source => {
+            let source = source.replace("\\t", "\t").replace("\\n", "\n");
+            let wrong = |e| Failure::new(format!("Error parsing format: {e}")).with_code(64);
+            Some(Template::parse(&source).map_err(wrong)?)
+        }
+    };
+    let since = moment(matches.get("since").unwrap_or_default())?;
+    let until = moment(matches.get("until").unwrap_or_default())?;
+    let mut events = app.client()?.events(&since, &until, &filters(matches)).await?;
+    while let Some(event) = events.next::<Event>().await? {
+        let line = match (&template, format.as_str()) {
+            (Some(template), _) => template
+                .execute(&Value::of(&event))
+                .map_err(|e| Failure::new(format!("Error parsing format: {e}")).with_code(64))?,
+            (None, "json") => serde_json::to_string(&event).unwrap_or_default(),
+            (None, _) => plain(&event),
+        };
+        output::print(&format!("{line}\n"))?;
+    }
+    Ok(0)
+}
+
+/// `2026-11-22T01:00:00.123456789Z container start abc (image=busybox, name=x)`
+fn plain(event: &Event) -> String {
+    let time = if event.time_nano != 0 {
+        units::local_nanos(event.time_nano)
+    } else {
+        units::local_nanos(event.time * 1_000_000_000)
+    };
+    let attributes: Vec<String> =
+        event.actor.attributes.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let attributes =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    format!("{time} {} {} {}{attributes}", event.kind, event.action, event.actor.id)
+}
+
+/// The `--filter` flags.
+pub(super) fn filters(matches: &Matches) -> Filters {
+    let mut filters = Filters::default();
+    for condition in matches.list("filter") {
+        if let Some((name, value)) = condition.split_once('=') {
+            filters.add(name.trim().to_lowercase().as_str(), value.trim());
+        }
+    }
+    filters
+}
+
+/// A moment as the API takes it: seconds since 1970, with nanoseconds behind a point. `10m` is ten minutes ago; dates
+/// without a zone are the user's.
+pub(super) fn moment(text: &str) -> Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    if let Ok(nanos) = units::parse_duration(text) {
+        let then = Timestamp::now().unix_nanos() - i128::from(nanos);
+        return Ok(in_seconds(then));
+    }
+    if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Ok(text.to_owned());
+    }
+    let wrong = || {
+        Failure::new(format!(
+            "invalid value for \"{text}\": value must be a timestamp or a duration"
+        ))
+    };
+    if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
+        return Ok(in_seconds(stamp.as_nanosecond()));
+    }
+    let local = text.parse::<jiff::civil::DateTime>().map_err(|_| wrong())?;
+    let zoned = local.to_zoned(jiff::tz::TimeZone::system()).map_err(|_| wrong())?;
+    Ok(in_seconds(zoned.timestamp().as_nanosecond()))
+}
+
+fn in_seconds(nanos: i128) -> String {
+    format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_seconds_since_1970() {
+        let check = |text: &str, want: &str| assert_eq!(moment(text).unwrap(), want, "{text}");
+        check("", "");
+        check("1732000000", "1732000000");
+        check("1732000000.5", "1732000000.5");
+        check("2024-11-19T07:06:40Z", "1732000000.000000000");
+        check("2024-11-19T08:06:40.25+01:00", "1732000000.250000000");
+        let ago: f64 = moment("10m").unwrap().parse().unwrap();
+        let now = Timestamp::now().unix_seconds() as f64;
+        assert!((now - ago - 600.0).abs() < 2.0);
+        assert!(moment("yesterday").is_err());
+    }
+}

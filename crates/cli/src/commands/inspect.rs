@@ -1,0 +1,151 @@
+//! `inspect`, `container inspect`, `image inspect`
+
+use crate::app::App;
+use crate::exit::{Failure, Result};
+use crate::flags::{Arity, Command, FORMAT, Flag, Matches};
+use crate::inspect::{Document, Inspector};
+use crate::template::Value;
+use api::{ContainerInspect, ImageInspect};
+use bytes::Bytes;
+use client::Client;
+
+const SIZE: Flag = Flag::switch("size", "Display total file sizes").short('s');
+
+pub(super) const ANYTHING: Command = Command {
+    group: "",
+    name: "inspect",
+    aliases: &[],
+    top: "inspect",
+    arguments: "[OPTIONS] NAME|ID [NAME|ID...]",
+    about: "Return low-level information on Docker objects",
+    arity: Arity::AtLeast(1),
+    interspersed: true,
+    flags: &[&[
+        FORMAT.short('f'),
+        Flag::switch("size", "Display total file sizes if the type is container").short('s'),
+        Flag::text("type", "Only inspect objects of the given type"),
+    ]],
+    run: |app, matches| Box::pin(anything(app, matches)),
+};
+
+pub(super) const CONTAINER: Command = Command {
+    group: "container",
+    name: "inspect",
+    aliases: &[],
+    top: "",
+    arguments: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Display detailed information on one or more containers",
+    arity: Arity::AtLeast(1),
+    interspersed: true,
+    flags: &[&[FORMAT.short('f'), SIZE]],
+    run: |app, matches| Box::pin(containers(app, matches)),
+};
+
+pub(super) const IMAGE: Command = Command {
+    group: "image",
+    name: "inspect",
+    aliases: &[],
+    top: "",
+    arguments: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Display detailed information on one or more images",
+    arity: Arity::AtLeast(1),
+    interspersed: true,
+    flags: &[&[
+        FORMAT.short('f'),
+        Flag::text(
+            "platform",
+            "Inspect a specific platform of the multi-platform image.\nIf the image or the server is not multi-platform \
+             capable, the command will error out if the platform does not match.\n'os[/arch[/variant]]': Explicit \
+             platform (eg. linux/amd64)",
+        ),
+    ]],
+    run: |app, matches| Box::pin(images(app, matches)),
+};
+
+async fn containers(app: &App, matches: &Matches) -> Result<u8> {
+    let size = matches.is("size");
+    all(app, matches, async |client, name| container(client, name, size).await).await
+}
+
+async fn images(app: &App, matches: &Matches) -> Result<u8> {
+    if matches.has("platform") {
+        return Err(Failure::new(
+            "image inspect --platform is not there yet (see docs/compat.tsv)",
+        ));
+    }
+    all(app, matches, async |client, name| image(client, name).await).await
+}
+
+async fn anything(app: &App, matches: &Matches) -> Result<u8> {
+    let size = matches.is("size");
+    match matches.get("type").unwrap_or_default() {
+        "container" => containers(app, matches).await,
+        "image" => all(app, matches, async |client, name| image(client, name).await).await,
+        "" => {
+            all(app, matches, async |client, name| {
+                // A name is looked for among containers first, then images.
+                match container(client, name, size).await {
+                    Err(e) if is_absent(&e) => {}
+                    other => return other,
+                }
+                match image(client, name).await {
+                    Err(e) if is_absent(&e) => {
+                        Err(client::Error::Stream(format!("Error: No such object: {name}")))
+                    }
+                    other => other,
+                }
+            })
+            .await
+        }
+        kind @ ("config" | "network" | "node" | "plugin" | "secret" | "service" | "task"
+        | "volume") => Err(Failure::new(format!(
+            "inspect --type {kind} is not there yet (see docs/compat.tsv)"
+        ))),
+        other => Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
+    }
+}
+
+fn is_absent(error: &client::Error) -> bool {
+    error.is_not_found()
+}
+
+async fn all(
+    app: &App,
+    matches: &Matches,
+    find: impl AsyncFn(&Client, &str) -> client::Result<Document>,
+) -> Result<u8> {
+    let mut inspector = Inspector::new(&matches.text("format"))?;
+    let client = app.client()?;
+    let mut failures = Vec::new();
+    for name in &matches.arguments {
+        match find(&client, name).await {
+            Ok(document) => {
+                if let Err(failure) = inspector.add(document) {
+                    failures.push(failure.message);
+                    break;
+                }
+            }
+            Err(e) if e.is_connect() => return Err(e.into()),
+            Err(e) => failures.push(e.to_string()),
+        }
+    }
+    inspector.finish(failures)
+}
+
+async fn container(client: &Client, name: &str, size: bool) -> client::Result<Document> {
+    let raw = client.inspect_container_raw(name, size).await?;
+    typed::<ContainerInspect>(raw)
+}
+
+async fn image(client: &Client, name: &str) -> client::Result<Document> {
+    let raw = client.inspect_image_raw(name).await?;
+    typed::<ImageInspect>(raw)
+}
+
+fn typed<T: serde::Serialize + serde::de::DeserializeOwned>(
+    raw: Bytes,
+) -> client::Result<Document> {
+    let wire: T = api::json::from_slice(&raw)
+        .map_err(|e| client::Error::Answer { what: "inspect", message: e.to_string() })?;
+    Ok(Document { value: Value::of(&wire), raw })
+}

@@ -1,0 +1,292 @@
+//! `ps`
+
+use super::events::filters;
+use crate::app::App;
+use crate::exit::Result;
+use crate::flags::{Arity, Command, FILTER, FORMAT_TABLE, Flag, Kind, Matches};
+use crate::format::{Listing, ellipsis, short_id};
+use crate::output;
+use crate::template::funcs::quoted;
+use crate::template::{Nil, Row, Value};
+use crate::units;
+use api::{ContainerSummary, Port};
+use client::ListOptions;
+use std::rc::Rc;
+use types::{ByteSize, ImageRef};
+
+pub(super) const COMMAND: Command = Command {
+    group: "container",
+    name: "ls",
+    aliases: &["list", "ps"],
+    top: "ps",
+    arguments: "[OPTIONS]",
+    about: "List containers",
+    arity: Arity::None,
+    interspersed: true,
+    flags: &[&[
+        Flag::switch("all", "Show all containers (default shows just running)").short('a'),
+        FILTER,
+        FORMAT_TABLE,
+        Flag::new("last", Kind::INT, "Show n last created containers (includes all states)")
+            .short('n')
+            .default("-1"),
+        Flag::switch("latest", "Show the latest created container (includes all states)")
+            .short('l'),
+        Flag::switch("no-trunc", "Don't truncate output"),
+        Flag::switch("quiet", "Only display container IDs").short('q'),
+        Flag::switch("size", "Display total file sizes").short('s'),
+    ]],
+    run: |app, matches| Box::pin(run(app, matches)),
+};
+
+async fn run(app: &App, matches: &Matches) -> Result<u8> {
+    let quiet = matches.is("quiet");
+    let format = match matches.text("format") {
+        format if format.is_empty() && quiet => "{{.ID}}".to_owned(),
+        format if format.is_empty() => app.config().ps_format.clone(),
+        format if quiet && format == "table" => "{{.ID}}".to_owned(),
+        format => format,
+    };
+    let latest = matches.is("latest") && !matches.has("last");
+    let limit = if latest { Some(1) } else { matches.int("last").filter(|n| *n > 0) };
+    let options = ListOptions {
+        all: matches.is("all"),
+        limit,
+        // Sizes cost the daemon a walk through every container: only where they are shown.
+        size: matches.is("size") || format.contains(".Size"),
+        filters: filters(matches),
+    };
+    let containers = app.client()?.list_containers(&options).await?;
+    let cut = !matches.is("no-trunc");
+    let rows = containers
+        .into_iter()
+        .map(|c| Rc::new(ContainerRow { container: c, cut }) as Rc<dyn Row>)
+        .collect();
+    let size = if matches.is("size") { "\t{{.Size}}" } else { "" };
+    let table = format!("{TABLE}{size}");
+    output::print(
+        &Listing { titles: TITLES, table, raw: if matches.is("size") { RAW_SIZE } else { RAW } }
+            .render(&format, rows)?,
+    )?;
+    Ok(0)
+}
+
+const TABLE: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- if .State}} {{.State}}{{- end}}\nstatus: {{- if .Status}} {{.Status}}{{- end}}\nnames: {{.Names}}\nlabels: {{- if .Labels}} {{.Labels}}{{- end}}\nports: {{- if .Ports}} {{.Ports}}{{- end}}\n";
+const RAW_SIZE: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- if .State}} {{.State}}{{- end}}\nstatus: {{- if .Status}} {{.Status}}{{- end}}\nnames: {{.Names}}\nlabels: {{- if .Labels}} {{.Labels}}{{- end}}\nports: {{- if .Ports}} {{.Ports}}{{- end}}\nsize: {{.Size}}\n";
+
+const TITLES: &[(&str, &str)] = &[
+    ("ID", "CONTAINER ID"),
+    ("Names", "NAMES"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("RunningFor", "CREATED"),
+    ("Ports", "PORTS"),
+    ("State", "STATE"),
+    ("Status", "STATUS"),
+    ("Size", "SIZE"),
+    ("Labels", "LABELS"),
+    ("Mounts", "MOUNTS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Networks", "NETWORKS"),
+    ("Platform", "PLATFORM"),
+];
+
+#[derive(Debug)]
+struct ContainerRow {
+    container: ContainerSummary,
+    /// Long texts are cut.
+    cut: bool,
+}
+
+impl ContainerRow {
+    fn names(&self) -> String {
+        let names = self.container.names.iter().map(|n| n.trim_start_matches('/'));
+        if self.cut {
+            // Names with a slash are links from other containers.
+            let own = names.clone().find(|n| !n.contains('/'));
+            return own.map_or_else(|| names.collect::<Vec<_>>().join(","), str::to_owned);
+        }
+        names.collect::<Vec<_>>().join(",")
+    }
+
+    fn image(&self) -> String {
+        let container = &self.container;
+        if container.image.is_empty() {
+            return "<no image>".into();
+        }
+        if !self.cut {
+            return container.image.clone();
+        }
+        if short_id(&container.image_id) == short_id(&container.image)
+            && !container.image_id.is_empty()
+        {
+            return short_id(&container.image);
+        }
+        match container.image.parse::<ImageRef>() {
+            Ok(image) if image.tag().is_some() && image.digest().is_some() => {
+                image.without_digest().familiar()
+            }
+            _ => container.image.clone(),
+        }
+    }
+
+    fn size(&self) -> String {
+        let size = |bytes: i64| ByteSize(u64::try_from(bytes).unwrap_or(0)).to_string();
+        let own = size(self.container.size_rw);
+        match self.container.size_root_fs {
+            whole if whole > 0 => format!("{own} (virtual {})", size(whole)),
+            _ => own,
+        }
+    }
+
+    fn mounts(&self) -> String {
+        const WIDTH: usize = 15;
+        let name = |m: &api::MountPoint| {
+            let name = if m.name.is_empty() { &m.source } else { &m.name };
+            if self.cut { ellipsis(name, WIDTH) } else { name.clone() }
+        };
+        self.container.mounts.iter().map(name).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Row for ContainerRow {
+    fn field(&self, name: &str) -> Option<Value> {
+        const COMMAND_WIDTH: usize = 20;
+        let c = &self.container;
+        let text = match name {
+            "ID" if self.cut => short_id(&c.id),
+            "ID" => c.id.clone(),
+            "Names" => self.names(),
+            "Image" => self.image(),
+            "Command" if self.cut => quoted(&ellipsis(&c.command, COMMAND_WIDTH)),
+            "Command" => quoted(&c.command),
+            "CreatedAt" => units::local_time(c.created),
+            "RunningFor" => units::ago(c.created),
+            "Ports" => ports(&c.ports),
+            "State" => c.state.clone(),
+            "Status" => c.status.clone(),
+            "Size" => self.size(),
+            "Labels" => {
+                c.labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(",")
+            }
+            "Mounts" => self.mounts(),
+            "LocalVolumes" => c.mounts.iter().filter(|m| m.driver == "local").count().to_string(),
+            "Networks" => c.network_settings.networks.keys().cloned().collect::<Vec<_>>().join(","),
+            // Only API 1.48 tells.
+            "Platform" => return Some(Value::Nil(Nil::Pointer)),
+            _ => return None,
+        };
+        Some(Value::str(text))
+    }
+
+    fn call(&self, name: &str, argument: &str) -> Option<Value> {
+        (name == "Label")
+            .then(|| Value::str(self.container.labels.get(argument).map_or("", String::as_str)))
+    }
+
+    fn names(&self) -> &[&'static str] {
+        &[
+            "Command",
+            "CreatedAt",
+            "ID",
+            "Image",
+            "Labels",
+            "LocalVolumes",
+            "Mounts",
+            "Names",
+            "Networks",
+            "Platform",
+            "Ports",
+            "RunningFor",
+            "Size",
+            "State",
+            "Status",
+        ]
+    }
+
+    fn type_name(&self) -> &'static str {
+        "*formatter.ContainerContext"
+    }
+}
+
+/// Ports in few words: neighbours that are published as they are become a range, the others stand alone at the end.
+fn ports(ports: &[Port]) -> String {
+    struct Range {
+        key: (String, String),
+        first: u16,
+        last: u16,
+    }
+    let show = |r: &Range| {
+        let (ip, kind) = &r.key;
+        let span =
+            if r.first == r.last { r.first.to_string() } else { format!("{}-{}", r.first, r.last) };
+        if ip.is_empty() {
+            format!("{span}/{kind}")
+        } else {
+            format!("{}:{span}->{span}/{kind}", host(ip))
+        }
+    };
+    let mut sorted: Vec<&Port> = ports.iter().collect();
+    sorted.sort_by_key(|p| (p.private_port, p.ip.clone(), p.public_port, p.kind.clone()));
+    let mut open: Vec<Range> = Vec::new();
+    let mut closed = Vec::new();
+    let mut single = Vec::new();
+    for port in sorted {
+        if !port.ip.is_empty() && port.public_port != port.private_port {
+            single.push(format!(
+                "{}:{}->{}/{}",
+                host(&port.ip),
+                port.public_port,
+                port.private_port,
+                port.kind
+            ));
+            continue;
+        }
+        let key = (port.ip.clone(), port.kind.clone());
+        match open.iter_mut().find(|r| r.key == key) {
+            Some(range) if port.private_port == range.last.saturating_add(1) => {
+                range.last = port.private_port
+            }
+            Some(range) => {
+                closed.push(show(range));
+                (range.first, range.last) = (port.private_port, port.private_port);
+            }
+            None => open.push(Range { key, first: port.private_port, last: port.private_port }),
+        }
+    }
+    closed.extend(open.iter().map(show));
+    closed.extend(single);
+    closed.join(", ")
+}
+
+fn host(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ports_are_one_range() {
+        let port = |ip: &str, private: u16, public: u16, kind: &str| Port {
+            ip: ip.into(),
+            private_port: private,
+            public_port: public,
+            kind: kind.into(),
+        };
+        let check = |list: &[Port], want: &str| assert_eq!(ports(list), want);
+        check(&[], "");
+        check(&[port("", 80, 0, "tcp")], "80/tcp");
+        check(
+            &[port("", 81, 0, "tcp"), port("", 80, 0, "tcp"), port("", 83, 0, "tcp")],
+            "80-81/tcp, 83/tcp",
+        );
+        check(&[port("0.0.0.0", 80, 8080, "tcp")], "0.0.0.0:8080->80/tcp");
+        check(&[port("::", 80, 80, "tcp"), port("::", 81, 81, "tcp")], "[::]:80-81->80-81/tcp");
+        check(&[port("", 80, 0, "tcp"), port("", 80, 0, "udp")], "80/tcp, 80/udp");
+    }
+}

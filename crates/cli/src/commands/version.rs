@@ -1,0 +1,170 @@
+//! `version`
+
+use crate::app::App;
+use crate::exit::{Failure, Result};
+use crate::flags::{Arity, Command, FORMAT, Matches};
+use crate::output;
+use crate::table;
+use crate::template::{Template, Value, funcs};
+use api::{Component, Version};
+use serde::Serialize;
+
+pub(crate) const COMMAND: Command = Command {
+    group: "",
+    name: "version",
+    aliases: &[],
+    top: "version",
+    arguments: "[OPTIONS]",
+    about: "Show the Docker version information",
+    arity: Arity::None,
+    interspersed: true,
+    flags: &[&[FORMAT.short('f')]],
+    run: |app, matches| Box::pin(run(app, matches)),
+};
+
+/// What `version` tells of the client.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ClientVersion {
+    pub(super) version: &'static str,
+    pub(super) api_version: String,
+    #[serde(rename = "DefaultAPIVersion")]
+    pub(super) default_api_version: String,
+    pub(super) git_commit: &'static str,
+    pub(super) go_version: &'static str,
+    pub(super) os: &'static str,
+    pub(super) arch: &'static str,
+    pub(super) build_time: &'static str,
+    pub(super) context: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Both {
+    client: ClientVersion,
+    server: Option<Version>,
+}
+
+/// `Gantry version 0.1.0, build unknown`
+pub(crate) fn one_line(program: &str) -> String {
+    let name = if program == "docker" { "Docker" } else { "Gantry" };
+    format!("{name} version {}, build {}", env!("CARGO_PKG_VERSION"), build())
+}
+
+fn build() -> &'static str {
+    option_env!("GANTRY_GIT_COMMIT").unwrap_or("unknown")
+}
+
+/// Go's name of our processor architecture, which is the API's.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+pub(super) fn client_version(api: api::ApiVersion) -> ClientVersion {
+    ClientVersion {
+        version: env!("CARGO_PKG_VERSION"),
+        api_version: api.to_string(),
+        default_api_version: api::MAX.to_string(),
+        git_commit: build(),
+        go_version: "",
+        os: std::env::consts::OS,
+        arch: architecture(),
+        build_time: option_env!("GANTRY_BUILD_TIME").unwrap_or(""),
+        context: "default",
+    }
+}
+
+async fn run(app: &App, matches: &Matches) -> Result<u8> {
+    let format = matches.text("format");
+    let template = match format.as_str() {
+        "" | "json" => None,
+        source => Some(Template::parse(source).map_err(|e| {
+            Failure::new(format!("template parsing error: {}", named(&e))).with_code(64)
+        })?),
+    };
+    let client = app.client()?;
+    let answer = client.server_version().await;
+    let own = client_version(client.version());
+    let (server, failure) = match answer {
+        Ok(server) => (Some(server), None),
+        Err(e) => (None, Some(Failure::from(e))),
+    };
+    let text = match (template, format.as_str()) {
+        (Some(template), _) => {
+            let both = Value::of(&Both { client: own, server });
+            let text = template.execute(&both).map_err(|e| Failure::new(named(&e)))?;
+            format!("{text}\n")
+        }
+        (None, "json") => format!("{}\n", funcs::json(&Value::of(&Both { client: own, server }))),
+        (None, _) => plain(&own, server.as_ref()),
+    };
+    output::print(&text)?;
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(0),
+    }
+}
+
+/// Docker's template for this command has a name, which its errors show.
+fn named(error: &str) -> String {
+    error.replacen("template: :", "template: version:", 1).replacen(
+        "executing \"\"",
+        "executing \"version\"",
+        1,
+    )
+}
+
+fn plain(own: &ClientVersion, server: Option<&Version>) -> String {
+    let api = if own.api_version == own.default_api_version {
+        own.api_version.clone()
+    } else {
+        format!("{} (downgraded from {})", own.api_version, own.default_api_version)
+    };
+    let mut out = format!(
+        "Client:\n Version:\t{}\n API version:\t{api}\n Git commit:\t{}\n OS/Arch:\t{}/{}\n Context:\t{}\n",
+        own.version, own.git_commit, own.os, own.arch, own.context
+    );
+    if let Some(server) = server {
+        out.push_str(&format!("\nServer: {}\n", server.platform.name));
+        for component in &server.components {
+            out.push_str(&component_lines(component));
+        }
+    }
+    table::columns_at_least(&out, 20, 1)
+}
+
+fn component_lines(component: &Component) -> String {
+    let empty = std::collections::BTreeMap::new();
+    let details = component.details.as_ref().unwrap_or(&empty);
+    let get = |name: &str| details.get(name).map_or("", String::as_str);
+    let mut out = format!(" {}:\n  Version:\t{}\n", component.name, component.version);
+    if component.name != "Engine" {
+        for (name, value) in details {
+            out.push_str(&format!("  {name}:\t{value}\n"));
+        }
+        return out;
+    }
+    out.push_str(&format!(
+        "  API version:\t{} (minimum version {})\n",
+        get("ApiVersion"),
+        get("MinAPIVersion")
+    ));
+    for (title, name) in
+        [("Go version", "GoVersion"), ("Git commit", "GitCommit"), ("Built", "BuildTime")]
+    {
+        if name != "GoVersion" || !get(name).is_empty() {
+            out.push_str(&format!("  {title}:\t{}\n", get(name)));
+        }
+    }
+    out.push_str(&format!(
+        "  OS/Arch:\t{}/{}\n  Experimental:\t{}\n",
+        get("Os"),
+        get("Arch"),
+        get("Experimental")
+    ));
+    out
+}

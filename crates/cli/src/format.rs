@@ -1,0 +1,95 @@
+//! `--format`: rows → a table, JSON lines, or what a template makes of them.
+
+use crate::exit::{Failure, Result};
+use crate::table;
+use crate::template::{Row, Template, Value};
+use std::rc::Rc;
+
+/// A listing: what its columns are called and what it shows when nobody asks for anything else.
+#[derive(Debug)]
+pub struct Listing {
+    /// Fields and the titles of their columns.
+    pub titles: &'static [(&'static str, &'static str)],
+    /// Template of the default table, without the word `table`.
+    pub table: String,
+    /// Template of `--format raw`; empty when there is none.
+    pub raw: &'static str,
+}
+
+impl Listing {
+    /// The text for `rows`.
+    pub fn render(&self, format: &str, rows: Vec<Rc<dyn Row>>) -> Result<String> {
+        let (source, is_table) = match format {
+            "" | "table" => (self.table.clone(), true),
+            "json" => ("{{json .}}".to_owned(), false),
+            "raw" if !self.raw.is_empty() => (self.raw.to_owned(), false),
+            _ => match format.strip_prefix("table ") {
+                Some(template) => (template.trim().to_owned(), true),
+                None => (format.to_owned(), false),
+            },
+        };
+        let source = source.replace("\\t", "\t").replace("\\n", "\n");
+        let template = Template::parse(&source)
+            .map_err(|e| Failure::new(format!("failed to parse template: {e}")))?;
+        let failed = |e| Failure::new(format!("failed to execute template: {e}"));
+        let mut text = String::new();
+        for row in rows {
+            text.push_str(&template.execute(&Value::Row(row)).map_err(failed)?);
+            text.push('\n');
+        }
+        if !is_table {
+            return Ok(text);
+        }
+        let header = template.header(&Value::Row(Rc::new(Header(self.titles)))).map_err(failed)?;
+        Ok(table::columns(&format!("{header}\n{text}")))
+    }
+}
+
+/// The row that answers every field with the title of its column.
+#[derive(Debug)]
+struct Header(&'static [(&'static str, &'static str)]);
+
+impl Row for Header {
+    fn field(&self, name: &str) -> Option<Value> {
+        self.0.iter().find(|(field, _)| *field == name).map(|(_, title)| Value::str(title))
+    }
+
+    fn call(&self, name: &str, argument: &str) -> Option<Value> {
+        // A label's column is called by the last part of the label's name.
+        let last = argument.rsplit('.').next().unwrap_or_default();
+        (name == "Label").then(|| Value::str(last.replace(['-', '_'], " ")))
+    }
+
+    fn names(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn type_name(&self) -> &'static str {
+        "formatter.SubHeaderContext"
+    }
+}
+
+/// Cuts a text to `width` characters, the last of them an ellipsis.
+pub fn ellipsis(text: &str, width: usize) -> String {
+    use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut used = 0;
+    let mut out = String::new();
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width.saturating_sub(1) {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+/// The first twelve digits of an id, without its algorithm.
+pub fn short_id(id: &str) -> String {
+    let plain = id.strip_prefix("sha256:").unwrap_or(id);
+    plain.chars().take(12).collect()
+}

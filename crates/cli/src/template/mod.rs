@@ -1,0 +1,49 @@
+//! Go templates for `--format`: own lexer, parser and executor over [`Value`]s.
+//!
+//! ```text
+//! text ──lex──▶ tokens ──parse──▶ Tree ──exec(Value)──▶ text
+//! ```
+//! What Docker's users write works as in Docker: fields and methods, pipelines, variables, `if`/`else`/`with`/`range`/
+//! `break`/`continue`/`define`/`template`, Go's functions, and Docker's (`json`, `split`, `join`, `title`, `lower`,
+//! `upper`, `pad`, `truncate`). Error texts are Go's.
+
+mod exec;
+pub(crate) mod funcs;
+mod lex;
+mod parse;
+mod printf;
+mod typed;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use value::{Map, Nil, Row, Value};
+
+/// A template, parsed once and executed for every row.
+#[derive(Debug)]
+pub struct Template {
+    source: String,
+    tree: parse::Tree,
+}
+
+impl Template {
+    /// Parses `source`. The error is Go's text, as in `template: :1: unclosed action`.
+    pub fn parse(source: &str) -> Result<Self, String> {
+        Ok(Self { source: source.to_owned(), tree: parse::parse(source)? })
+    }
+
+    /// The text for `data`. The error is Go's text, with line and column.
+    pub fn execute(&self, data: &Value) -> Result<String, String> {
+        let mut out = String::new();
+        exec::execute(&self.source, &self.tree, data, false, &mut out)?;
+        Ok(out)
+    }
+
+    /// The line of column names: `names` answers every field with its title, functions change nothing.
+    pub fn header(&self, names: &Value) -> Result<String, String> {
+        let mut out = String::new();
+        exec::execute(&self.source, &self.tree, names, true, &mut out)?;
+        Ok(out)
+    }
+}
