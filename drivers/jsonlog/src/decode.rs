@@ -56,7 +56,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Encoder;
+    use crate::encode::{Buffer, Encoder};
     use logging::Record;
 
     #[test]
@@ -66,8 +66,9 @@ mod tests {
         let mut decoder = Decoder::default();
         for (text, partial) in [("", false), ("plain", true), ("q\"\\\u{2028}<é🦀\r\t", false)] {
             let record = Record { stream: Stream::Stderr, time, line: text.as_bytes(), partial };
-            let mut line = Vec::new();
-            Encoder::new(&attributes).line(&record, &mut line);
+            let mut out = Buffer::default();
+            Encoder::new(&attributes).line(&record, &mut out);
+            let line = out.written();
             let entry = decoder.entry(&line[..line.len() - 1]).unwrap();
             assert_eq!(entry.line, text.as_bytes());
             assert_eq!((entry.stream, entry.time, entry.partial), (Stream::Stderr, time, partial));

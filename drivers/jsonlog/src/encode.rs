@@ -7,8 +7,76 @@
 use logging::{Record, Stream};
 use stdx::time::Timestamp;
 
-/// What a line costs beyond its text and attributes, at most.
-const OVERHEAD: usize = 96;
+/// Bytes on their way into a file: a piece of memory that is written from its start.
+///
+/// Its own copying, in words of a known size, is why this is no `Vec` that grows: in the static program, calling the C
+/// library's `memcpy` for every few bytes costs more than all the rest together.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+/// Words may be written over the end of what they are to say; the next ones overwrite what is too much.
+const SLACK: usize = 64;
+
+impl Buffer {
+    /// What has been written.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+
+    /// Whether `more` bytes find room without the whole becoming larger than `bound`, unless it is empty.
+    pub(crate) fn has_room(&self, more: usize, bound: usize) -> bool {
+        self.used == 0 || self.used + more <= bound
+    }
+
+    /// Forgets what has been written.
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// Gives its memory back, if nothing is in it.
+    pub(crate) fn release(&mut self) {
+        if self.used == 0 {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Puts one byte before everything.
+    pub(crate) fn put_first(&mut self, byte: u8) {
+        self.reserve(1);
+        self.bytes.copy_within(..self.used, 1);
+        self.bytes[0] = byte;
+        self.used += 1;
+    }
+
+    /// Makes room for `more` bytes, of which what follows must not write more.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.used + more + SLACK;
+        if self.bytes.len() < needed {
+            if self.used == 0 {
+                // Fresh zero pages, which cost nothing until they are written to.
+                self.bytes = vec![0; needed.max(INITIAL)];
+            } else {
+                self.bytes.resize(needed, 0);
+            }
+        }
+    }
+
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.put_part(bytes, N);
+    }
+
+    /// Writes a whole word of which only the first `length` bytes count.
+    fn put_part<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
+        self.bytes[self.used..self.used + N].copy_from_slice(bytes);
+        self.used += length;
+    }
+}
+
+/// The memory that a buffer begins with: a batch and the longest record behind it.
+const INITIAL: usize = 256 << 10;
 
 /// Writes lines; keeps what consecutive ones have in common.
 #[derive(Debug, Default)]
@@ -17,41 +85,57 @@ pub(crate) struct Encoder {
     attributes: Vec<u8>,
     second: Option<i64>,
     /// What stands between text and decimals in lines of `second`, for either stream.
-    middles: [Vec<u8>; 2],
+    middles: [Middle; 2],
+}
+
+/// A text in whole words.
+#[derive(Debug, Default)]
+struct Middle {
+    words: Vec<[u8; 16]>,
+    length: usize,
 }
 
 impl Encoder {
     /// For records that all carry `attributes`.
     pub(crate) fn new(attributes: &[(String, String)]) -> Self {
-        let mut text = Vec::new();
+        let mut text = Buffer::default();
         if !attributes.is_empty() {
             // Go's maps are written in the order of their keys.
             let mut sorted: Vec<_> = attributes.iter().collect();
             sorted.sort();
-            text.extend_from_slice(b"\"attrs\":{");
+            text.reserve(
+                sorted.iter().map(|(k, v)| 6 * (k.len() + v.len()) + 16).sum::<usize>() + 16,
+            );
+            text.put(b"\"attrs\":{");
             for (i, (key, value)) in sorted.into_iter().enumerate() {
                 if i > 0 {
-                    text.push(b',');
+                    text.put(b",");
                 }
-                text.push(b'"');
+                text.put(b"\"");
                 escape(key.as_bytes(), &mut text);
-                text.extend_from_slice(b"\":\"");
+                text.put(b"\":\"");
                 escape(value.as_bytes(), &mut text);
-                text.push(b'"');
+                text.put(b"\"");
             }
-            text.extend_from_slice(b"},");
+            text.put(b"},");
         }
-        Self { attributes: text, second: None, middles: [Vec::new(), Vec::new()] }
+        Self { attributes: text.written().to_vec(), second: None, middles: Default::default() }
+    }
+
+    /// How many bytes the line of `record` may have.
+    pub(crate) fn longest(&self, record: &Record<'_>) -> usize {
+        // Every byte as \u00xx; the rest is fixed texts, time and attributes.
+        6 * record.line.len() + self.attributes.len() + 112
     }
 
     /// Appends the line of `record`, with its newline, to `out`.
-    pub(crate) fn line(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        out.reserve(record.line.len() + self.attributes.len() + OVERHEAD);
+    pub(crate) fn line(&mut self, record: &Record<'_>, out: &mut Buffer) {
+        out.reserve(self.longest(record));
         // Docker leaves an empty text out ("omitempty"), which only a partial record can have; ours never has.
-        out.extend_from_slice(b"{\"log\":\"");
+        out.put(b"{\"log\":\"");
         escape(record.line, out);
         if !record.partial {
-            out.extend_from_slice(b"\\n");
+            out.put(b"\\n");
         }
         // 64 bits last until 2262; wide division is what would cost here.
         let (second, nanos) = match i64::try_from(record.time.unix_nanos()) {
@@ -62,12 +146,15 @@ impl Encoder {
             self.second = Some(second);
             self.middles = [Stream::Stdout, Stream::Stderr].map(|s| self.middle(s, second));
         }
-        out.extend_from_slice(&self.middles[usize::from(record.stream == Stream::Stderr)]);
+        let middle = &self.middles[usize::from(record.stream == Stream::Stderr)];
+        let end = out.used + middle.length;
+        middle.words.iter().for_each(|word| out.put(word));
+        out.used = end;
         decimals(nanos, out);
-        out.extend_from_slice(b"Z\"}\n");
+        out.put(b"Z\"}\n");
     }
 
-    fn middle(&self, stream: Stream, second: i64) -> Vec<u8> {
+    fn middle(&self, stream: Stream, second: i64) -> Middle {
         let time = Timestamp::from_unix(second, 0).to_string();
         let mut text = Vec::new();
         text.extend_from_slice(b"\",\"stream\":\"");
@@ -76,14 +163,16 @@ impl Encoder {
         text.extend_from_slice(&self.attributes);
         text.extend_from_slice(b"\"time\":\"");
         text.extend_from_slice(time.trim_end_matches('Z').as_bytes());
-        text
+        let length = text.len();
+        text.resize(length.next_multiple_of(16), 0);
+        Middle { words: text.as_chunks().0.to_vec(), length }
     }
 }
 
 const NANOS: i64 = 1_000_000_000;
 
 /// Appends the decimals of Go's RFC3339Nano: none, or a point and up to nine digits without trailing zeros.
-fn decimals(nanos: u64, out: &mut Vec<u8>) {
+fn decimals(nanos: u64, out: &mut Buffer) {
     if nanos == 0 {
         return;
     }
@@ -94,22 +183,18 @@ fn decimals(nanos: u64, out: &mut Vec<u8>) {
         rest /= 10;
     }
     let zeros = digits.iter().rev().take_while(|d| **d == b'0').count();
-    out.extend_from_slice(&digits[..digits.len() - zeros]);
+    out.put_part(&digits, digits.len() - zeros);
 }
 
-/// Appends `bytes` as the inside of a JSON string.
-fn escape(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut copied = 0; // Everything before has been written.
+/// Appends `bytes` as the inside of a JSON string; the caller has reserved six times as many.
+fn escape(bytes: &[u8], out: &mut Buffer) {
     let mut valid = 0; // Everything before is known to be UTF-8.
-    let mut at = 0;
-    while let Some(next) = find_special(&bytes[at..]) {
-        at += next;
+    let mut at = copy_plain(bytes, 0, out);
+    while at < bytes.len() {
         let byte = bytes[at];
         if byte < 0x80 {
-            out.extend_from_slice(&bytes[copied..at]);
             escape_ascii(byte, out);
-            at += 1;
-            copied = at;
+            at = copy_plain(bytes, at + 1, out);
             continue;
         }
         if at >= valid {
@@ -120,34 +205,30 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
                     Err(error) => error.valid_up_to(),
                 };
             if at == valid {
-                out.extend_from_slice(&bytes[copied..at]);
-                out.extend_from_slice(b"\\ufffd");
-                at += 1;
-                copied = at;
+                out.put(b"\\ufffd");
+                at = copy_plain(bytes, at + 1, out);
                 continue;
             }
         }
-        if let [0xe2, 0x80, last @ (0xa8 | 0xa9), ..] = bytes[at..] {
-            out.extend_from_slice(&bytes[copied..at]);
-            out.extend_from_slice(if last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
-            at += 3;
-            copied = at;
-            continue;
+        let length = character_length(byte);
+        match bytes[at..] {
+            [0xe2, 0x80, 0xa8, ..] => out.put(b"\\u2028"),
+            [0xe2, 0x80, 0xa9, ..] => out.put(b"\\u2029"),
+            _ => bytes[at..at + length].iter().for_each(|b| out.put(&[*b])),
         }
-        at += character_length(byte);
+        at = copy_plain(bytes, at + length, out);
     }
-    out.extend_from_slice(&bytes[copied..]);
 }
 
-fn escape_ascii(byte: u8, out: &mut Vec<u8>) {
+fn escape_ascii(byte: u8, out: &mut Buffer) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match byte {
-        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
+        b'"' | b'\\' => out.put(&[b'\\', byte]),
+        b'\n' => out.put(b"\\n"),
+        b'\r' => out.put(b"\\r"),
         _ => {
             let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            out.put(&[b'\\', b'u', b'0', b'0', high, low]);
         }
     }
 }
@@ -161,28 +242,37 @@ fn character_length(lead: u8) -> usize {
     }
 }
 
-/// The first byte that cannot be copied as it is: a control character, `"`, `\`, `<`, `>`, `&`, or not ASCII.
-///
-/// Eight bytes at a time; a word's test may also hit a byte behind the true one, never one before it.
-fn find_special(bytes: &[u8]) -> Option<usize> {
+/// Copies `bytes` from `at` on up to the first that cannot stay as it is: a control character, `"`, `\`, `<`, `>`, `&`,
+/// or not ASCII. Says where that is, or the end.
+fn copy_plain(bytes: &[u8], at: usize, out: &mut Buffer) -> usize {
     const fn all(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
     let zeros = |word: u64| word.wrapping_sub(all(1)) & !word;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(all(0x20)) & !word;
-        let angle = zeros((word | all(0x02)) ^ all(b'>')); // '<' and '>' differ in one bit,
-        let quote = zeros((word | all(0x04)) ^ all(b'&')); // '"' and '&' as well.
-        let backslash = zeros(word ^ all(b'\\'));
-        let found = (control | angle | quote | backslash | word) & all(0x80);
-        if found != 0 {
-            return Some(i * 8 + (found.trailing_zeros() / 8) as usize);
+    let mut at = at;
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        let bits = u64::from_le_bytes(*word);
+        let control = bits.wrapping_sub(all(0x20)) & !bits;
+        let angle = zeros((bits | all(0x02)) ^ all(b'>')); // '<' and '>' differ in one bit,
+        let quote = zeros((bits | all(0x04)) ^ all(b'&')); // '"' and '&' as well.
+        let backslash = zeros(bits ^ all(b'\\'));
+        // A test may also hit a byte behind the first true one, never one before it.
+        let found = (control | angle | quote | backslash | bits) & all(0x80);
+        let plain = (found.trailing_zeros() / 8) as usize;
+        out.put_part(word, plain);
+        at += plain;
+        if plain < 8 {
+            return at;
         }
     }
-    let special = |b: &u8| matches!(b, 0..0x20 | b'"' | b'\\' | b'<' | b'>' | b'&' | 0x80..);
-    rest.iter().position(special).map(|i| words.len() * 8 + i)
+    for byte in &bytes[at..] {
+        if matches!(byte, 0..0x20 | b'"' | b'\\' | b'<' | b'>' | b'&' | 0x80..) {
+            break;
+        }
+        out.put(&[*byte]);
+        at += 1;
+    }
+    at
 }
 
 #[cfg(test)]
@@ -190,9 +280,10 @@ mod tests {
     use super::*;
 
     fn escaped(bytes: &[u8]) -> String {
-        let mut out = Vec::new();
+        let mut out = Buffer::default();
+        out.reserve(6 * bytes.len());
         escape(bytes, &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.written().to_vec()).unwrap()
     }
 
     #[test]
@@ -240,9 +331,11 @@ mod tests {
                 attributes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             let time = Timestamp::from_unix(1_700_000_000, nanos);
             let record = Record { stream: Stream::Stderr, time, line: b"hi", partial };
-            let mut out = Vec::new();
-            Encoder::new(&owned).line(&record, &mut out);
-            String::from_utf8(out).unwrap()
+            let mut out = Buffer::default();
+            let mut encoder = Encoder::new(&owned);
+            encoder.line(&record, &mut out);
+            assert!(out.written().len() <= encoder.longest(&record));
+            String::from_utf8(out.written().to_vec()).unwrap()
         };
         assert_eq!(
             line(&[], false, 120_000_000),
@@ -260,14 +353,14 @@ mod tests {
         for seconds in [-62_135_596_800, -1, 0, 1, 1_700_000_000, 253_402_300_799] {
             for nanos in [0, 1, 10, 120_000_000, 999_999_999] {
                 let time = Timestamp::from_unix(seconds, nanos);
-                let mut out = Vec::new();
+                let mut out = Buffer::default();
                 encoder.line(
                     &Record { stream: Stream::Stdout, time, line: b"", partial: true },
                     &mut out,
                 );
                 let expected =
                     format!("{{\"log\":\"\",\"stream\":\"stdout\",\"time\":\"{time}\"}}\n");
-                assert_eq!(String::from_utf8(out).unwrap(), expected);
+                assert_eq!(out.written(), expected.as_bytes());
             }
         }
     }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use logging::{Attributes, Record, Sink};
 use stdx::{Context as _, Result};
 
-use crate::encode::Encoder;
+use crate::encode::{Buffer, Encoder};
 use crate::rotated;
 
 /// Lines are collected until there are this many bytes of them.
-const BATCH: usize = 128 << 10;
+const BATCH: usize = 192 << 10;
 
 /// Where and how much to write.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Writer {
     /// Bytes in the file.
     size: u64,
     /// Lines not yet in the file.
-    batch: Vec<u8>,
+    batch: Buffer,
     /// The file ends within a line.
     torn: bool,
 }
@@ -46,7 +46,7 @@ impl Writer {
     pub fn open(options: Options) -> Result<Self> {
         let encoder = Encoder::new(&options.attributes);
         let mut writer =
-            Self { options, encoder, file: None, size: 0, batch: Vec::new(), torn: false };
+            Self { options, encoder, file: None, size: 0, batch: Buffer::default(), torn: false };
         writer
             .open_file()
             .map(drop)
@@ -75,19 +75,19 @@ impl Writer {
 
     /// Writes the batch. What cannot be written is dropped: a full disk must not hold the container up.
     fn write_batch(&mut self) -> io::Result<()> {
-        if self.batch.is_empty() {
+        if self.batch.written().is_empty() {
             return Ok(());
         }
         let mut written = 0;
         let mut result = if self.file.is_some() { Ok(()) } else { self.open_file().map(drop) };
         if result.is_ok() && self.torn {
             // Let the damaged line end, so that it takes no good one with it.
-            self.batch.insert(0, b'\n');
+            self.batch.put_first(b'\n');
         }
         while let Some(file) =
-            self.file.as_mut().filter(|_| result.is_ok() && written < self.batch.len())
+            self.file.as_mut().filter(|_| result.is_ok() && written < self.batch.written().len())
         {
-            match file.write(&self.batch[written..]) {
+            match file.write(&self.batch.written()[written..]) {
                 Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => written += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -96,7 +96,7 @@ impl Writer {
         }
         self.size += written as u64;
         if written > 0 {
-            self.torn = self.batch[written - 1] != b'\n';
+            self.torn = self.batch.written()[written - 1] != b'\n';
         }
         self.batch.clear();
         result
@@ -124,13 +124,17 @@ impl Writer {
 impl Sink for Writer {
     fn write(&mut self, record: &Record<'_>) -> Result<()> {
         let mut result = Ok(());
-        if self.options.max_size.is_some_and(|max| self.size + self.batch.len() as u64 >= max) {
+        if self
+            .options
+            .max_size
+            .is_some_and(|max| self.size + self.batch.written().len() as u64 >= max)
+        {
             result = self.rotate();
         }
-        self.encoder.line(record, &mut self.batch);
-        if self.batch.len() >= BATCH {
+        if !self.batch.has_room(self.encoder.longest(record), BATCH) {
             result = result.and(self.flush());
         }
+        self.encoder.line(record, &mut self.batch);
         result
     }
 
@@ -146,7 +150,7 @@ impl Sink for Writer {
     }
 
     fn release(&mut self) {
-        self.batch.shrink_to_fit();
+        self.batch.release();
     }
 }
 

@@ -261,7 +261,7 @@ fn signals_reach_the_first_process_or_all() {
     let mut create =
         rig.script("trap 'echo got; exit 4' USR1; echo ready; while :; do sleep 0.01; done");
     create.attachments = vec![];
-    let [socket] = rig.run_attached(create, [OUTPUT]);
+    let socket = rig.run_with_client(create, OUTPUT);
     rig::read_until(&socket, "ready\n");
     rig.must(Request::Kill { session: Session::Container, signal: 10, all: false });
     assert_eq!(rig.exit().code, 4);
@@ -285,7 +285,7 @@ fn the_shim_itself_is_not_ended_by_signals() {
 fn paused_stands_still() {
     let mut rig = Rig::new();
     let create = rig.script("while :; do echo tick; sleep 0.01; done");
-    let [socket] = rig.run_attached(create, [OUTPUT]);
+    let socket = rig.run_with_client(create, OUTPUT);
     rig::read_until(&socket, "tick\n");
     rig.must(Request::Pause);
     rig.must(Request::Pause);
@@ -394,7 +394,7 @@ fn nothing_of_the_host_is_open_in_the_container() {
         let mut rig = Rig::new();
         let mut create = rig.program(&args);
         create.log = Log::None;
-        let [socket] = rig.run_attached(create, [OUTPUT]);
+        let socket = rig.run_with_client(create, OUTPUT);
         let (out, _) = unframe(&read_all(socket));
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(check), "{text}");

@@ -169,17 +169,22 @@ impl Rig {
         }
     }
 
-    /// As `run_with`, with clients attached before the container runs.
-    pub(crate) fn run_attached<const N: usize>(
+    /// As `run`, with clients attached before the container runs.
+    pub(crate) fn run_attached(
         &mut self,
         mut create: Create,
-        attachments: [Attachment; N],
-    ) -> [UnixStream; N] {
-        let pairs = attachments.map(|_| UnixStream::pair().unwrap());
+        attachments: &[Attachment],
+    ) -> Vec<UnixStream> {
+        let pairs: Vec<_> = attachments.iter().map(|_| UnixStream::pair().unwrap()).collect();
         create.attachments = attachments.to_vec();
         let theirs: Vec<_> = pairs.iter().map(|(_, theirs)| theirs.as_fd()).collect();
         self.run_with(create, &theirs);
-        pairs.map(|(ours, _)| patient(ours))
+        pairs.into_iter().map(|(ours, _)| patient(ours)).collect()
+    }
+
+    /// As `run_attached`, with one client.
+    pub(crate) fn run_with_client(&mut self, create: Create, streams: Attachment) -> UnixStream {
+        self.run_attached(create, &[streams]).remove(0)
     }
 
     /// Attaches one more client.

@@ -13,7 +13,8 @@ fn clients_attached_before_the_start_get_everything() {
     let mut rig = Rig::new();
     let create = rig.script("echo out; echo err >&2");
     let only_err = Attachment { stderr: true, ..Attachment::default() };
-    let [both, err] = rig.run_attached(create, [OUTPUT, only_err]);
+    let mut clients = rig.run_attached(create, &[OUTPUT, only_err]);
+    let (err, both) = (clients.remove(1), clients.remove(0));
     assert_eq!(unframe(&read_all(both)), (b"out\n".to_vec(), b"err\n".to_vec()));
     assert_eq!(unframe(&read_all(err)), (Vec::new(), b"err\n".to_vec()));
     rig.exit();
@@ -25,7 +26,7 @@ fn input_reaches_the_container_and_its_end_ends_it() {
     let mut rig = Rig::new();
     let mut create = rig.program(&["/bin/cat"]);
     (create.stdin, create.stdin_once) = (true, true);
-    let [mut socket] = rig.run_attached(create, [ALL]);
+    let mut socket = rig.run_with_client(create, ALL);
     socket.write_all(b"hello ").unwrap();
     socket.write_all(b"there").unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
@@ -41,7 +42,8 @@ fn a_lot_of_input_arrives_whole_even_when_the_client_is_gone_by_then() {
         let mut rig = Rig::new();
         let mut create = rig.program(&["/bin/wc", "-c"]);
         (create.stdin, create.stdin_once) = (true, true);
-        let [mut input, output] = rig.run_attached(create, [ALL, OUTPUT]);
+        let mut clients = rig.run_attached(create, &[ALL, OUTPUT]);
+        let (output, mut input) = (clients.remove(1), clients.remove(0));
         let bytes = vec![b'x'; 3 << 20];
         input.write_all(&bytes).unwrap();
         if hang_up {
@@ -62,7 +64,7 @@ fn input_that_stays_open_outlives_its_clients() {
     let mut create =
         rig.program(&["/bin/sh", "-c", "read a; echo \"got $a\"; read b; echo \"got $b\""]);
     create.stdin = true;
-    let [mut first] = rig.run_attached(create, [ALL]);
+    let mut first = rig.run_with_client(create, ALL);
     first.write_all(b"one\n").unwrap();
     first.shutdown(Shutdown::Write).unwrap();
     // Its input is over, its output goes on.
@@ -79,7 +81,7 @@ fn input_that_stays_open_outlives_its_clients() {
 fn without_stdin_the_container_reads_nothing() {
     let mut rig = Rig::new();
     let create = rig.program(&["/bin/cat"]);
-    let [mut socket] = rig.run_attached(create, [ALL]);
+    let mut socket = rig.run_with_client(create, ALL);
     let _ignored = socket.write_all(b"ignored");
     assert_eq!(read_all(socket), b"");
     assert_eq!(rig.exit().code, 0);
@@ -90,14 +92,14 @@ fn without_stdin_the_container_reads_nothing() {
 fn a_client_that_does_not_read_holds_the_container_and_its_hang_up_releases_it() {
     let mut rig = Rig::new();
     let create = rig.script("dd if=/dev/zero bs=65536 count=64 2>/dev/null; echo done >&2");
-    let [slow, err] = rig.run_attached(
+    let mut clients = rig.run_attached(
         create,
-        [
+        &[
             Attachment { stdout: true, ..Attachment::default() },
             Attachment { stderr: true, ..Attachment::default() },
         ],
     );
-    let mut err = err;
+    let (mut err, slow) = (clients.remove(1), clients.remove(0));
     err.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut buffer = [0; 64];
     assert_eq!(
@@ -121,7 +123,8 @@ fn a_slow_reader_gets_every_byte() {
     let mut rig = Rig::new();
     let mut create = rig.script("dd if=/dev/zero bs=65536 count=64 2>/dev/null");
     create.log = Log::None;
-    let [mut slow, fast] = rig.run_attached(create, [OUTPUT, OUTPUT]);
+    let mut clients = rig.run_attached(create, &[OUTPUT, OUTPUT]);
+    let (fast, mut slow) = (clients.remove(1), clients.remove(0));
     let fast = std::thread::spawn(move || read_all(fast));
     let mut bytes = Vec::new();
     let mut buffer = [0; 30_000];
@@ -144,7 +147,7 @@ fn an_exit_does_not_wait_for_a_client_and_the_client_still_gets_everything() {
     let mut rig = Rig::new();
     // More than any buffer on the way but the pipe's, so that the process can end.
     let create = rig.script("dd if=/dev/zero bs=1024 count=300 2>/dev/null");
-    let [late] = rig.run_attached(create, [OUTPUT]);
+    let late = rig.run_with_client(create, OUTPUT);
     assert_eq!(rig.exit().code, 0);
     rig.must(Request::Shutdown);
     rig::pause(Duration::from_millis(50));
@@ -161,7 +164,7 @@ fn a_terminal_echoes_resizes_and_is_raw_to_its_clients() {
     create.spec.process.as_mut().unwrap().console_size =
         Some(oci::runtime::ConsoleSize { height: 24, width: 80 });
     (create.stdin, create.stdin_once) = (true, true);
-    let [mut socket] = rig.run_attached(create, [ALL]);
+    let mut socket = rig.run_with_client(create, ALL);
     assert_eq!(read_until(&socket, "\n"), "24 80\r\n");
     rig.must(Request::Resize {
         session: Session::Container,
@@ -182,7 +185,7 @@ fn the_end_of_input_does_not_end_a_terminal() {
     let mut create = rig.script("sleep 0.3; echo alive");
     create.spec.process.as_mut().unwrap().terminal = true;
     (create.stdin, create.stdin_once) = (true, true);
-    let [socket] = rig.run_attached(create, [ALL]);
+    let socket = rig.run_with_client(create, ALL);
     socket.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(socket), b"alive\r\n");
     assert_eq!(rig.exit().code, 0);
@@ -195,7 +198,7 @@ fn a_container_that_closes_its_terminal_may_open_it_again() {
     let script = "exec </dev/null >/dev/null 2>&1; sleep 0.2; echo back >/dev/console; sleep 0.1";
     let mut create = rig.script(script);
     create.spec.process.as_mut().unwrap().terminal = true;
-    let [socket] = rig.run_attached(create, [OUTPUT]);
+    let socket = rig.run_with_client(create, OUTPUT);
     let before = cpu_ticks(rig.shim.pid());
     assert_eq!(read_all(socket), b"back\r\n");
     assert!(cpu_ticks(rig.shim.pid()) - before < 10, "it must not be polled for");
