@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stdx::{Context as _, Error, Result};
+use sys::dir::Dir;
+use sys::jail::Access;
 
 /// The most entries of one archive: images have a handful of files a layer.
 const MAX_ENTRIES: usize = 100_000;
@@ -38,51 +40,63 @@ enum Member {
 }
 
 impl Archive {
-    /// Reads a tar, compressed or not, to its end.
+    /// Reads a tar, compressed or not, to its end; on a thread that can reach nothing but `scratch`.
     pub(crate) fn read(reader: &mut (dyn Read + Send), scratch: Scratch) -> Result<Self> {
-        let compressed = AtomicU64::new(0);
-        let limits = layer::Limits::default();
-        let plain = layer::decompress(Counted { inner: reader, count: &compressed })?;
-        let mut plain =
-            Bounded { inner: plain, compressed: &compressed, plain: 0, ratio: limits.ratio };
-        let mut archive = tar::Reader::new(&mut plain, tar::Limits::default());
-        let mut members = HashMap::new();
-        let mut buffer = vec![0; BUFFER];
-        let mut number = 0;
-        while let Some(entry) = archive.next_entry().map_err(invalid)? {
-            number += 1;
-            if number > MAX_ENTRIES {
-                return Err(Error::invalid(format!(
-                    "invalid archive: more than {MAX_ENTRIES} entries"
-                )));
-            }
-            let name = plain_name("", &entry.path)?;
-            let member = match &entry.kind {
-                tar::Kind::Directory => continue,
-                tar::Kind::Symlink { target } => {
-                    let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
-                    Member::Link(plain_name(dir, target)?)
-                }
-                tar::Kind::HardLink { target } => Member::Link(plain_name("", target)?),
-                tar::Kind::File => {
-                    let path = scratch.path().join(number.to_string());
-                    let file = create(&path)?;
-                    while let Some(chunk) = archive.next_chunk(&mut buffer).map_err(invalid)? {
-                        file.write_all_at(&buffer[..chunk.len], chunk.offset)
-                            .context(|| format!("write {}", path.display()))?;
-                    }
-                    // What ends in a hole.
-                    file.set_len(entry.size).context(|| format!("write {}", path.display()))?;
-                    Member::File { path, size: entry.size }
-                }
-                _ => return Err(Error::invalid(format!("invalid archive: {name} is no file"))),
-            };
-            // The last one counts, as with every tar program.
-            members.insert(name, member);
-        }
+        let path = scratch.path().to_owned();
+        let dir = Dir::open(&path).context(|| format!("open {}", path.display()))?;
+        let members =
+            sys::jail::run("load", &[(&dir, Access::Write)], |_walls| spool(reader, &path))
+                .context(|| "jail the loading thread")??;
         Ok(Self { _scratch: scratch, members })
     }
+}
 
+/// Reads an archive's files into `dir`.
+fn spool(reader: &mut (dyn Read + Send), dir: &Path) -> Result<HashMap<String, Member>> {
+    let compressed = AtomicU64::new(0);
+    let limits = layer::Limits::default();
+    let plain = layer::decompress(Counted { inner: reader, count: &compressed })?;
+    let mut plain =
+        Bounded { inner: plain, compressed: &compressed, plain: 0, ratio: limits.ratio };
+    let mut archive = tar::Reader::new(&mut plain, tar::Limits::default());
+    let mut members = HashMap::new();
+    let mut buffer = vec![0; BUFFER];
+    let mut number = 0;
+    while let Some(entry) = archive.next_entry().map_err(invalid)? {
+        number += 1;
+        if number > MAX_ENTRIES {
+            return Err(Error::invalid(format!(
+                "invalid archive: more than {MAX_ENTRIES} entries"
+            )));
+        }
+        let name = plain_name("", &entry.path)?;
+        let member = match &entry.kind {
+            tar::Kind::Directory => continue,
+            tar::Kind::Symlink { target } => {
+                let above = name.rsplit_once('/').map_or("", |(above, _)| above);
+                Member::Link(plain_name(above, target)?)
+            }
+            tar::Kind::HardLink { target } => Member::Link(plain_name("", target)?),
+            tar::Kind::File => {
+                let path = dir.join(number.to_string());
+                let file = create(&path)?;
+                while let Some(chunk) = archive.next_chunk(&mut buffer).map_err(invalid)? {
+                    file.write_all_at(&buffer[..chunk.len], chunk.offset)
+                        .context(|| format!("write {}", path.display()))?;
+                }
+                // What ends in a hole.
+                file.set_len(entry.size).context(|| format!("write {}", path.display()))?;
+                Member::File { path, size: entry.size }
+            }
+            _ => return Err(Error::invalid(format!("invalid archive: {name} is no file"))),
+        };
+        // The last one counts, as with every tar program.
+        members.insert(name, member);
+    }
+    Ok(members)
+}
+
+impl Archive {
     /// Whether a file is there under this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.find(name).is_ok()

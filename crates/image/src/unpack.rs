@@ -106,7 +106,7 @@ pub(crate) fn unpack(
     let mut archive = Hashed { inner: archive, hash: Context::new(&SHA256), count: 0 };
     let limits = layer::Limits::default();
     let options = layer::Options { limits, progress: Some(progress) };
-    let applied = layer::apply(&dir, &mut archive, &options);
+    let applied = layer::apply_jailed(&dir, &mut archive, &options);
     // Usually at its end already: `apply` reads on after the archive's. After a failure the rest still tells whether the
     // archive is bad or its bytes are not what they should be.
     let rest = io::copy(&mut archive, &mut io::sink()).context(|| "read layer");

@@ -53,14 +53,10 @@ pub(crate) fn reason(url: &Url, error: &reqwest::Error) -> String {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     let mut last = String::new();
     while let Some(e) = cause {
-        if let Some(tls) = e.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = inside(e) {
             return of_tls(tls);
         }
         if let Some(io) = e.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                return of_tls(tls);
-            }
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => {
                     return format!("dial tcp {address}: connect: connection refused");
@@ -85,6 +81,14 @@ pub(crate) fn reason(url: &Url, error: &reqwest::Error) -> String {
         cause = e.source();
     }
     last
+}
+
+/// A TLS error, also within I/O errors within I/O errors: those are no `source()` of each other.
+fn inside<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => inside(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 fn of_tls(error: &rustls::Error) -> String {

@@ -55,8 +55,14 @@ impl World {
         None
     }
 
-    /// Nothing half-made is left, and nothing is in scratch.
+    /// Nothing half-made is left, and nothing is in scratch. Threads of what was cancelled may take a moment.
     pub(crate) fn assert_tidy(&self) {
+        for _ in 0..500 {
+            if self.snapshots.keys().is_empty() {
+                break;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+        }
         assert_eq!(self.snapshots.keys(), Vec::<String>::new(), "active snapshots");
         assert_eq!(
             std::fs::read_dir(self.root.path().join("scratch")).unwrap().count(),
