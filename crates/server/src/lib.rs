@@ -1,1 +1,31 @@
-//! HTTP edge: routes, versions, conversion, streams.
+//! HTTP edge: the Docker Engine API over Unix sockets and TCP.
+//!
+//! A request's way, top to bottom: [`edge::listen`] accepts it, [`edge::conn`] lets hyper read it, [`router`] finds its
+//! row of `api::ROUTES` and its version, [`handlers`] has one function for each row that is served, [`convert`] turns
+//! wire values into the engine's and back, [`reply`] and [`status`] make the answer.
+//!
+//! **Invariant.** Docker's JSON stops here: the engine knows no HTTP status, no API version and no `null` beside `[]`.
+//! **Invariant.** One table from errors to status codes ([`status`]), one from routes to handlers ([`handlers`]).
+
+#![forbid(unsafe_code)]
+
+mod convert;
+mod edge;
+mod filters;
+mod handlers;
+mod query;
+mod reply;
+mod router;
+mod status;
+
+pub use edge::listen::{Bind, Listeners, bind};
+
+use engine::Engine;
+use std::sync::Arc;
+
+/// Answers clients until `stop` turns true, then lets requests finish for two seconds at most and ends streams at once:
+/// containers go on without their clients. Sockets of the file system are removed.
+pub async fn serve(listeners: Listeners, engine: Engine, stop: tokio::sync::watch::Receiver<bool>) {
+    let router = Arc::new(router::Router { daemon: handlers::Daemon::new(engine) });
+    edge::listen::serve(listeners, router, stop).await;
+}

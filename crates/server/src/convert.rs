@@ -1,0 +1,11 @@
+//! Wire ↔ engine. Quirks of API versions live here and nowhere else.
+
+pub(crate) mod container;
+pub(crate) mod create;
+pub(crate) mod event;
+pub(crate) mod exec;
+pub(crate) mod host;
+pub(crate) mod image;
+pub(crate) mod info;
+pub(crate) mod limits;
+pub(crate) mod times;

@@ -1,0 +1,8 @@
+//! The edge itself: sockets, connections, bodies and raw streams. Nothing here knows a route or the engine.
+
+pub(crate) mod body;
+pub(crate) mod conn;
+pub(crate) mod detach;
+pub(crate) mod listen;
+pub(crate) mod pump;
+pub(crate) mod socket;

@@ -1,0 +1,262 @@
+//! One client connection, from its first byte to its last.
+//!
+//! hyper reads requests and writes answers. Two things it cannot do are done around it:
+//!
+//! * **Taking over.** After `attach` and `exec start` the connection carries raw bytes, and a client that did not ask for
+//!   an upgrade gets `200 OK` before them, which hyper would never let go of. So a handler answers
+//!   [`Outcome::TakeOver`]; hyper's future is then left waiting, the connection is taken apart (with the bytes that
+//!   hyper had read already), and the handler's closure writes its own head.
+//! * **Noticing that the client has gone.** Half-closed clients are served (`stdin` ended, the answer is still wanted),
+//!   so hyper may not treat the end of its input as a hang-up, and it does not look further. [`Socket::hung_up`] does.
+//!   A handler that has begun runs to its end all the same: half a `create` helps nobody. What stops is the answer, and
+//!   with it every stream that was producing it.
+
+use super::body::Body;
+use super::socket::{Served, Socket};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a request's head may take from its first byte on (slowloris).
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How large a head may be: `X-Registry-Config` of a build alone can pass 16 KiB.
+const HEAD_LIMIT: usize = 256 * 1024;
+/// How many header fields a request may have.
+const HEADERS_LIMIT: usize = 128;
+
+/// A future on the heap.
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a handler wants done.
+pub(crate) enum Outcome {
+    /// Send this.
+    Respond(Response<Body>),
+    /// Give it the connection.
+    TakeOver(TakeOver),
+}
+
+/// What is done with a connection that was taken over; it is closed when the future ends.
+pub(crate) struct TakeOver(Box<dyn FnOnce(Raw) -> Boxed<()> + Send>);
+
+impl TakeOver {
+    pub(crate) fn new<F: Future<Output = ()> + Send + 'static>(
+        run: impl FnOnce(Raw) -> F + Send + 'static,
+    ) -> Self {
+        Self(Box::new(|raw| Box::pin(run(raw))))
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Respond(response) => f.debug_tuple("Respond").field(response).finish(),
+            Self::TakeOver(_) => f.write_str("TakeOver"),
+        }
+    }
+}
+
+/// A connection without hyper.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) socket: Arc<Socket>,
+    /// What the client sent after its request and hyper has read already.
+    pub(crate) early: Bytes,
+}
+
+/// Whose turn it is on a connection, for those who must know beside hyper.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Counts requests.
+    number: AtomicU32,
+    /// A request was read and is not answered completely.
+    busy: AtomicBool,
+    /// Its answer comes in pieces, perhaps without an end.
+    streaming: AtomicBool,
+}
+
+impl Turn {
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) {
+        self.number.fetch_add(1, Ordering::Relaxed);
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.streaming.store(false, Ordering::Relaxed);
+        self.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Who answers requests.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Answers one. Dropped only when the daemon ends; panics become an answer with 500.
+    fn call(self: Arc<Self>, request: Request<Incoming>) -> Boxed<Outcome>;
+
+    /// What a client is told when `call` panicked.
+    fn panicked(&self) -> Response<Body>;
+}
+
+/// Serves one connection until it ends, or, once `stop` turns true, until its current request is answered.
+pub(crate) async fn serve(socket: Socket, service: Arc<dyn Service>, stop: watch::Receiver<bool>) {
+    serve_with(socket, service, stop, HEAD_PATIENCE).await;
+}
+
+async fn serve_with(
+    socket: Socket,
+    service: Arc<dyn Service>,
+    mut stop: watch::Receiver<bool>,
+    patience: Duration,
+) {
+    let socket = Arc::new(socket);
+    let turn = Arc::new(Turn::default());
+    let slot: Arc<Mutex<Option<TakeOver>>> = Arc::default();
+    let io = TokioIo::new(Served::new(Arc::clone(&socket), Arc::clone(&turn), patience));
+
+    let mut connection = {
+        let (turn, slot) = (Arc::clone(&turn), Arc::clone(&slot));
+        let answer = move |request| -> Boxed<io::Result<Response<Tracked>>> {
+            turn.begin();
+            Box::pin(answer(Arc::clone(&service), request, Arc::clone(&turn), Arc::clone(&slot)))
+        };
+        http1::Builder::new()
+            .half_close(true)
+            .header_read_timeout(None)
+            .max_buf_size(HEAD_LIMIT)
+            .max_header_size(HEAD_LIMIT)
+            .max_headers(HEADERS_LIMIT)
+            .title_case_headers(true)
+            .serve_connection(io, hyper::service::service_fn(answer))
+    };
+
+    let mut gone = pin!(gone(&socket, &turn));
+    let mut later = stop.clone();
+    // An error says that the server itself is gone, which is a stop, too.
+    let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+    let mut told = false;
+    let taken = poll_fn(|cx| {
+        if !told && stopping.as_mut().poll(cx).is_ready() {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+            if let Err(error) = result {
+                tracing::debug!(%error, "connection ended");
+            }
+            return Poll::Ready(None);
+        }
+        if let Some(run) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Poll::Ready(Some(run));
+        }
+        // Answers without an end have no right to an end of their own.
+        if told && turn.streaming.load(Ordering::Relaxed) {
+            return Poll::Ready(None);
+        }
+        if turn.busy() && gone.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await;
+
+    if let Some(TakeOver(run)) = taken {
+        let early = connection.into_parts().read_buf;
+        // No attached client keeps the server from stopping: the container lives on without.
+        tokio::select! {
+            () = run(Raw { socket: Arc::clone(&socket), early }) => {}
+            _ = later.wait_for(|stop| *stop) => {}
+        }
+    }
+    socket.shutdown(rustix::net::Shutdown::Both);
+}
+
+/// Waits until nobody will read the answer. On TCP a closed writing end already counts when the answer may have no end,
+/// since nothing else would tell (so does Go's server).
+async fn gone(socket: &Socket, turn: &Turn) {
+    socket.read_closed().await;
+    while !(socket.is_hung_up() || socket.is_tcp() && turn.streaming.load(Ordering::Relaxed)) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn answer(
+    service: Arc<dyn Service>,
+    request: Request<Incoming>,
+    turn: Arc<Turn>,
+    slot: Arc<Mutex<Option<TakeOver>>>,
+) -> io::Result<Response<Tracked>> {
+    let mut call = AssertUnwindSafe(Arc::clone(&service).call(request)).catch_unwind();
+    // Most requests are answered at the first poll. The others get a task of their own, so that a client that goes away
+    // does not stop them half-way.
+    let outcome = match poll_fn(|cx| Poll::Ready(Pin::new(&mut call).poll(cx))).await {
+        Poll::Ready(outcome) => outcome.ok(),
+        Poll::Pending => tokio::spawn(call).await.ok().and_then(Result::ok),
+    };
+    match outcome {
+        Some(Outcome::Respond(response)) => {
+            turn.streaming.store(matches!(response.body(), Body::Pieces(_)), Ordering::Relaxed);
+            Ok(response.map(|body| Tracked { body, turn }))
+        }
+        Some(Outcome::TakeOver(run)) => {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+            pending().await
+        }
+        None => Ok(service.panicked().map(|body| Tracked { body, turn })),
+    }
+}
+
+/// A body that ends its turn when hyper is done with it.
+#[derive(Debug)]
+pub(crate) struct Tracked {
+    body: Body,
+    turn: Arc<Turn>,
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.turn.end();
+    }
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Lists and what they are narrowed by; prune.
+
+use super::Daemon;
+use crate::convert;
+use crate::edge::conn::Outcome;
+use crate::filters::{Filters, Patterns, glob};
+use crate::query::{parse_number, quoted};
+use crate::reply;
+use crate::router::Call;
+use engine::{ContainerView, Engine, Status};
+use image::Summary;
+use std::collections::BTreeSet;
+use stdx::time::Timestamp;
+use stdx::{Error, Result};
+
+const CONTAINER_FILTERS: [&str; 16] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "label!",
+];
+const STATES: [&str; 7] =
+    ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
+const HEALTHS: [&str; 4] = ["healthy", "none", "starting", "unhealthy"];
+
+pub(crate) fn containers(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    // Refused before anything is looked up.
+    let choice = Choice::new(&filters)?;
+    let limit =
+        call.query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+    let every_state = call.query.flag("all") || limit.is_some() || filters.has("status");
+    let views = daemon.engine.list_containers();
+    let choice = choice.look_up(&daemon.engine, &views)?;
+    let now = Timestamp::now();
+    let size = call.query.flag("size");
+    let mut items = Vec::new();
+    for (at, mut view) in views.into_iter().enumerate() {
+        let live =
+            matches!(view.state.status, Status::Running | Status::Paused | Status::Restarting);
+        if !(every_state || live) || !choice.wants(at, &view) {
+            continue;
+        }
+        if limit.is_some_and(|limit| items.len() >= limit) {
+            break;
+        }
+        if size {
+            view.size = daemon.engine.container_size(&view.record.id);
+        }
+        items.push(convert::container::summary(&view, now, call.version));
+    }
+    reply::ok(&items)
+}
+
+/// What of a list is wanted.
+struct Choice<'f> {
+    filters: &'f Filters,
+    names: Patterns,
+    exited: Vec<i32>,
+    expose: Vec<(u16, u16, String)>,
+    /// Positions in the list, newest first: `since` wants what stands before, `before` what stands after.
+    since: Option<usize>,
+    before: Option<usize>,
+    images: Option<BTreeSet<String>>,
+}
+
+impl<'f> Choice<'f> {
+    fn new(filters: &'f Filters) -> Result<Self> {
+        filters.only(&CONTAINER_FILTERS)?;
+        if let Some(bad) = filters.values("status").find(|status| !STATES.contains(status)) {
+            return Err(Error::invalid(format!("invalid filter 'status={bad}'")));
+        }
+        if let Some(bad) = filters.values("health").find(|health| !HEALTHS.contains(health)) {
+            return Err(Error::invalid(format!("unrecognized filter value for health: {bad}")));
+        }
+        filters.flag("is-task")?;
+        let code = |text: &str| {
+            let number = parse_number(text).ok().and_then(|n| i32::try_from(n).ok());
+            number.ok_or_else(|| {
+                Error::invalid(format!(
+                    "invalid filter 'exited={text}': strconv.Atoi: parsing {}: invalid syntax",
+                    quoted(text)
+                ))
+            })
+        };
+        let ports = |name: &'static str| {
+            let parse = move |text| {
+                port_range(text).map_err(|why| {
+                    Error::invalid(format!("error while looking up for {name} {text}: {why}"))
+                })
+            };
+            filters.values(name).map(parse).collect::<Result<Vec<_>>>()
+        };
+        ports("publish")?;
+        Ok(Self {
+            names: Patterns::new(filters, "name")?,
+            exited: filters.values("exited").map(code).collect::<Result<_>>()?,
+            expose: ports("expose")?,
+            since: None,
+            before: None,
+            images: None,
+            filters,
+        })
+    }
+
+    /// Looks up the containers and images that are named. A container must exist; no image by a name means no container.
+    fn look_up(mut self, engine: &Engine, views: &[ContainerView]) -> Result<Self> {
+        let position = |name: Option<&str>| -> Result<Option<usize>> {
+            let Some(name) = name else { return Ok(None) };
+            let id = engine.inspect_container(name, false)?.record.id.clone();
+            Ok(views.iter().position(|view| view.record.id == id))
+        };
+        self.since = position(self.filters.values("since").next())?;
+        self.before = position(self.filters.values("before").next())?;
+        if self.filters.has("ancestor") {
+            let ids = self.filters.values("ancestor");
+            self.images = Some(
+                ids.filter_map(|name| Some(engine.images().resolve(name).ok()?.id.to_string()))
+                    .collect(),
+            );
+        }
+        Ok(self)
+    }
+
+    fn wants(&self, at: usize, view: &ContainerView) -> bool {
+        let filters = self.filters;
+        let record = &view.record;
+        let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+            !filters.has(name) || filters.values(name).any(matches)
+        };
+        self.since.is_none_or(|since| at < since)
+            && self.before.is_none_or(|before| at > before)
+            && any("id", &|id| record.id.starts_with(id))
+            && (self.names.is_empty()
+                || self.names.matches(&record.name)
+                || self.names.matches(&format!("/{}", record.name)))
+            && any("status", &|status| view.state.status.to_string() == status)
+            && any("health", &|health| health == "none")
+            && any("is-task", &|task| matches!(task, "0" | "false"))
+            && any("isolation", &|isolation| matches!(isolation, "" | "default"))
+            && (self.exited.is_empty() || self.exited(view))
+            && self.images.as_ref().is_none_or(|ids| ids.contains(&record.image_id))
+            && filters.labels(&record.config.labels)
+            && any("network", &|wanted| {
+                view.network.endpoints.iter().any(|(name, endpoint)| {
+                    name == wanted || !wanted.is_empty() && endpoint.network_id.starts_with(wanted)
+                })
+            })
+            && any("volume", &|wanted| {
+                record.mounts.iter().any(|mount| {
+                    mount.name.as_deref() == Some(wanted)
+                        || mount.destination == wanted
+                        || mount.source.as_os_str() == wanted
+                })
+            })
+            && (self.expose.is_empty() || record.config.exposed_ports.iter().any(|port| self.exposes(port)))
+            // Nothing is published yet.
+            && !filters.has("publish")
+    }
+
+    fn exited(&self, view: &ContainerView) -> bool {
+        !matches!(view.state.status, Status::Running | Status::Paused | Status::Restarting)
+            && !view.state.started.is_zero()
+            && self.exited.contains(&view.state.code)
+    }
+
+    fn exposes(&self, port: &str) -> bool {
+        let Ok((number, _, kind)) = port_range(port) else { return false };
+        self.expose.iter().any(|(first, last, of)| (first..=last).contains(&&number) && *of == kind)
+    }
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`
+fn port_range(text: &str) -> Result<(u16, u16, String), String> {
+    let (ports, kind) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let number = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(text)))
+    };
+    Ok((number(first)?, number(last)?, kind.to_ascii_lowercase()))
+}
+
+pub(crate) async fn prune_containers(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&["label", "label!", "until"])?;
+    let until = filters.until()?;
+    let keep = |view: &ContainerView| {
+        !filters.labels(&view.record.config.labels)
+            || until.is_some_and(|until| view.record.created > until)
+    };
+    let (ids, bytes) = daemon.engine.prune_containers(keep).await?;
+    let report = api::ContainerPruneReport {
+        containers_deleted: Some(ids).filter(|ids| !ids.is_empty()),
+        space_reclaimed: bytes,
+    };
+    reply::ok(&report)
+}
+
+const IMAGE_FILTERS: [&str; 7] =
+    ["dangling", "label", "label!", "before", "since", "reference", "until"];
+
+pub(crate) fn images(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&IMAGE_FILTERS)?;
+    let dangling = filters.flag("dangling")?;
+    let until = filters.until()?;
+    let images = daemon.engine.images();
+    let made = |name: Option<&str>| match name {
+        Some(name) => images.resolve(name).map(|image| Some(image.created())),
+        None => Ok(None),
+    };
+    let (since, before) =
+        (made(filters.values("since").next())?, made(filters.values("before").next())?);
+    let mut all = images.list();
+    all.sort_by_key(|summary| std::cmp::Reverse(summary.image.created()));
+    let shared = call.query.flag("shared-size").then(|| convert::image::shared(&all));
+    let mut items = Vec::new();
+    for (at, mut summary) in all.into_iter().enumerate() {
+        let created = summary.image.created();
+        let wanted = dangling.is_none_or(|dangling| summary.is_dangling() == dangling)
+            && since.is_none_or(|since| created > since)
+            && before.is_none_or(|before| created < before)
+            && until.is_none_or(|until| created < until)
+            && filters.labels(&summary.image.config.config.labels);
+        if wanted && named(&mut summary, &filters) {
+            let shared = shared.as_ref().map(|bytes| bytes[at]);
+            items.push(convert::image::summary(&summary, shared, call.version));
+        }
+    }
+    reply::ok(&items)
+}
+
+/// Leaves the names that `reference` wants; whether any is left.
+fn named(summary: &mut Summary, filters: &Filters) -> bool {
+    if !filters.has("reference") {
+        return true;
+    }
+    summary.tags.retain(|name| filters.values("reference").any(|pattern| refers(pattern, name)));
+    summary.digests.retain(|name| filters.values("reference").any(|pattern| refers(pattern, name)));
+    !(summary.tags.is_empty() && summary.digests.is_empty())
+}
+
+/// Whether a pattern covers a familiar name, with or without its tag or digest.
+fn refers(pattern: &str, name: &str) -> bool {
+    let bare = match name.split_once('@') {
+        Some((bare, _)) => bare,
+        None => match name.rsplit_once(':') {
+            Some((bare, tag)) if !tag.contains('/') => bare,
+            _ => name,
+        },
+    };
+    glob(pattern, name) || glob(pattern, bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        assert!(refers("busybox", "busybox:latest") && refers("busybox:*", "busybox:latest"));
+        assert!(refers("*:1", "a:1") && !refers("*:1", "a/b:1") && refers("*/b", "a/b:1"));
+        assert!(refers("reg:5000/a", "reg:5000/a:1") && refers("a", "a@sha256:00"));
+        assert!(!refers("busy", "busybox:latest"));
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(port_range("80").unwrap(), (80, 80, "tcp".to_owned()));
+        assert_eq!(port_range("8000-8010/UDP").unwrap(), (8000, 8010, "udp".to_owned()));
+        assert_eq!(
+            port_range("x").expect_err("x"),
+            "strconv.ParseUint: parsing \"x\": invalid syntax"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! From a request to the handler that answers it.
+
+use crate::convert::info::VERSION;
+use crate::edge::body::{self, Body};
+use crate::edge::conn::{Boxed, Outcome, Service};
+use crate::handlers::{self, Daemon};
+use crate::query::{self, Query};
+use crate::reply;
+use api::{ApiVersion, Method, Stage};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use stdx::{Error, Result};
+
+const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
+                             connect this node to swarm and try again.";
+
+/// A request that found its handler.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// What stood for `{name}` in the route.
+    pub(crate) name: String,
+    pub(crate) version: ApiVersion,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+}
+
+impl Call {
+    /// The body as `T`, as `dockerd` reads it; a body of length 0 is `None`.
+    pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        let Some(text) = self.json_text().await? else { return Ok(None) };
+        api::json::from_slice(&text).map(Some).map_err(|e| invalid_json(&e))
+    }
+
+    /// The body's text, checked to be meant as JSON.
+    pub(crate) async fn json_text(self) -> Result<Option<bytes::Bytes>> {
+        let length = http_body::Body::size_hint(&self.body).exact();
+        let kind = self.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+        match kind {
+            None if length == Some(0) => return Ok(None),
+            None => {
+                return Err(Error::invalid(
+                    "malformed Content-Type header (): mime: no media type",
+                ));
+            }
+            Some(kind) => {
+                let bare = kind.split(';').next().unwrap_or_default().trim();
+                if !bare.eq_ignore_ascii_case("application/json") {
+                    return Err(Error::invalid(format!(
+                        "unsupported Content-Type header ({bare}): must be 'application/json'"
+                    )));
+                }
+            }
+        }
+        if length == Some(0) {
+            return Ok(None);
+        }
+        body::read_whole(self.body, body::JSON_LIMIT).await.map(Some)
+    }
+}
+
+/// `dockerd`'s words for a body that cannot be read.
+pub(crate) fn invalid_json(error: &api::json::Error) -> Error {
+    Error::invalid(match error {
+        api::json::Error::Empty => "invalid JSON: got EOF while reading request body".to_owned(),
+        api::json::Error::Trailing => error.to_string(),
+        other => format!("invalid JSON: {other}"),
+    })
+}
+
+/// The API as a service.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) daemon: Daemon,
+}
+
+impl Service for Router {
+    fn call(self: Arc<Self>, request: Request<Incoming>) -> Boxed<Outcome> {
+        Box::pin(async move {
+            let head = request.method() == http::Method::HEAD;
+            let mut outcome = self.dispatch(request).await;
+            if head && let Outcome::Respond(response) = &mut outcome {
+                // hyper would announce the length of a body that it does not send.
+                *response.body_mut() = Body::empty();
+            }
+            outcome
+        })
+    }
+
+    fn panicked(&self) -> Response<Body> {
+        tracing::error!("a handler panicked; the request is answered with 500");
+        with_headers(reply::message(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error: a handler panicked (see the daemon's log)",
+        ))
+    }
+}
+
+impl Router {
+    async fn dispatch(&self, request: Request<Incoming>) -> Outcome {
+        let (parts, body) = request.into_parts();
+        if parts.headers.contains_key(header::ORIGIN) {
+            // No client of the API is a web page; one that asks is somebody else's (DNS rebinding, forged requests).
+            return respond(reply::message(
+                StatusCode::FORBIDDEN,
+                "requests of web pages are not answered",
+            ));
+        }
+        let path = match query::decode(parts.uri.path(), false) {
+            Ok(path) => path,
+            Err(error) => return respond(reply::error(&error)),
+        };
+        let (asked, path) = ApiVersion::split_path(&path);
+        let method = match parts.method {
+            http::Method::GET => Method::Get,
+            http::Method::HEAD => Method::Head,
+            http::Method::POST => Method::Post,
+            http::Method::PUT => Method::Put,
+            http::Method::DELETE => Method::Delete,
+            http::Method::OPTIONS => return respond(with_headers(Response::new(Body::empty()))),
+            _ => return not_found(),
+        };
+        let Some((route, name)) = api::routes::find(method, path) else { return not_found() };
+        let version = match asked.map(|text| (text, text.parse::<ApiVersion>())) {
+            None => api::MAX,
+            Some((text, Ok(version))) => match version.refusal(text) {
+                None => version,
+                Some(refusal) => {
+                    return respond(with_headers(reply::message(
+                        StatusCode::BAD_REQUEST,
+                        &refusal,
+                    )));
+                }
+            },
+            Some((_, Err(_))) => return not_found(),
+        };
+        if version < route.since {
+            return not_found();
+        }
+        let result = match route.stage {
+            Stage::Swarm => {
+                Ok(respond(reply::message(StatusCode::SERVICE_UNAVAILABLE, NOT_A_MANAGER)))
+            }
+            Stage::NotYet => Err(Error::not_implemented(format!(
+                "{} {} is not implemented yet (see docs/compat.tsv)",
+                parts.method, route.path
+            ))),
+            Stage::Served => match Query::parse(parts.uri.query().unwrap_or_default()) {
+                Err(error) => Err(error),
+                Ok(query) => {
+                    let call = Call {
+                        name: name.to_owned(),
+                        version,
+                        query,
+                        headers: parts.headers,
+                        body,
+                    };
+                    handlers::answer(&self.daemon, route.handler, call).await
+                }
+            },
+        };
+        match result {
+            Ok(Outcome::Respond(response)) => respond(with_headers(response)),
+            Ok(taken) => taken,
+            Err(error) => {
+                if matches!(
+                    error.kind(),
+                    stdx::Kind::Internal | stdx::Kind::DataLoss | stdx::Kind::NoSpace
+                ) {
+                    tracing::error!(%error, method = %parts.method, path = %parts.uri.path(), "request failed");
+                }
+                respond(with_headers(reply::error(&error)))
+            }
+        }
+    }
+}
+
+fn respond(response: Response<Body>) -> Outcome {
+    Outcome::Respond(response)
+}
+
+fn not_found() -> Outcome {
+    respond(reply::message(StatusCode::NOT_FOUND, "page not found"))
+}
+
+/// The headers of every answer, by which clients negotiate.
+fn with_headers(mut response: Response<Body>) -> Response<Body> {
+    static API: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
+        HeaderValue::from_str(&api::MAX.to_string()).expect("digits and a dot are a header value")
+    });
+    static SERVER: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
+        HeaderValue::from_str(&format!("Gantry/{VERSION} (linux)"))
+            .expect("a version is a header value")
+    });
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("api-version"), API.clone());
+    headers
+        .insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
+    headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
+    headers.insert(header::SERVER, SERVER.clone());
+    response
+}
