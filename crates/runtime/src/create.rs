@@ -11,7 +11,7 @@ use oci::runtime::{NamespaceKind, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 use sys::clone::{self, Clone3};
 
-use crate::birth::{self, Born, GoBetween};
+use crate::birth::{self, GoBetween};
 use crate::child::{self, Confinement, Hold, Job, Stdio, View};
 use crate::error::{Error, Result, Step as _};
 use crate::plan::mounts::Source;
@@ -45,6 +45,12 @@ pub struct Container {
     pub pidfd: OwnedFd,
     /// The master of its terminal, if it has one.
     pub console: Option<OwnedFd>,
+    /// Its root file system as mounted.
+    ///
+    /// Whoever closes the last descriptor of it, or ends as its last process, waits until an overlay's whole upper file
+    /// system is synced (`ovl_sync_fs` at unmounting). Keeping this one until the exit is reported keeps that wait out
+    /// of the container's last moment; a layer that is to be deleted anyway is best deleted before.
+    pub root: OwnedFd,
     waiting: Option<Sync>,
 }
 
@@ -141,14 +147,9 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
     keep.extend(pid_namespace.as_ref().map(|fd| fd.as_fd()));
     let between = plan.needs_go_between().then_some(GoBetween { work: &between, keep: &keep });
     let born = birth::bear(how, between, &|sync| child::container(&job, sync))?;
-    converse(born, hold)
-}
-
-/// Listens to the child until it is where the caller wants it.
-fn converse(born: Born, hold: Hold<'_>) -> Result<Container> {
-    let met = birth::meet(&born)?;
+    let console = birth::meet(&born)?;
     let waiting = matches!(hold, Hold::Socket).then_some(born.sync);
-    Ok(Container { pid: born.pid, pidfd: born.pidfd, console: met, waiting })
+    Ok(Container { pid: born.pid, pidfd: born.pidfd, console, root: job.rootfs, waiting })
 }
 
 fn bind_source(source: &Source) -> Result<Option<OwnedFd>> {
