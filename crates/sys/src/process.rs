@@ -63,6 +63,47 @@ pub fn reset_signals() {
     }
 }
 
+/// Blocks every signal that can be blocked in this thread, so that [`next_signal`] gets them.
+pub fn block_signals() -> io::Result<()> {
+    let all = [u8::MAX; 8];
+    // JUSTIFICATION: rustix has no sigprocmask.
+    // SAFETY: the kernel reads the 8 bytes of its signal set, which outlive the call, and writes nothing. The C
+    // library's own two signals serve threads, of which the callers have one.
+    let result = unsafe {
+        let old = std::ptr::null_mut::<u8>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, all.as_ptr(), old, all.len())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Waits for a blocked signal and takes it off; its number.
+pub fn next_signal() -> io::Result<i32> {
+    let all = [u8::MAX; 8];
+    loop {
+        // JUSTIFICATION: rustix has no sigwaitinfo.
+        // SAFETY: the kernel reads the 8 bytes of its signal set; information and timeout are null, which it allows.
+        let number = unsafe {
+            let none = std::ptr::null_mut::<libc::siginfo_t>();
+            let forever = std::ptr::null::<libc::timespec>();
+            libc::syscall(libc::SYS_rt_sigtimedwait, all.as_ptr(), none, forever, all.len())
+        };
+        if number > 0 {
+            return Ok(i32::try_from(number).unwrap_or(0));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Sends `signal`, any number the kernel knows, to a process, or to a process group when `pid` is negative.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // JUSTIFICATION: rustix's `Signal` cannot be made of real-time numbers safely.
+    // SAFETY: kill takes two integers.
+    check(unsafe { libc::kill(pid, signal) })
+}
+
 /// Has every descriptor from `first` on closed at exec (Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // JUSTIFICATION: rustix has no close_range.
@@ -76,10 +117,12 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// to exec: what the copy of its creator's memory still owns is closed behind its back and must not be used or dropped
 /// again.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    let mut keep: Vec<u32> =
+        keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
     keep.sort_unstable();
     let mut first = 3;
-    let ends = keep.iter().map(|fd| (fd.checked_sub(1), fd + 1)).chain([(Some(u32::MAX), u32::MAX)]);
+    let ends =
+        keep.iter().map(|fd| (fd.checked_sub(1), fd + 1)).chain([(Some(u32::MAX), u32::MAX)]);
     for (last, next) in ends {
         if let Some(last) = last.filter(|last| *last >= first) {
             // JUSTIFICATION: rustix has no close_range, and closing owned descriptors one by one means knowing them all.
