@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn globs() {
         let check = |pattern: &str, text: &str, wanted| {
-            assert_eq!(glob(pattern, text), wanted, "{pattern} {text}")
+            assert_eq!(glob(pattern, text), wanted, "{pattern} {text}");
         };
         check("busy*", "busybox", true);
         check("*", "a/b", false);

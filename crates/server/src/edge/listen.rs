@@ -137,7 +137,7 @@ fn bind_replacing(path: &Path) -> io::Result<UnixListener> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
-            std::fs::remove_file(path)?
+            std::fs::remove_file(path)?;
         }
         Ok(_) => {
             return Err(io::Error::new(
@@ -173,18 +173,12 @@ fn bind_tcp(address: &str, host: &str) -> Result<Listener> {
 pub(crate) async fn serve(
     listeners: Listeners,
     service: Arc<dyn Service>,
-    stop: impl Future<Output = ()>,
+    mut stop: watch::Receiver<bool>,
 ) {
-    let (stopping, stopped) = watch::channel(false);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners.all {
-        accepting.spawn(accept(
-            listener,
-            Arc::clone(&service),
-            Arc::clone(&places),
-            stopped.clone(),
-        ));
+        accepting.spawn(accept(listener, Arc::clone(&service), Arc::clone(&places), stop.clone()));
     }
     // An error says that whoever would stop us is gone, which is a stop, too.
     drop(stop.wait_for(|stop| *stop).await);

@@ -51,7 +51,7 @@ impl Socket {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => bytes = &bytes[n..],
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    both!(self, stream => stream.writable().await?)
+                    both!(self, stream => stream.writable().await?);
                 }
                 Err(e) => return Err(e),
             }
