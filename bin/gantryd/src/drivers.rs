@@ -14,7 +14,7 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
         content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
         bridge: Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
-        volumes: Arc::new(localvol::LocalVolumes::open(&root.join("volumes"))?),
+        volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
         open_log: |path: &Path, query| Ok(Box::new(jsonlog::Reader::open(path, query)?)),
     })
 }

@@ -14,7 +14,7 @@ pub(crate) enum Parsed {
     Say(String),
 }
 
-fn command(name: &str) -> Command {
+fn command(name: &'static str) -> Command {
     let value = |name: &'static str, what: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(what).help(help)
     };
@@ -22,7 +22,7 @@ fn command(name: &str) -> Command {
     let switch = |name, help| {
         value(name, "BOOL", help).num_args(0..=1).require_equals(true).default_missing_value("true")
     };
-    Command::new(name.to_owned())
+    Command::new(name)
         .about("A self-sufficient runtime for containers")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
@@ -53,7 +53,7 @@ fn command(name: &str) -> Command {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
     let args: Vec<OsString> = args.into_iter().collect();
     let name = args.first().map(std::path::Path::new).and_then(|p| p.file_name()).and_then(|n| n.to_str());
-    let name = if name == Some("dockerd") { "dockerd" } else { "gantryd" };
+    let name: &'static str = if name == Some("dockerd") { "dockerd" } else { "gantryd" };
     let matches = match command(name).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) if e.use_stderr() => {

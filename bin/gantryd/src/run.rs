@@ -18,7 +18,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
         tracing::warn!("{notice}");
     }
     // A child that inherits nothing by accident, whatever started us.
-    sys::command::sweep_descriptors().context(|| "mark descriptors")?;
+    sys::process::close_on_exec_from(3).context(|| "mark descriptors")?;
     // Two workers serve thousands of requests; what blocks has threads of its own.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
