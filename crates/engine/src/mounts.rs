@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_same_place_twice_is_refused() {
-        let host = HostConfig { binds: vec!["/tmp:/x".to_owned(), "v:/x".to_owned()], ..HostConfig::default() };
+        let host = HostConfig { binds: vec!["/tmp:/x".to_owned(), "vol:/x".to_owned()], ..HostConfig::default() };
         let error = plan(&Config::default(), &host, |_| Ok(true)).unwrap_err();
         assert_eq!(error.to_string(), "Duplicate mount point: /x");
     }

@@ -176,7 +176,7 @@ impl Engine {
     /// All containers, the newest first.
     pub fn list_containers(&self) -> Vec<ContainerView> {
         let mut views: Vec<ContainerView> = self.inner.containers.all().iter().map(|c| self.view(c)).collect();
-        views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
         views
     }
 

@@ -21,7 +21,7 @@ pub enum WaitCondition {
 pub struct Waited {
     /// Its exit code.
     pub code: i64,
-    /// Why it could not be started, if so.
+    /// Why it could not be removed, if that was waited for.
     pub error: Option<String>,
 }
 
@@ -50,12 +50,12 @@ impl Engine {
                 Ok(now) => now.clone(),
                 Err(_) => return Err(Error::internal("the daemon is stopping")),
             };
-            let last = &now.record.last;
+            // A container that could not be started is the business of whoever started it, as with Docker.
             let error = match &now.phase {
                 Phase::Dead(error) if condition == WaitCondition::Removed => Some(error.clone()),
-                _ => last.error.clone().filter(|_| !now.phase.is_running()),
+                _ => None,
             };
-            Ok(Waited { code: i64::from(last.code), error })
+            Ok(Waited { code: i64::from(now.record.last.code), error })
         })
     }
 }
