@@ -196,7 +196,7 @@ impl App {
                 return Ok(0);
             }
             Err(Problem::ShortHelp) => {
-                output::complain("Flag shorthand -h has been deprecated, use --help");
+                output::print("Flag shorthand -h has been deprecated, use --help\n")?;
                 output::print(&help::command(&self.program, path, command, help_width()))?;
                 return Ok(0);
             }
@@ -208,6 +208,9 @@ impl App {
                 return Err(usage_failure(&message, path, &usage, word));
             }
         };
+        for notice in &matches.notices {
+            output::print(&format!("{notice}\n"))?;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let outcome = runtime.block_on((command.run)(self, &matches));
         // A thread that still resolves a name must not hold the exit.

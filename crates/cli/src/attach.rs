@@ -11,7 +11,7 @@ use client::{Client, Hijacked, ReadHalf, WriteHalf};
 
 /// Which streams are carried.
 #[derive(Debug)]
-pub struct Streams {
+pub(crate) struct Streams {
     /// The container has a terminal: output is not framed, keys may detach.
     pub tty: bool,
     /// From the user.
@@ -26,7 +26,7 @@ pub struct Streams {
 
 /// How carrying ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// The container has no more output.
     Output,
     /// The user typed the keys that detach.
@@ -35,7 +35,7 @@ pub enum Ended {
 
 /// Whose terminal it is that changes its size.
 #[derive(Debug, Clone, Copy)]
-pub enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// A container.
     Container(&'a str),
     /// A further process.
@@ -44,7 +44,7 @@ pub enum Target<'a> {
 
 impl Streams {
     /// The user's streams as far as they are wanted.
-    pub fn open(
+    pub(crate) fn open(
         tty: bool,
         stdin: bool,
         stdout: bool,
@@ -62,17 +62,21 @@ impl Streams {
 }
 
 /// Carries bytes until the container's output ends or the user detaches.
-pub async fn pump(connection: Hijacked, streams: Streams) -> Result<Ended> {
+pub(crate) async fn pump(connection: Hijacked, streams: Streams) -> Result<Ended> {
     let Streams { tty, stdin, stdout, stderr, detach_keys } = streams;
     let has_output = stdout.is_some() || stderr.is_some();
     let (mut reader, mut writer) = connection.split();
     let watcher = tty.then(|| Watcher::new(sequence(&detach_keys)));
     let input = async {
-        match stdin {
-            Some(stdin) => send(&stdin, &mut writer, watcher).await,
-            None if has_output => std::future::pending().await,
-            None => Ok(Sent::All),
-        }
+        let Some(stdin) = stdin else {
+            // The daemon learns at once that nothing will come; that it has gone shows when reading.
+            let _gone = writer.close().await;
+            if has_output {
+                std::future::pending::<()>().await;
+            }
+            return Ok(Sent::All);
+        };
+        send(&stdin, &mut writer, watcher).await
     };
     let output = async {
         if tty {
@@ -160,7 +164,7 @@ async fn copy_framed(
 }
 
 /// Takes `bytes` apart and writes each piece where it belongs.
-pub async fn write_frames(
+pub(crate) async fn write_frames(
     demux: &mut Demux,
     mut bytes: &[u8],
     stdout: Option<&Output>,
@@ -190,7 +194,7 @@ async fn write(to: Option<&Output>, bytes: &[u8]) -> Result<()> {
 
 /// What signals do to us while we are attached.
 #[derive(Debug)]
-pub enum OnSignal {
+pub(crate) enum OnSignal {
     /// They are passed on to the container.
     PassOn(Signals),
     /// They end us, after the terminal has been put right.
@@ -200,7 +204,12 @@ pub enum OnSignal {
 }
 
 /// Acts on signals and keeps the size of the container's terminal. Ends only when a signal ends us: with the exit code.
-pub async fn accompany(client: &Client, target: Target<'_>, on_signal: OnSignal, tty: bool) -> u8 {
+pub(crate) async fn accompany(
+    client: &Client,
+    target: Target<'_>,
+    on_signal: OnSignal,
+    tty: bool,
+) -> u8 {
     let signals = async {
         match on_signal {
             OnSignal::Nothing => std::future::pending().await,
@@ -229,7 +238,7 @@ pub async fn accompany(client: &Client, target: Target<'_>, on_signal: OnSignal,
 }
 
 /// Tells the daemon the size of the user's terminal. Whatever it answers: the size is not worth an error.
-pub async fn resize(client: &Client, target: Target<'_>) {
+pub(crate) async fn resize(client: &Client, target: Target<'_>) {
     let (rows, columns) = terminal::size();
     if rows == 0 && columns == 0 {
         return;

@@ -3,13 +3,13 @@
 use std::fmt;
 
 /// The daemon or the client failed before the container could (`run`, `create`), and wrong flags of every command.
-pub const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 /// The container's command may not be executed.
-pub const NOT_EXECUTABLE: u8 = 126;
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The container's command does not exist.
-pub const NOT_FOUND: u8 = 127;
+pub(crate) const NOT_FOUND: u8 = 127;
 /// Whoever read our output is gone: as if by SIGPIPE.
-pub const PIPE: u8 = 128 + 13;
+pub(crate) const PIPE: u8 = 128 + 13;
 
 /// Why a command ends without success.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Failure {
 }
 
 /// The result of commands and their parts.
-pub type Result<T, E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// With exit code 1.
@@ -73,7 +73,7 @@ impl From<std::io::Error> for Failure {
 }
 
 /// What the exit code of `run` is when the container could not be started.
-pub fn start_code(message: &str) -> u8 {
+pub(crate) fn start_code(message: &str) -> u8 {
     let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if says(&[
         "executable file not found",
@@ -89,6 +89,6 @@ pub fn start_code(message: &str) -> u8 {
 }
 
 /// A container's exit code as ours.
-pub fn of_container(code: i64) -> u8 {
+pub(crate) fn of_container(code: i64) -> u8 {
     u8::try_from(code & 0xff).unwrap_or(FAILED)
 }

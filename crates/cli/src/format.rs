@@ -3,11 +3,12 @@
 use crate::exit::{Failure, Result};
 use crate::table;
 use crate::template::{Row, Template, Value};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// A listing: what its columns are called and what it shows when nobody asks for anything else.
 #[derive(Debug)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Fields and the titles of their columns.
     pub titles: &'static [(&'static str, &'static str)],
     /// Template of the default table, without the word `table`.
@@ -17,8 +18,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The text for `rows`.
-    pub fn render(&self, format: &str, rows: Vec<Rc<dyn Row>>) -> Result<String> {
+    /// Reads `format`. What is wrong with it is told before the daemon is asked.
+    pub(crate) fn prepare(&self, format: &str) -> Result<Prepared, String> {
         let (source, is_table) = match format {
             "" | "table" => (self.table.clone(), true),
             "json" => ("{{json .}}".to_owned(), false),
@@ -29,19 +30,79 @@ impl Listing {
             },
         };
         let source = source.replace("\\t", "\t").replace("\\n", "\n");
-        let template = Template::parse(&source)
-            .map_err(|e| Failure::new(format!("failed to parse template: {e}")))?;
-        let failed = |e| Failure::new(format!("failed to execute template: {e}"));
+        let template = Template::parse(&source)?;
+        Ok(Prepared { template, is_table, titles: self.titles })
+    }
+
+    /// The text for `rows`.
+    pub(crate) fn render(&self, format: &str, rows: Vec<Rc<dyn Row>>) -> Result<String> {
+        self.prepare(format).map_err(failed)?.render(rows)
+    }
+}
+
+/// A listing whose template has been read.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    template: Template,
+    is_table: bool,
+    titles: &'static [(&'static str, &'static str)],
+}
+
+impl Prepared {
+    /// The text for `rows`.
+    pub(crate) fn render(&self, rows: Vec<Rc<dyn Row>>) -> Result<String> {
         let mut text = String::new();
         for row in rows {
-            text.push_str(&template.execute(&Value::Row(row)).map_err(failed)?);
+            text.push_str(&self.template.execute(&Value::Row(row)).map_err(failed)?);
             text.push('\n');
         }
-        if !is_table {
+        if !self.is_table {
             return Ok(text);
         }
-        let header = template.header(&Value::Row(Rc::new(Header(self.titles)))).map_err(failed)?;
+        let header =
+            self.template.header(&Value::Row(Rc::new(Header(self.titles)))).map_err(failed)?;
         Ok(table::columns(&format!("{header}\n{text}")))
+    }
+
+    /// Shows `row`, and says whether its field `name` was asked for.
+    pub(crate) fn asks_for(&self, name: &'static str, row: Rc<dyn Row>) -> Result<bool, String> {
+        let probe = Rc::new(Probe { row, name, asked: Cell::new(false) });
+        let shown: Rc<dyn Row> = Rc::clone(&probe) as Rc<dyn Row>;
+        self.template.execute(&Value::Row(shown))?;
+        Ok(probe.asked.get())
+    }
+}
+
+fn failed(error: String) -> Failure {
+    Failure::new(format!("template parsing error: {error}"))
+}
+
+/// A row that remembers whether a field was asked for.
+#[derive(Debug)]
+struct Probe {
+    row: Rc<dyn Row>,
+    name: &'static str,
+    asked: Cell<bool>,
+}
+
+impl Row for Probe {
+    fn field(&self, name: &str) -> Option<Value> {
+        if name == self.name {
+            self.asked.set(true);
+        }
+        self.row.field(name)
+    }
+
+    fn call(&self, name: &str, argument: &str) -> Option<Value> {
+        self.row.call(name, argument)
+    }
+
+    fn names(&self) -> &[&'static str] {
+        self.row.names()
+    }
+
+    fn type_name(&self) -> &str {
+        self.row.type_name()
     }
 }
 
@@ -70,7 +131,7 @@ impl Row for Header {
 }
 
 /// Cuts a text to `width` characters, the last of them an ellipsis.
-pub fn ellipsis(text: &str, width: usize) -> String {
+pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
     if text.width() <= width {
         return text.to_owned();
@@ -89,7 +150,7 @@ pub fn ellipsis(text: &str, width: usize) -> String {
 }
 
 /// The first twelve digits of an id, without its algorithm.
-pub fn short_id(id: &str) -> String {
+pub(crate) fn short_id(id: &str) -> String {
     let plain = id.strip_prefix("sha256:").unwrap_or(id);
     plain.chars().take(12).collect()
 }

@@ -13,7 +13,7 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 ///
 /// The sockets are chosen between by which is there, not by which answers: a command must not silently go to another
 /// daemon because ours is being restarted.
-pub fn choose(
+pub(crate) fn choose(
     hosts: &[String],
     context: Option<&str>,
     env: &Env,

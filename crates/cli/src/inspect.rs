@@ -1,13 +1,14 @@
 //! What `inspect` commands share: several names, one document each, shown as JSON or through a template.
 
 use crate::exit::{Failure, Result};
+use crate::json_text::{compact, indent};
 use crate::output;
 use crate::template::{Template, Value};
 use bytes::Bytes;
 
 /// One answer: what the daemon wrote, and how templates see it.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// The daemon's own text.
     pub raw: Bytes,
     /// With types.
@@ -16,7 +17,7 @@ pub struct Document {
 
 /// Collects documents and shows them at the end, as far as they were found.
 #[derive(Debug)]
-pub struct Inspector {
+pub(crate) struct Inspector {
     template: Option<Template>,
     format: String,
     raw: Vec<Bytes>,
@@ -25,7 +26,7 @@ pub struct Inspector {
 
 impl Inspector {
     /// For a `--format`.
-    pub fn new(format: &str) -> Result<Self> {
+    pub(crate) fn new(format: &str) -> Result<Self> {
         let template = match format {
             "" | "json" => None,
             source => {
@@ -41,7 +42,7 @@ impl Inspector {
     }
 
     /// Takes one document.
-    pub fn add(&mut self, document: Document) -> Result<()> {
+    pub(crate) fn add(&mut self, document: Document) -> Result<()> {
         match &self.template {
             Some(template) => {
                 let text = template
@@ -56,85 +57,24 @@ impl Inspector {
     }
 
     /// Shows everything, then the failure if there was one.
-    pub fn finish(self, failures: Vec<String>) -> Result<u8> {
+    pub(crate) fn finish(self, failures: Vec<String>) -> Result<u8> {
         let text = match (&self.template, self.format.as_str()) {
             (Some(_), _) if self.text.is_empty() => "\n".to_owned(),
             (Some(_), _) => self.text,
-            (None, "json") => format!("[{}]\n", self.joined(",")),
+            (None, "json") => {
+                let text = format!("[{}]", self.joined());
+                format!("{}\n", compact(&text).unwrap_or(text))
+            }
             (None, _) if self.raw.is_empty() => "[]\n".to_owned(),
-            (None, _) => format!("{}\n", indent(&format!("[{}]", self.joined(",")))),
+            (None, _) => format!("{}\n", indent(&format!("[{}]", self.joined()))),
         };
         output::print(&text)?;
         if failures.is_empty() { Ok(0) } else { Err(Failure::new(failures.join("\n"))) }
     }
 
-    fn joined(&self, between: &str) -> String {
+    fn joined(&self) -> String {
         let texts: Vec<String> =
             self.raw.iter().map(|raw| String::from_utf8_lossy(raw).trim().to_owned()).collect();
-        texts.join(between)
-    }
-}
-
-/// JSON with every value on a line of its own, four spaces a level, in the order in which it came.
-fn indent(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() * 2);
-    let mut depth = 0_usize;
-    let mut in_text = false;
-    let mut escaped = false;
-    let mut chars = json.chars().peekable();
-    let newline = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.extend(std::iter::repeat_n("    ", depth));
-    };
-    while let Some(c) = chars.next() {
-        if in_text {
-            in_text = escaped || c != '"';
-            escaped = c == '\\' && !escaped;
-            out.push(c);
-            continue;
-        }
-        match c {
-            '"' => {
-                in_text = true;
-                out.push(c);
-            }
-            '{' | '[' => {
-                out.push(c);
-                while chars.next_if(char::is_ascii_whitespace).is_some() {}
-                match chars.peek() {
-                    Some('}' | ']') => out.extend(chars.next()),
-                    _ => {
-                        depth += 1;
-                        newline(&mut out, depth);
-                    }
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                newline(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                newline(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            c if c.is_ascii_whitespace() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_indented_as_go_does() {
-        assert_eq!(
-            indent(r#"[{"a":1,"b":[ ],"c":{},"d":["x,\"{",null]}]"#),
-            "[\n    {\n        \"a\": 1,\n        \"b\": [],\n        \"c\": {},\n        \"d\": [\n            \"x,\\\"{\",\n            null\n        ]\n    }\n]"
-        );
+        texts.join(",")
     }
 }

@@ -1,10 +1,10 @@
 //! The keys that detach from a container, `ctrl-p,ctrl-q` unless the user says otherwise.
 
 /// The default sequence.
-pub const DEFAULT: &[u8] = &[16, 17];
+pub(crate) const DEFAULT: &[u8] = &[16, 17];
 
 /// Reads `ctrl-a,b` and the like. The error is Docker's.
-pub fn parse(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
     text.split(',').map(key).collect()
 }
 
@@ -27,19 +27,19 @@ fn key(text: &str) -> Result<u8, String> {
 
 /// Watches what is typed for the sequence. What may be its beginning is held back until it is clear.
 #[derive(Debug)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     keys: Vec<u8>,
     matched: usize,
 }
 
 impl Watcher {
     /// A watcher for `keys`; an empty sequence never matches.
-    pub fn new(keys: Vec<u8>) -> Self {
+    pub(crate) fn new(keys: Vec<u8>) -> Self {
         Self { keys, matched: 0 }
     }
 
     /// What of `typed` is to be sent on, and whether the sequence is complete; what follows it is dropped.
-    pub fn feed(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
+    pub(crate) fn feed(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
         let mut out = Vec::with_capacity(typed.len() + self.matched);
         for &byte in typed {
             loop {

@@ -22,6 +22,7 @@ pub mod flags;
 mod format;
 mod host;
 mod inspect;
+mod json_text;
 mod keys;
 mod output;
 mod progress;

@@ -4,7 +4,7 @@ use crate::exit::Result;
 use std::io::Write as _;
 
 /// Writes to stdout.
-pub fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
@@ -12,7 +12,7 @@ pub fn print(text: &str) -> Result<()> {
 }
 
 /// Writes a line to stderr. There is nobody to tell when that fails.
-pub fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let line = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
     let _nobody_reads = std::io::stderr().lock().write_all(line.as_bytes());
 }

@@ -8,7 +8,7 @@ use types::ByteSize;
 
 /// Where progress is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Screen {
+pub(crate) struct Screen {
     /// It is a terminal.
     pub terminal: bool,
     /// Its width in characters.
@@ -16,7 +16,11 @@ pub struct Screen {
 }
 
 /// Shows every message of the stream; an error that it reports is the result.
-pub async fn show(lines: &mut JsonLines, out: &mut impl Write, screen: Screen) -> Result<()> {
+pub(crate) async fn show(
+    lines: &mut JsonLines,
+    out: &mut impl Write,
+    screen: Screen,
+) -> Result<()> {
     let mut renderer = Renderer::new(screen);
     while let Some(message) = lines.next::<JsonMessage>().await? {
         let text = renderer.render(&message)?;
@@ -27,7 +31,7 @@ pub async fn show(lines: &mut JsonLines, out: &mut impl Write, screen: Screen) -
 }
 
 /// Reads the stream to its end for its error alone.
-pub async fn hide(lines: &mut JsonLines) -> Result<()> {
+pub(crate) async fn hide(lines: &mut JsonLines) -> Result<()> {
     while let Some(message) = lines.next::<JsonMessage>().await? {
         failure(&message)?;
     }
@@ -44,7 +48,7 @@ fn failure(message: &JsonMessage) -> Result<()> {
 
 /// Messages → what to write.
 #[derive(Debug)]
-pub struct Renderer {
+pub(crate) struct Renderer {
     screen: Screen,
     /// What has a line of its own, from the top.
     ids: Vec<String>,
@@ -52,12 +56,12 @@ pub struct Renderer {
 
 impl Renderer {
     /// A renderer with nothing on its screen.
-    pub fn new(screen: Screen) -> Self {
+    pub(crate) fn new(screen: Screen) -> Self {
         Self { screen, ids: Vec::new() }
     }
 
     /// What to write for a message.
-    pub fn render(&mut self, message: &JsonMessage) -> Result<String> {
+    pub(crate) fn render(&mut self, message: &JsonMessage) -> Result<String> {
         failure(message)?;
         let progress = message.progress_detail.unwrap_or_default();
         let bar = bar(progress, self.screen);

@@ -28,16 +28,16 @@ const ENDING: &[(&str, rustix::process::Signal)] = &[
 
 /// Signals, caught from when this is made.
 #[derive(Debug)]
-pub struct Signals(Vec<(&'static str, u8, Signal)>);
+pub(crate) struct Signals(Vec<(&'static str, u8, Signal)>);
 
 impl Signals {
     /// Those that are passed on to a container.
-    pub fn passed_on() -> io::Result<Self> {
+    pub(crate) fn passed_on() -> io::Result<Self> {
         Self::catch(PASSED_ON)
     }
 
     /// Those that would end us.
-    pub fn ending() -> io::Result<Self> {
+    pub(crate) fn ending() -> io::Result<Self> {
         Self::catch(ENDING)
     }
 
@@ -50,7 +50,7 @@ impl Signals {
     }
 
     /// The next one: name and number. Cancel-safe.
-    pub async fn next(&mut self) -> (&'static str, u8) {
+    pub(crate) async fn next(&mut self) -> (&'static str, u8) {
         poll_fn(|cx| {
             for (name, number, signal) in &mut self.0 {
                 if signal.poll_recv(cx).is_ready() {
@@ -64,6 +64,6 @@ impl Signals {
 }
 
 /// Tells when the terminal's size changes.
-pub fn window_changes() -> io::Result<Signal> {
+pub(crate) fn window_changes() -> io::Result<Signal> {
     signal(SignalKind::window_change())
 }

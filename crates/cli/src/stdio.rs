@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 /// Standard input.
 #[derive(Debug)]
-pub struct Input(Source);
+pub(crate) struct Input(Source);
 
 #[derive(Debug)]
 enum Source {
@@ -23,7 +23,7 @@ enum Source {
 
 impl Input {
     /// Standard input, through a descriptor of its own.
-    pub fn stdin() -> io::Result<Self> {
+    pub(crate) fn stdin() -> io::Result<Self> {
         let fd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
         // epoll refuses regular files and /dev/null: they never block.
         Ok(Self(match watch(fd, Interest::READABLE) {
@@ -33,7 +33,7 @@ impl Input {
     }
 
     /// Reads into `buffer`; 0 at the end. Cancel-safe.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let fd = match &self.0 {
                 Source::Direct(fd) => fd,
@@ -78,7 +78,7 @@ fn is_ready(fd: BorrowedFd<'_>, what: PollFlags) -> io::Result<bool> {
 
 /// Standard output or standard error.
 #[derive(Debug)]
-pub struct Output(Sink);
+pub(crate) struct Output(Sink);
 
 #[derive(Debug)]
 enum Sink {
@@ -88,12 +88,12 @@ enum Sink {
 
 impl Output {
     /// Standard output.
-    pub fn stdout() -> io::Result<Self> {
+    pub(crate) fn stdout() -> io::Result<Self> {
         Self::open(std::io::stdout().as_fd(), 1)
     }
 
     /// Standard error.
-    pub fn stderr() -> io::Result<Self> {
+    pub(crate) fn stderr() -> io::Result<Self> {
         Self::open(std::io::stderr().as_fd(), 2)
     }
 
@@ -112,7 +112,7 @@ impl Output {
     }
 
     /// Writes all of `bytes`.
-    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = match &self.0 {
                 Sink::Direct(fd) => match rustix::io::write(fd, bytes) {

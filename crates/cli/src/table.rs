@@ -7,12 +7,12 @@ const MIN_WIDTH: usize = 10;
 const PADDING: usize = 3;
 
 /// Lays out `text`, whose cells are separated by tabs.
-pub fn columns(text: &str) -> String {
+pub(crate) fn columns(text: &str) -> String {
     columns_at_least(text, MIN_WIDTH, PADDING)
 }
 
 /// As [`columns`], with other settings.
-pub fn columns_at_least(text: &str, min_width: usize, padding: usize) -> String {
+pub(crate) fn columns_at_least(text: &str, min_width: usize, padding: usize) -> String {
     let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len() - 1]).collect();
     let mut column = 0;

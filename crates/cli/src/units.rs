@@ -3,7 +3,7 @@
 use stdx::time::Timestamp;
 
 /// How long something took or is ago, in one unit: `3 seconds`, `About an hour`, `2 weeks`.
-pub fn human_duration(seconds: i64) -> String {
+pub(crate) fn human_duration(seconds: i64) -> String {
     let minutes = seconds / 60;
     // Hours are rounded, everything else is cut.
     let hours = (seconds + 1800) / 3600;
@@ -23,17 +23,23 @@ pub fn human_duration(seconds: i64) -> String {
 }
 
 /// `3 seconds ago`, for seconds since 1970.
-pub fn ago(unix: i64) -> String {
+pub(crate) fn ago(unix: i64) -> String {
     format!("{} ago", human_duration(Timestamp::now().unix_seconds() - unix))
 }
 
 /// Go's `Time.String()` in the user's time zone, `2026-11-22 01:02:03 +0100 CET`.
-pub fn local_time(unix: i64) -> String {
+pub(crate) fn local_time(unix: i64) -> String {
     zoned(unix).map_or_else(String::new, |t| t.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string())
 }
 
+/// `Sun Nov 22 01:00:00 2026` for an RFC 3339 text, in its own zone; `None` when it is none.
+pub(crate) fn readable_date(text: &str) -> Option<String> {
+    let parts = jiff::fmt::temporal::DateTimeParser::new().parse_datetime(text).ok()?;
+    Some(parts.strftime("%a %b %e %H:%M:%S %Y").to_string())
+}
+
 /// RFC 3339 in the user's time zone with nanoseconds, as `events` prints it.
-pub fn local_nanos(nanos: i64) -> String {
+pub(crate) fn local_nanos(nanos: i64) -> String {
     let Ok(stamp) = jiff::Timestamp::from_nanosecond(nanos.into()) else { return String::new() };
     let zoned = stamp.to_zoned(jiff::tz::TimeZone::system());
     let fraction = nanos.rem_euclid(1_000_000_000);
@@ -43,7 +49,7 @@ pub fn local_nanos(nanos: i64) -> String {
 }
 
 /// RFC 3339 in the user's time zone, seconds.
-pub fn local_rfc3339(unix: i64) -> String {
+pub(crate) fn local_rfc3339(unix: i64) -> String {
     zoned(unix).map_or_else(String::new, |zoned| {
         let offset = if zoned.offset().is_zero() {
             "Z".to_owned()
@@ -59,7 +65,7 @@ fn zoned(unix: i64) -> Option<jiff::Zoned> {
 }
 
 /// A Go duration such as `1h30m` or `500ms`, as nanoseconds; the error is Go's.
-pub fn parse_duration(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     let wrong = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

@@ -72,7 +72,8 @@ pub enum WaitCondition {
 impl WaitCondition {
     fn as_str(self) -> &'static str {
         match self {
-            Self::NotRunning => "not-running",
+            // The default.
+            Self::NotRunning => "",
             Self::NextExit => "next-exit",
             Self::Removed => "removed",
         }
@@ -114,7 +115,7 @@ impl Client {
     /// Begins to wait: once this returns, the daemon is watching, and no exit is missed.
     pub async fn begin_wait(&self, id: &str, condition: WaitCondition) -> Result<Waiting<'_>> {
         let target =
-            Target::new("/containers/", id, "/wait").query("condition", condition.as_str());
+            Target::new("/containers/", id, "/wait").query_if("condition", condition.as_str());
         let answer = self.send(Method::POST, &target, Some(Bytes::new()), &[]).await?;
         Ok(Waiting { client: self, answer })
     }

@@ -6,7 +6,7 @@ use crate::exit::{FAILED, Failure, Result};
 use crate::flags::{Arity, Command, Matches};
 use crate::output;
 use crate::run::flags::COMMON;
-use crate::run::{Pull, RunArgs, create_body};
+use crate::run::{Pull, RunArgs, create_body, refuse_windows};
 use crate::terminal;
 use api::ContainerCreateBody;
 use client::Client;
@@ -30,6 +30,7 @@ pub(super) const COMMAND: Command = Command {
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let advise =
         |failure: Failure| failure.with_code(FAILED).with_help(&app.program, &matches.path);
+    refuse_windows(matches)?;
     let (args, body) = read(app, matches).map_err(advise)?;
     let client = app.client()?;
     let id = create(app, &client, &args, &body).await.map_err(advise)?;

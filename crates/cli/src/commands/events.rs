@@ -4,10 +4,11 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT, Flag, Matches};
 use crate::output;
-use crate::template::{Template, Value};
+use crate::template::{Row, Template, Value};
 use crate::units;
 use api::Event;
 use client::Filters;
+use std::rc::Rc;
 use stdx::time::Timestamp;
 
 pub(super) const COMMAND: Command = Command {
@@ -30,28 +31,81 @@ pub(super) const COMMAND: Command = Command {
 
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let format = matches.text("format");
+    let wrong = |e| Failure::new(format!("Error parsing format: {e}")).with_code(64);
     let template = match format.as_str() {
         "" | "json" => None,
         source => {
             let source = source.replace("\\t", "\t").replace("\\n", "\n");
-            let wrong = |e| Failure::new(format!("Error parsing format: {e}")).with_code(64);
             Some(Template::parse(&source).map_err(wrong)?)
         }
     };
+    if let Some(template) = &template {
+        // What is wrong with the template is told before anything is waited for.
+        template.execute(&Value::Row(Rc::new(EventRow(Event::default())))).map_err(wrong)?;
+    }
     let since = moment(matches.get("since").unwrap_or_default())?;
     let until = moment(matches.get("until").unwrap_or_default())?;
     let mut events = app.client()?.events(&since, &until, &filters(matches)).await?;
     while let Some(event) = events.next::<Event>().await? {
         let line = match (&template, format.as_str()) {
-            (Some(template), _) => template
-                .execute(&Value::of(&event))
-                .map_err(|e| Failure::new(format!("Error parsing format: {e}")).with_code(64))?,
+            (Some(template), _) => {
+                template.execute(&Value::Row(Rc::new(EventRow(event)))).map_err(wrong)?
+            }
             (None, "json") => serde_json::to_string(&event).unwrap_or_default(),
             (None, _) => plain(&event),
         };
         output::print(&format!("{line}\n"))?;
     }
     Ok(0)
+}
+
+/// An event as templates see it: Go's names for fields whose JSON is in lower case.
+#[derive(Debug)]
+struct EventRow(Event);
+
+impl Row for EventRow {
+    fn field(&self, name: &str) -> Option<Value> {
+        let event = &self.0;
+        let text = match name {
+            "Status" => &event.status,
+            "ID" => &event.id,
+            "From" => &event.from,
+            "Type" => &event.kind,
+            "Action" => &event.action,
+            "Scope" => &event.scope,
+            "Actor" => return Some(Value::of(&event.actor)),
+            "Time" => return Some(Value::Int(event.time)),
+            "TimeNano" => return Some(Value::Int(event.time_nano)),
+            _ => return None,
+        };
+        Some(Value::str(text))
+    }
+
+    fn call(&self, _: &str, _: &str) -> Option<Value> {
+        None
+    }
+
+    fn names(&self) -> &[&'static str] {
+        // The first three are older spellings, absent where there is nothing to say.
+        let first = if self.0.status.is_empty() { 3 } else { 0 };
+        &["Status", "ID", "From", "Type", "Action", "Actor", "Scope", "Time", "TimeNano"][first..]
+    }
+
+    fn json_name<'a>(&self, name: &'a str) -> &'a str {
+        match name {
+            "Status" => "status",
+            "ID" => "id",
+            "From" => "from",
+            "Scope" => "scope",
+            "Time" => "time",
+            "TimeNano" => "timeNano",
+            other => other,
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        "*events.Message"
+    }
 }
 
 /// `2026-11-22T01:00:00.123456789Z container start abc (image=busybox, name=x)`

@@ -4,7 +4,6 @@ use crate::app::App;
 use crate::attach::{self, Ended, OnSignal, Streams, Target};
 use crate::exit::{self, Failure, Result};
 use crate::flags::{Arity, Command, Flag, Kind, Matches, check};
-use crate::output;
 use crate::run::environment;
 use crate::signals::Signals;
 use crate::terminal;
@@ -89,8 +88,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     };
     drop(raw);
     if ended? == Ended::Detached {
-        output::complain("read escape sequence");
-        return Ok(0);
+        return Err(Failure::new("read escape sequence"));
     }
     let answer = client.inspect_exec(&id).await?;
     Ok(exit::of_container(answer.exit_code.unwrap_or(0)))

@@ -29,7 +29,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::text(
             "platform",
             "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
-        ),
+        ).hidden(),
         Flag::switch("quiet", "Only show image IDs").short('q'),
     ]],
     run: |app, matches| Box::pin(run(app, matches)),

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Matches};
 use crate::output;
-use crate::template::{Map, Template, Value, funcs};
+use crate::template::{Entry, Map, Template, Value, funcs};
 use api::Info;
 use serde::Serialize;
 use std::rc::Rc;
@@ -47,16 +47,17 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let client = app.client()?;
     let answer = client.info().await;
     let version = client_version(client.version());
-    if let Some(template) = template {
-        let info = answer?;
-        let text = template.execute(&with_client(&info, version)).map_err(Failure::new)?;
-        output::print(&format!("{text}\n"))?;
-        return Ok(0);
-    }
-    if format == "json" {
-        let info = answer?;
-        output::print(&format!("{}\n", funcs::json(&with_client(&info, version))))?;
-        return Ok(0);
+    if template.is_some() || format == "json" {
+        let text = match (answer, template) {
+            (Ok(info), Some(template)) => {
+                template.execute(&with_client(&info, version)).map_err(Failure::new)
+            }
+            (Ok(info), None) => Ok(funcs::json(&with_client(&info, version))),
+            (Err(e), _) => Err(e.into()),
+        };
+        // The line ends even where nothing stands on it.
+        output::print(&format!("{}\n", text.as_deref().unwrap_or_default()))?;
+        return text.map(|_| 0);
     }
     output::print(&format!(
         "Client:\n Version:    {}\n Context:    default\n Debug Mode: false\n\nServer:\n",
@@ -73,10 +74,11 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
 /// The daemon's fields with the client's beside them, as templates see them.
 fn with_client(info: &Info, version: ClientVersion) -> Value {
     let client = ClientInfo { debug: false, version, plugins: Vec::new(), warnings: None };
-    match Value::of(info) {
+    match Value::of_type(info, "system.dockerInfo") {
         Value::Map(map) => {
             let mut map = Map::clone(&map);
-            map.entries.push(("ClientInfo".into(), Value::of(&client)));
+            let value = Value::of(&client);
+            map.entries.push(Entry { name: "ClientInfo".into(), value, omitted: false });
             Value::Map(Rc::new(map))
         }
         other => other,

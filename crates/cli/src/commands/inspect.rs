@@ -57,7 +57,7 @@ pub(super) const IMAGE: Command = Command {
             "Inspect a specific platform of the multi-platform image.\nIf the image or the server is not multi-platform \
              capable, the command will error out if the platform does not match.\n'os[/arch[/variant]]': Explicit \
              platform (eg. linux/amd64)",
-        ),
+        ).hidden(),
     ]],
     run: |app, matches| Box::pin(images(app, matches)),
 };
@@ -101,7 +101,10 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
         | "volume") => Err(Failure::new(format!(
             "inspect --type {kind} is not there yet (see docs/compat.tsv)"
         ))),
-        other => Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
+        other => {
+            let kinds = "\"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"";
+            Err(Failure::new(format!("unknown type: {other:?}: must be one of {kinds}")))
+        }
     }
 }
 

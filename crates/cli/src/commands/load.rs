@@ -24,7 +24,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::text(
             "platform",
             "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
-        ),
+        ).hidden(),
         Flag::switch("quiet", "Suppress the load output").short('q'),
     ]],
     run: |app, matches| Box::pin(run(app, matches)),

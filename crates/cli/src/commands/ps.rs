@@ -2,7 +2,7 @@
 
 use super::events::filters;
 use crate::app::App;
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT_TABLE, Flag, Kind, Matches};
 use crate::format::{Listing, ellipsis, short_id};
 use crate::output;
@@ -40,34 +40,41 @@ pub(super) const COMMAND: Command = Command {
 };
 
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
-    let quiet = matches.is("quiet");
-    let format = match matches.text("format") {
-        format if format.is_empty() && quiet => "{{.ID}}".to_owned(),
-        format if format.is_empty() => app.config().ps_format.clone(),
-        format if quiet && format == "table" => "{{.ID}}".to_owned(),
-        format => format,
+    let format = match (matches.text("format"), matches.is("quiet")) {
+        (format, true) => {
+            if !format.is_empty() {
+                output::complain(
+                    "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+                );
+            }
+            "{{.ID}}".to_owned()
+        }
+        (format, false) if format.is_empty() => app.config().ps_format.clone(),
+        (format, false) => format,
     };
+    let wants_size = matches.is("size");
+    let listing = Listing {
+        titles: TITLES,
+        table: format!("{TABLE}{}", if wants_size { "\t{{.Size}}" } else { "" }),
+        raw: if wants_size { RAW_SIZE } else { RAW },
+    };
+    let listing = listing
+        .prepare(&format)
+        .map_err(|e| Failure::new(format!("failed to parse template: {e}")))?;
+    let example = Rc::new(ContainerRow { container: ContainerSummary::default(), cut: true });
+    // Sizes cost the daemon a walk through every container: only where they are shown.
+    let wrong = |e| Failure::new(format!("failed to execute template: {e}"));
+    let size = listing.asks_for("Size", example).map_err(wrong)? && format != "json";
     let latest = matches.is("latest") && !matches.has("last");
     let limit = if latest { Some(1) } else { matches.int("last").filter(|n| *n > 0) };
-    let options = ListOptions {
-        all: matches.is("all"),
-        limit,
-        // Sizes cost the daemon a walk through every container: only where they are shown.
-        size: matches.is("size") || format.contains(".Size"),
-        filters: filters(matches),
-    };
+    let options = ListOptions { all: matches.is("all"), limit, size, filters: filters(matches) };
     let containers = app.client()?.list_containers(&options).await?;
     let cut = !matches.is("no-trunc");
     let rows = containers
         .into_iter()
         .map(|c| Rc::new(ContainerRow { container: c, cut }) as Rc<dyn Row>)
         .collect();
-    let size = if matches.is("size") { "\t{{.Size}}" } else { "" };
-    let table = format!("{TABLE}{size}");
-    output::print(
-        &Listing { titles: TITLES, table, raw: if matches.is("size") { RAW_SIZE } else { RAW } }
-            .render(&format, rows)?,
-    )?;
+    output::print(&listing.render(rows)?)?;
     Ok(0)
 }
 
@@ -248,7 +255,7 @@ fn ports(ports: &[Port]) -> String {
         let key = (port.ip.clone(), port.kind.clone());
         match open.iter_mut().find(|r| r.key == key) {
             Some(range) if port.private_port == range.last.saturating_add(1) => {
-                range.last = port.private_port
+                range.last = port.private_port;
             }
             Some(range) => {
                 closed.push(show(range));

@@ -7,7 +7,7 @@ use crate::output;
 use crate::progress::{self, Screen};
 use crate::terminal;
 use client::{Client, PullOptions};
-use types::{ImageRef, Platform};
+use types::ImageRef;
 
 pub(super) const COMMAND: Command = Command {
     group: "image",
@@ -43,11 +43,6 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     }
     let image = image.with_default_tag();
     let platform = matches.text("platform");
-    if !platform.is_empty()
-        && let Err(e) = platform.parse::<Platform>()
-    {
-        return Err(Failure::new(format!("error parsing specified platform: {e}")));
-    }
     let client = app.client()?;
     let mut stream = client.pull_image(&options(app, &image, &platform)).await?;
     if quiet {

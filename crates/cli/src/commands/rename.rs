@@ -25,6 +25,9 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     if old.is_empty() || new.is_empty() {
         return Err(Failure::new("Error: Neither old nor new names may be empty"));
     }
-    app.client()?.rename_container(old, new).await?;
+    app.client()?.rename_container(old, new).await.map_err(|e| match e {
+        e if e.is_connect() => e.into(),
+        e => Failure::new(format!("{e}\nError: failed to rename container named {old}")),
+    })?;
     Ok(0)
 }

@@ -29,7 +29,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let names: Vec<String> =
         matches.arguments.iter().map(|n| n.trim_matches('/').to_owned()).collect();
     if names.iter().any(String::is_empty) {
-        return Err(Failure::new("Container name cannot be empty"));
+        return Err(Failure::new("container name cannot be empty"));
     }
     if !force {
         let ask = async |client: &client::Client, name: &str| {

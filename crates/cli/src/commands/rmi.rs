@@ -21,7 +21,7 @@ pub(super) const COMMAND: Command = Command {
             "platform",
             Kind { name: "strings", check: crate::flags::check::anything },
             "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
-        ),
+        ).hidden(),
     ]],
     run: |app, matches| Box::pin(run(app, matches)),
 };

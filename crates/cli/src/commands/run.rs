@@ -7,6 +7,7 @@ use crate::exit::{self, FAILED, Failure, Result};
 use crate::flags::{Arity, Command, Matches};
 use crate::output;
 use crate::run::flags::{COMMON, RUN_ONLY};
+use crate::run::refuse_windows;
 use crate::signals::Signals;
 use crate::terminal;
 use api::{ContainerCreateBody, WaitResponse};
@@ -28,6 +29,7 @@ pub(super) const COMMAND: Command = Command {
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let advise =
         |failure: Failure| failure.with_code(FAILED).with_help(&app.program, &matches.path);
+    refuse_windows(matches)?;
     let (args, body) = create::read(app, matches).map_err(advise)?;
     if args.detach && matches.has("attach") {
         return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
@@ -40,9 +42,10 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     if !args.detach {
         return attached(app, &client, &id, matches, &body).await;
     }
-    start(app, &client, &id, matches).await?;
+    // The id is told even of a container that does not start: it is there, and somebody has to remove it.
+    let started = start(app, &client, &id, matches).await;
     output::print(&format!("{id}\n"))?;
-    Ok(0)
+    started.map(|()| 0)
 }
 
 async fn start(app: &App, client: &Client, id: &str, matches: &Matches) -> Result<()> {

@@ -53,7 +53,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     if failed.is_empty() {
         return Ok(0);
     }
-    Err(Failure::new(format!("failed to start containers: {}", failed.join(", "))))
+    Err(Failure::new(format!("Error: failed to start containers: {}", failed.join(", "))))
 }
 
 async fn attached(app: &App, client: &Client, name: &str, matches: &Matches) -> Result<u8> {

@@ -21,7 +21,7 @@ pub(super) const COMMAND: Command = Command {
 const FLAGS: &[Flag] = &[
     Flag::text("signal", "Signal to send to the container").short('s'),
     Flag::new("timeout", Kind::INT, "Seconds to wait before killing the container").short('t'),
-    Flag::new("time", Kind::INT, "").alias_of("timeout"),
+    Flag::new("time", Kind::INT, "").alias_of("timeout").deprecated(),
 ];
 
 async fn run(app: &App, matches: &Matches) -> Result<u8> {

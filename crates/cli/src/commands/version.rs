@@ -6,6 +6,7 @@ use crate::flags::{Arity, Command, FORMAT, Matches};
 use crate::output;
 use crate::table;
 use crate::template::{Template, Value, funcs};
+use crate::units;
 use api::{Component, Version};
 use serde::Serialize;
 
@@ -93,11 +94,17 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         Ok(server) => (Some(server), None),
         Err(e) => (None, Some(Failure::from(e))),
     };
+    let server = server.map(readable_dates);
     let text = match (template, format.as_str()) {
         (Some(template), _) => {
-            let both = Value::of(&Both { client: own, server });
-            let text = template.execute(&both).map_err(|e| Failure::new(named(&e)))?;
-            format!("{text}\n")
+            let both = Value::of_type(&Both { client: own, server }, "system.versionInfo");
+            match template.execute(&both) {
+                Ok(text) => format!("{text}\n"),
+                Err(e) => {
+                    output::print("\n")?;
+                    return Err(failure.unwrap_or_else(|| Failure::new(named(&e))));
+                }
+            }
         }
         (None, "json") => format!("{}\n", funcs::json(&Value::of(&Both { client: own, server }))),
         (None, _) => plain(&own, server.as_ref()),
@@ -107,6 +114,18 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         Some(failure) => Err(failure),
         None => Ok(0),
     }
+}
+
+/// Shows when components were built as people write it.
+fn readable_dates(mut server: Version) -> Version {
+    for component in &mut server.components {
+        if let Some(built) = component.details.as_mut().and_then(|d| d.get_mut("BuildTime"))
+            && let Some(readable) = units::readable_date(built)
+        {
+            *built = readable;
+        }
+    }
+    server
 }
 
 /// Docker's template for this command has a name, which its errors show.

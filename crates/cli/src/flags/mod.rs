@@ -76,6 +76,8 @@ pub struct Flag {
     pub hidden: bool,
     /// Another spelling of this flag.
     pub alias_of: &'static str,
+    /// Users of this spelling are told so.
+    pub deprecated: bool,
 }
 
 /// What a flag takes.
@@ -114,7 +116,16 @@ impl Kind {
 impl Flag {
     /// A flag without a short form.
     pub const fn new(long: &'static str, kind: Kind, usage: &'static str) -> Self {
-        Self { long, short: None, kind, default: "", usage, hidden: false, alias_of: "" }
+        Self {
+            long,
+            short: None,
+            kind,
+            default: "",
+            usage,
+            hidden: false,
+            alias_of: "",
+            deprecated: false,
+        }
     }
 
     /// A switch.
@@ -143,6 +154,12 @@ impl Flag {
     pub const fn alias_of(mut self, name: &'static str) -> Self {
         self.alias_of = name;
         self.hidden = true;
+        self
+    }
+
+    /// An old spelling, of whose end users are told.
+    pub const fn deprecated(mut self) -> Self {
+        self.deprecated = true;
         self
     }
 

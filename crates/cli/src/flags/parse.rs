@@ -11,6 +11,8 @@ pub struct Matches {
     values: Vec<(&'static str, String)>,
     /// What is no flag.
     pub arguments: Vec<String>,
+    /// What the user is to be told about spellings.
+    pub notices: Vec<String>,
     /// How the command was called, `docker container ls`; for messages.
     pub path: String,
 }
@@ -157,6 +159,13 @@ impl Matches {
         flag: &'static Flag,
         value: String,
     ) -> Result<(), Problem> {
+        if flag.deprecated {
+            let notice = format!(
+                "Flag --{} has been deprecated, use --{} instead",
+                flag.long, flag.alias_of
+            );
+            self.notices.push(notice);
+        }
         let flag = if flag.alias_of.is_empty() {
             flag
         } else {

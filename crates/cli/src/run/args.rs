@@ -43,19 +43,24 @@ pub enum Pull {
     Never,
 }
 
+/// Refuses flags that only a daemon on Windows has.
+pub(crate) fn refuse_windows(matches: &Matches) -> Result<()> {
+    match ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"]
+        .into_iter()
+        .find(|flag| matches.has(flag))
+    {
+        Some(flag) => Err(Failure::new(format!(
+            "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        ))),
+        None => Ok(()),
+    }
+}
+
 impl<'a> RunArgs<'a> {
     /// Reads what was typed, and the files that it names.
     pub fn read(matches: &'a Matches, env: &Env, directory: &Path) -> Result<Self> {
         let (image, command) =
             matches.arguments.split_first().ok_or_else(|| Failure::new("an image is required"))?;
-        for flag in ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"] {
-            if matches.has(flag) {
-                return Err(Failure::new(format!(
-                    "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is \
-                     running on linux"
-                )));
-            }
-        }
         if matches.is("use-api-socket") {
             return Err(Failure::new("--use-api-socket is not there yet (see docs/compat.tsv)"));
         }

@@ -3,7 +3,7 @@
 use crate::env::Env;
 use crate::exit::{Failure, Result};
 use crate::flags::Matches;
-use serde_json::value::RawValue;
+use crate::json_text::compact;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn go_error(doing: &str, path: &str, error: &std::io::Error) -> String {
 pub(crate) fn environment(matches: &Matches, env: &Env, directory: &Path) -> Result<Vec<String>> {
     let mut variables = Vec::new();
     for path in matches.list("env-file") {
-        for line in lines(&path, directory, "environment")? {
+        for line in lines(&path, directory)? {
             match (line.split_once('='), env.lookup(&line)) {
                 (Some(_), _) => variables.push(line),
                 (None, Some(value)) => variables.push(format!("{line}={value}")),
@@ -41,7 +41,7 @@ pub(crate) fn environment(matches: &Matches, env: &Env, directory: &Path) -> Res
 pub(super) fn labels(matches: &Matches, directory: &Path) -> Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     for path in matches.list("label-file") {
-        for line in lines(&path, directory, "environment")? {
+        for line in lines(&path, directory)? {
             if let Some((name, value)) = line.split_once('=') {
                 labels.insert(name.to_owned(), value.to_owned());
             }
@@ -55,7 +55,7 @@ pub(super) fn labels(matches: &Matches, directory: &Path) -> Result<BTreeMap<Str
 }
 
 /// The lines that say something, checked.
-fn lines(path: &str, directory: &Path, what: &str) -> Result<Vec<String>> {
+fn lines(path: &str, directory: &Path) -> Result<Vec<String>> {
     let bytes = std::fs::read(directory.join(path))
         .map_err(|e| Failure::new(go_error("open", path, &e)))?;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
@@ -81,7 +81,6 @@ fn lines(path: &str, directory: &Path, what: &str) -> Result<Vec<String>> {
         }
         lines.push(line.to_owned());
     }
-    let _ = what;
     Ok(lines)
 }
 
@@ -116,38 +115,4 @@ pub(super) fn security_opts(options: &[String], directory: &Path) -> Result<(Vec
         }
     }
     Ok((kept, bare))
-}
-
-/// JSON without the white space between its parts, in its own order.
-fn compact(text: &str) -> Result<String, serde_json::Error> {
-    let checked: &RawValue = serde_json::from_str(text)?;
-    let mut out = String::with_capacity(text.len());
-    let mut in_text = false;
-    let mut escaped = false;
-    for c in checked.get().chars() {
-        if in_text {
-            in_text = escaped || c != '"';
-            escaped = c == '\\' && !escaped;
-        } else if c.is_ascii_whitespace() {
-            continue;
-        } else {
-            in_text = c == '"';
-        }
-        out.push(c);
-    }
-    Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_compacted_outside_of_texts() {
-        assert_eq!(
-            compact("{ \"a b\" : [1, \" \\\" x \" ] }\n").unwrap(),
-            "{\"a b\":[1,\" \\\" x \"]}"
-        );
-        assert!(compact("{").is_err());
-    }
 }

@@ -18,6 +18,7 @@ mod ports;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use args::refuse_windows;
 pub use args::{Pull, RunArgs};
 pub use body::create_body;
 pub(crate) use files::environment;

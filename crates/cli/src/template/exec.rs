@@ -116,7 +116,7 @@ impl Run<'_> {
             Value::Map(map) if !map.is_struct => map
                 .sorted()
                 .into_iter()
-                .map(|(k, v)| (Value::Str(Rc::clone(k)), v.clone()))
+                .map(|e| (Value::Str(Rc::clone(&e.name)), e.value.clone()))
                 .collect(),
             Value::Int(n) => (0..*n).map(|i| (Value::Int(i), Value::Int(i))).collect(),
             Value::Nil(_) | Value::Missing => Vec::new(),
@@ -317,9 +317,13 @@ fn field(value: &Value, name: &str, arguments: &[Value], is_last: bool) -> Resul
             Some(_) if !arguments.is_empty() => {
                 Err(format!("{name} is not a method but has arguments"))
             }
-            Some(found) => Ok(found.clone()),
-            None if map.is_struct && is_last && map.omitted.contains(&name) => {
-                Ok(Value::Nil(Nil::Pointer))
+            // Docker looks through a field that was left out in the JSON as it came, where it does not exist.
+            Some(entry) if entry.omitted && !is_last => {
+                Err(format!("map has no entry for key {name:?}"))
+            }
+            Some(entry) => Ok(entry.value.clone()),
+            None if !map.type_name.is_empty() => {
+                Err(format!("can't evaluate field {name} in type {}", map.type_name))
             }
             None if map.is_struct => Err(format!("map has no entry for key {name:?}")),
             None => Ok(Value::Missing),

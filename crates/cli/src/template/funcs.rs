@@ -1,7 +1,7 @@
 //! The functions of Go's templates and those that Docker adds.
 
 use super::printf::{quote, sprintf};
-use super::value::{Nil, Value};
+use super::value::{Entry, Nil, Value};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -81,7 +81,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
         ("index", [value, keys @ ..]) => index(value, keys),
         ("slice", [value, bounds @ ..]) => slice(value, bounds),
         ("len", [value]) => value
-            .len()
+            .length()
             .map(|n| Value::Int(n as i64))
             .ok_or_else(|| Failed::Call(format!("len of type {}", value.type_name()))),
         ("print", values) => Ok(Value::str(print(values))),
@@ -267,15 +267,12 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, Failed> {
             (Value::Map(map), Value::Str(key)) if !map.is_struct => {
                 // Go answers with the map's zero value; for texts, by far the most common, that is "".
                 let zero = match map.entries.first() {
-                    Some((_, Value::Str(_))) | None => Value::str(""),
+                    Some(Entry { value: Value::Str(_), .. }) | None => Value::str(""),
                     Some(_) => Value::Nil(Nil::List),
                 };
-                map.get(key).cloned().unwrap_or(zero)
+                map.get(key).map_or(zero, |entry| entry.value.clone())
             }
             (Value::Nil(Nil::Map), Value::Str(_)) => Value::str(""),
-            (Value::Nil(Nil::List), Value::Int(at)) => {
-                return Err(Failed::Call(format!("index out of range: {at}")));
-            }
             (Value::Missing | Value::Nil(_), _) => {
                 return Err(Failed::Call("index of untyped nil".into()));
             }
@@ -292,7 +289,10 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, Failed> {
                 )));
             }
             (other, _) => {
-                return Err(Failed::Call(format!("can't index item of type {}", other.type_name())));
+                return Err(Failed::Call(format!(
+                    "can't index item of type {}",
+                    other.type_name()
+                )));
             }
         };
     }
@@ -301,7 +301,7 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, Failed> {
 
 fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Failed> {
     let length = match value {
-        Value::Str(_) | Value::List(_) | Value::Nil(Nil::List) => value.len().unwrap_or(0),
+        Value::Str(_) | Value::List(_) | Value::Nil(Nil::List) => value.length().unwrap_or(0),
         other => {
             return Err(Failed::Call(format!("can't slice item of type {}", other.type_name())));
         }

@@ -18,7 +18,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use value::{Map, Nil, Row, Value};
+pub use value::{Entry, Map, Nil, Row, Value};
 
 /// A template, parsed once and executed for every row.
 #[derive(Debug)]

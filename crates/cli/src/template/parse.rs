@@ -88,15 +88,15 @@ pub(super) fn parse(text: &str) -> Result<Tree, String> {
     };
     let (nodes, end) = parser.list().map_err(|message| located(&parser, message))?;
     match end {
-        End::Text => Ok(Tree { nodes, defines: parser.defines }),
-        End::Else => Err(located(&parser, "unexpected {{else}}".into())),
-        End::End => Err(located(&parser, "unexpected {{end}}".into())),
+        Stop::Text => Ok(Tree { nodes, defines: parser.defines }),
+        Stop::Else => Err(located(&parser, "unexpected {{else}}".into())),
+        Stop::End => Err(located(&parser, "unexpected {{end}}".into())),
     }
 }
 
 /// What ended a list of nodes.
 #[derive(PartialEq)]
-enum End {
+enum Stop {
     Text,
     Else,
     End,
@@ -115,10 +115,10 @@ struct Parser<'a> {
 type Parsed<T> = Result<T, String>;
 
 impl Parser<'_> {
-    fn list(&mut self) -> Parsed<(Vec<Node>, End)> {
+    fn list(&mut self) -> Parsed<(Vec<Node>, Stop)> {
         let mut nodes = Vec::new();
         loop {
-            let Some(token) = self.tokens.get(self.next) else { return Ok((nodes, End::Text)) };
+            let Some(token) = self.tokens.get(self.next) else { return Ok((nodes, Stop::Text)) };
             self.next += 1;
             match &token.kind {
                 Kind::Text(text) => nodes.push(Node::Text(text.clone())),
@@ -131,13 +131,13 @@ impl Parser<'_> {
                     if let Some(node) = match keyword.as_str() {
                         "end" => {
                             self.keyword_alone("end")?;
-                            return Ok((nodes, End::End));
+                            return Ok((nodes, Stop::End));
                         }
                         // What follows `else` (`if`, `with`) is left for the caller.
                         "else" => {
                             self.next += 1;
                             self.spaces();
-                            return Ok((nodes, End::Else));
+                            return Ok((nodes, Stop::Else));
                         }
                         "if" => Some(Node::If(self.branch("if")?)),
                         "with" => Some(Node::With(self.branch("with")?)),
@@ -170,9 +170,9 @@ impl Parser<'_> {
         self.loops -= usize::from(keyword == "range");
         let mut otherwise = Vec::new();
         match end {
-            End::Text => return Err("unexpected EOF".into()),
-            End::End => {}
-            End::Else => match self.peek() {
+            Stop::Text => return Err("unexpected EOF".into()),
+            Stop::End => {}
+            Stop::Else => match self.peek() {
                 Some(Kind::Ident(next)) if next == keyword && keyword != "range" => {
                     self.next += 1;
                     let nested = self.branch_after_keyword(keyword)?;
@@ -185,8 +185,8 @@ impl Parser<'_> {
                 _ => {
                     self.expect_close("else")?;
                     let (nodes, end) = self.list()?;
-                    if end != End::End {
-                        return Err(if end == End::Text {
+                    if end != Stop::End {
+                        return Err(if end == Stop::Text {
                             "unexpected EOF"
                         } else {
                             "expected end; found {{else}}"
@@ -235,10 +235,10 @@ impl Parser<'_> {
 
     fn body_of(&mut self, name: String) -> Parsed<()> {
         let (nodes, end) = self.list()?;
-        if end != End::End {
+        if end != Stop::End {
             return Err(format!(
                 "unexpected {} in define clause",
-                if end == End::Text { "EOF" } else { "{{else}}" }
+                if end == Stop::Text { "EOF" } else { "{{else}}" }
             ));
         }
         self.defines.insert(name, nodes);

@@ -181,7 +181,7 @@ pub(super) fn quote(text: &str) -> String {
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)))
+                out.push_str(&format!("\\x{:02x}", u32::from(c)));
             }
             c => out.push(c),
         }

@@ -1,6 +1,6 @@
 //! The serde serializer behind [`Value::of`]: it keeps apart what is a struct and what is a map.
 
-use super::value::{Map, Nil, Value};
+use super::value::{Entry, Map, Nil, Value};
 use serde::ser::{self, Serialize};
 use std::fmt;
 use std::rc::Rc;
@@ -42,6 +42,17 @@ const POINTERS: &[&str] = &[
     "ContainerConfig",
     "ImageManifestDescriptor",
 ];
+
+/// Which nothing a null in the field `name` is.
+fn nil_of(name: &str) -> Nil {
+    if MAPS.contains(&name) {
+        Nil::Map
+    } else if POINTERS.contains(&name) {
+        Nil::Pointer
+    } else {
+        Nil::List
+    }
+}
 
 /// Serializes into a [`Value`]; `field` is the name of the struct field being written.
 pub(super) struct Typed {
@@ -126,13 +137,7 @@ impl ser::Serializer for Typed {
         Ok(Value::str(String::from_utf8_lossy(v)))
     }
     fn serialize_none(self) -> Result<Value, Refused> {
-        Ok(Value::Nil(if MAPS.contains(&self.field) {
-            Nil::Map
-        } else if POINTERS.contains(&self.field) {
-            Nil::Pointer
-        } else {
-            Nil::List
-        }))
+        Ok(Value::Nil(nil_of(self.field)))
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, Refused> {
         value.serialize(self)
@@ -165,8 +170,9 @@ impl ser::Serializer for Typed {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, Refused> {
-        let entry = (variant.into(), value.serialize(Self { field: "" })?);
-        Ok(Value::Map(Rc::new(Map { is_struct: true, entries: vec![entry], omitted: Vec::new() })))
+        let value = value.serialize(Self { field: "" })?;
+        let entries = vec![Entry { name: variant.into(), value, omitted: false }];
+        Ok(Value::Map(Rc::new(Map { is_struct: true, entries, ..Map::default() })))
     }
     fn serialize_seq(self, len: Option<usize>) -> Result<ListOf, Refused> {
         Ok(ListOf(Vec::with_capacity(len.unwrap_or(0))))
@@ -190,7 +196,7 @@ impl ser::Serializer for Typed {
         Ok(MapOf { map: Map::default(), key: None })
     }
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<MapOf, Refused> {
-        let map = Map { is_struct: true, entries: Vec::with_capacity(len), omitted: Vec::new() };
+        let map = Map { is_struct: true, entries: Vec::with_capacity(len), ..Map::default() };
         Ok(MapOf { map, key: None })
     }
     fn serialize_struct_variant(
@@ -251,7 +257,8 @@ impl ser::SerializeMap for MapOf {
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         let key = self.key.take().unwrap_or_default();
-        self.map.entries.push((key, value.serialize(Typed { field: "" })?));
+        let value = value.serialize(Typed { field: "" })?;
+        self.map.entries.push(Entry { name: key, value, omitted: false });
         Ok(())
     }
     fn end(self) -> Result<Value, Refused> {
@@ -267,11 +274,17 @@ impl ser::SerializeStruct for MapOf {
         key: &'static str,
         value: &T,
     ) -> Result<(), Refused> {
-        self.map.entries.push((key.into(), value.serialize(Typed { field: key })?));
+        let value = value.serialize(Typed { field: key })?;
+        self.map.entries.push(Entry { name: key.into(), value, omitted: false });
         Ok(())
     }
     fn skip_field(&mut self, key: &'static str) -> Result<(), Refused> {
-        self.map.omitted.push(key);
+        // What is left out is mostly an empty text; pointers and maps are known by name.
+        let value = match nil_of(key) {
+            Nil::List => Value::str(""),
+            nil => Value::Nil(nil),
+        };
+        self.map.entries.push(Entry { name: key.into(), value, omitted: true });
         Ok(())
     }
     fn end(self) -> Result<Value, Refused> {

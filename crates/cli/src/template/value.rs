@@ -51,10 +51,21 @@ pub enum Nil {
 pub struct Map {
     /// Whether Go sees a struct here, not a map.
     pub is_struct: bool,
+    /// Go's name of the struct for errors; empty where an unknown field is told as a missing key.
+    pub type_name: &'static str,
     /// The values by name.
-    pub entries: Vec<(Rc<str>, Value)>,
-    /// Fields of the struct that were left out of the JSON because they are empty.
-    pub omitted: Vec<&'static str>,
+    pub entries: Vec<Entry>,
+}
+
+/// One of a [`Map`]'s values.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name in JSON, which is Go's with few exceptions.
+    pub name: Rc<str>,
+    /// The value.
+    pub value: Value,
+    /// Left out of JSON because it is empty.
+    pub omitted: bool,
 }
 
 /// A row of a listing: Docker's formatter contexts.
@@ -65,6 +76,10 @@ pub trait Row: fmt::Debug {
     fn call(&self, name: &str, argument: &str) -> Option<Value>;
     /// The names that `{{json .}}` shows, sorted.
     fn names(&self) -> &[&'static str];
+    /// How JSON calls a field.
+    fn json_name<'a>(&self, name: &'a str) -> &'a str {
+        name
+    }
     /// Go's name of the type, for error texts.
     fn type_name(&self) -> &str;
 }
@@ -73,6 +88,14 @@ impl Value {
     /// The typed view of one of `api`'s structs.
     pub fn of<T: Serialize>(wire: &T) -> Self {
         wire.serialize(super::typed::Typed { field: "" }).unwrap_or(Self::Missing)
+    }
+
+    /// As [`of`](Self::of), with Go's name of the struct for errors.
+    pub fn of_type<T: Serialize>(wire: &T, type_name: &'static str) -> Self {
+        match Self::of(wire) {
+            Self::Map(map) => Self::Map(Rc::new(Map { type_name, ..Map::clone(&map) })),
+            other => other,
+        }
     }
 
     /// A text value.
@@ -109,7 +132,7 @@ impl Value {
     }
 
     /// The number of elements or bytes, where Go's `len` knows one.
-    pub fn len(&self) -> Option<usize> {
+    pub fn length(&self) -> Option<usize> {
         match self {
             Self::Str(s) => Some(s.len()),
             Self::List(l) => Some(l.len()),
@@ -132,15 +155,16 @@ impl Value {
 }
 
 impl Map {
-    /// The value under `name`.
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.iter().find(|(n, _)| &**n == name).map(|(_, v)| v)
+    /// The entry called `name`. Go calls `Id` `ID`, and users of templates write either.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        let find = |name: &str| self.entries.iter().find(|e| *e.name == *name);
+        find(name).or_else(|| if self.is_struct && name == "ID" { find("Id") } else { None })
     }
 
     /// The entries as Go walks over a map: by key.
-    pub fn sorted(&self) -> Vec<&(Rc<str>, Value)> {
+    pub fn sorted(&self) -> Vec<&Entry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        sorted.sort_by(|a, b| a.name.cmp(&b.name));
         sorted
     }
 }
@@ -166,15 +190,15 @@ impl fmt::Display for Value {
             }
             Self::Map(map) if map.is_struct => {
                 f.write_str("{")?;
-                for (i, (_, item)) in map.entries.iter().enumerate() {
-                    write!(f, "{}{}", if i == 0 { "" } else { " " }, Inner(item))?;
+                for (i, entry) in map.entries.iter().enumerate() {
+                    write!(f, "{}{}", if i == 0 { "" } else { " " }, Inner(&entry.value))?;
                 }
                 f.write_str("}")
             }
             Self::Map(map) => {
                 f.write_str("map[")?;
-                for (i, (key, item)) in map.sorted().into_iter().enumerate() {
-                    write!(f, "{}{key}:{}", if i == 0 { "" } else { " " }, Inner(item))?;
+                for (i, Entry { name, value, .. }) in map.sorted().into_iter().enumerate() {
+                    write!(f, "{}{name}:{}", if i == 0 { "" } else { " " }, Inner(value))?;
                 }
                 f.write_str("]")
             }
@@ -225,12 +249,12 @@ impl Serialize for Value {
             Self::Map(map) => {
                 let mut out = serializer.serialize_map(Some(map.entries.len()))?;
                 if map.is_struct {
-                    for (key, item) in &map.entries {
-                        out.serialize_entry(&**key, item)?;
+                    for entry in map.entries.iter().filter(|e| !e.omitted) {
+                        out.serialize_entry(&*entry.name, &entry.value)?;
                     }
                 } else {
-                    for (key, item) in map.sorted() {
-                        out.serialize_entry(&**key, item)?;
+                    for entry in map.sorted() {
+                        out.serialize_entry(&*entry.name, &entry.value)?;
                     }
                 }
                 out.end()
@@ -238,7 +262,10 @@ impl Serialize for Value {
             Self::Row(row) => {
                 let mut out = serializer.serialize_map(None)?;
                 for name in row.names() {
-                    out.serialize_entry(name, &row.field(name).unwrap_or(Self::Missing))?;
+                    match row.field(name) {
+                        None | Some(Self::Missing) => {}
+                        Some(value) => out.serialize_entry(row.json_name(name), &value)?,
+                    }
                 }
                 out.end()
             }
@@ -297,7 +324,7 @@ impl<'de> Visitor<'de> for Untyped {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::default();
         while let Some((key, item)) = access.next_entry::<String, Value>()? {
-            map.entries.push((key.into(), item));
+            map.entries.push(Entry { name: key.into(), value: item, omitted: false });
         }
         Ok(Value::Map(Rc::new(map)))
     }
