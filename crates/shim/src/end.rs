@@ -89,10 +89,10 @@ impl Supervisor {
 
     /// The container ended and nobody is there to hear of it.
     pub(crate) fn end_alone(&mut self) {
-        if let (Phase::Exited(_, exit), Some(path)) = (&self.phase, &self.durable_exit) {
-            if let Err(error) = write_exit(path, exit, Durability::Power) {
-                self.files.complain(&error);
-            }
+        if let (Phase::Exited(_, exit), Some(path)) = (&self.phase, &self.durable_exit)
+            && let Err(error) = write_exit(path, exit, Durability::Power)
+        {
+            self.files.complain(&error);
         }
         self.finish(None);
     }

@@ -118,7 +118,7 @@ impl Session {
         let other = rustix::pty::ioctl_tiocgptpeer(&master, flags).ok();
         let output = Output { fd: master.try_clone()?, interest: Interest::default(), grown: true };
         let input = if stdin { Some(Input::new(master.try_clone()?)) } else { None };
-        let terminal = Some(Terminal { master, other: other });
+        let terminal = Some(Terminal { master, other });
         Ok(Self { outputs: [Some(output), None], input, terminal, ..Self::default() })
     }
 

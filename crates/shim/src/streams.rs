@@ -27,6 +27,9 @@ use crate::session::{Read, Session};
 /// How much is read at a time: a default pipe's content.
 const READ: usize = 64 << 10;
 
+/// How much input is taken from a client at a time, and so the most that is kept for a process.
+const INPUT: usize = 16 << 10;
+
 /// How many reads of one stream there are before others have their turn.
 const TURNS: usize = 4;
 
@@ -208,8 +211,9 @@ impl Streams {
 
     /// Passes on what a client sent, as far as its session has room.
     fn take_input(&mut self, id: u32) {
-        let mut buffer = [0; 16 << 10];
         let Some(client) = self.clients.get_mut(&id) else { return };
+        self.buffer.resize(READ, 0);
+        let buffer = &mut self.buffer[..INPUT];
         let mut session = self.sessions.get_mut(&client.session);
         // What a client left behind is finite, and there will be no event for the rest of it.
         let turns = if client.gone { usize::MAX } else { TURNS };
@@ -217,7 +221,7 @@ impl Streams {
             if client.input == Input::Ended || session.as_ref().is_some_and(|s| !s.has_room()) {
                 break;
             }
-            match client.read(&mut buffer) {
+            match client.read(buffer) {
                 None => break,
                 Some(0) => {
                     client.input = Input::Ended;

@@ -86,6 +86,8 @@ pub(crate) struct Supervisor {
     pub(crate) shutdown: Option<Caller>,
     /// All is cleaned up; what remains is to let clients have what is theirs.
     pub(crate) over: bool,
+    /// What making the container took of memory has not been given back.
+    fresh: bool,
     signals: SignalFd,
     memory_interest: Interest,
 }
@@ -104,11 +106,11 @@ pub(crate) fn run() -> Result<()> {
     supervisor.serve()
 }
 
+/// `Create`, who asked, and the descriptors that came with it.
+type First = (Caller, Box<Create>, Vec<OwnedFd>);
+
 /// Waits for `Create`. `None` when the daemon went away before it.
-fn first_request(
-    poll: &Poll,
-    daemons: &mut Daemons,
-) -> Result<Option<(Caller, Box<Create>, Vec<OwnedFd>)>> {
+fn first_request(poll: &Poll, daemons: &mut Daemons) -> Result<Option<First>> {
     while !daemons.is_empty() {
         for (token, events) in poll.wait(None).context(|| "wait")? {
             let Token::Daemon(id) = token else { continue };
@@ -150,6 +152,7 @@ impl Supervisor {
             durable_exit,
             shutdown: None,
             over: false,
+            fresh: true,
             signals,
             memory_interest: Interest::default(),
         }
@@ -170,6 +173,8 @@ impl Supervisor {
             let events = self.poll.wait(self.timeout()).context(|| "wait")?;
             if events.is_empty() && self.deadline().is_none() {
                 self.streams.release();
+                sys::memory::release_unused_stack();
+                self.fresh = false;
             }
             for (token, events) in events {
                 self.on_event(token, events);
@@ -250,7 +255,7 @@ impl Supervisor {
 
     fn timeout(&self) -> Option<Duration> {
         let deadline = self.deadline().map(|d| d.saturating_duration_since(Instant::now()));
-        let silence = self.streams.holds_memory().then_some(SILENCE);
+        let silence = (self.fresh || self.streams.holds_memory()).then_some(SILENCE);
         // epoll counts in milliseconds: a deadline that is about to pass must not be looked at in a loop until then.
         deadline.into_iter().chain(silence).min().map(|t| t + Duration::from_millis(1))
     }

@@ -8,6 +8,7 @@ pub mod clone;
 pub mod command;
 pub mod dir;
 pub mod jail;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

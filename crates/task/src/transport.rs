@@ -10,8 +10,8 @@ use crate::protocol::{Call, Message};
 /// A daemon that does not read its answers is given up when this many bytes of them wait for it.
 pub const MAX_UNSENT: usize = 1 << 20;
 
-/// Requests are read in parts of this many bytes.
-const READ: usize = 16 << 10;
+/// Requests are read in parts of this many bytes; most fit into one, and a shim's stack is to stay small.
+const READ: usize = 4 << 10;
 
 /// Why a connection is of no further use.
 #[derive(Debug, thiserror::Error)]

@@ -50,7 +50,7 @@ fn figures_of_idling() {
             rig
         })
         .collect();
-    pause(Duration::from_millis(1500));
+    pause(Duration::from_millis(2500));
     let mut sum = [0; 3];
     for rig in &rigs {
         let rollup =
@@ -73,7 +73,8 @@ fn figures_of_idling() {
 
 #[test]
 fn figures_of_throughput() {
-    const SIZE: usize = 256 << 20;
+    // Only with the optimised program is it a figure.
+    let total = if std::env::var_os("GANTRY_TEST_SHIM").is_some() { 256 << 20 } else { 8 << 20 };
     const LINE: &[u8] = b"10.0.0.1 - - GET /index.html HTTP/1.1 200 612 curl/8.5.0 0.00012\n";
     for (what, logged, attached, line) in [
         ("nothing", false, false, LINE),
@@ -83,7 +84,7 @@ fn figures_of_throughput() {
         ("the log and a client, lines of 66 bytes", true, true, LINE),
     ] {
         let mut rig = Rig::new();
-        let size = if line.len() < 10 { SIZE / 4 } else { SIZE };
+        let size = if line.len() < 10 { total / 4 } else { total };
         std::fs::write(rig.path("root/lines"), line.repeat(size / 4 / line.len())).unwrap();
         let mut create = rig.program(&["/bin/cat", "/lines", "/lines", "/lines", "/lines"]);
         create.log = Log::None;

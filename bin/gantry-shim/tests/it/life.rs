@@ -180,6 +180,7 @@ fn many_exec_sessions_leave_no_descriptor_and_no_zombie() {
     let mut rig = Rig::new();
     let create = rig.script("sleep 60");
     rig.run(create);
+    rig.state(); // Answered after everything that starting does.
     let before = rig.descriptors();
     for round in 0..3 {
         let mut sockets = Vec::new();

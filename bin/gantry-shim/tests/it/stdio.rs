@@ -180,6 +180,20 @@ fn a_terminal_echoes_resizes_and_is_raw_to_its_clients() {
 }
 
 #[test]
+fn what_a_short_life_wrote_to_its_terminal_is_all_there() {
+    for _ in 0..10 {
+        let mut rig = Rig::new();
+        let mut create = rig.script("for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done");
+        create.spec.process.as_mut().unwrap().terminal = true;
+        let socket = rig.run_with_client(create, OUTPUT);
+        assert!(String::from_utf8(read_all(socket)).unwrap().ends_with("line 8\r\nline 9\r\n"));
+        rig.exit();
+        assert_eq!(rig.log().len(), 9);
+        rig.shut_down();
+    }
+}
+
+#[test]
 fn the_end_of_input_does_not_end_a_terminal() {
     let mut rig = Rig::new();
     let mut create = rig.script("sleep 0.3; echo alive");
@@ -240,6 +254,7 @@ fn attaching_and_hanging_up_leaves_nothing() {
     create.stdin = true;
     create.log = Log::None;
     rig.run(create);
+    rig.state(); // Answered after everything that starting does.
     let before = rig.descriptors();
     for round in 0..300 {
         let mut socket = rig.attach(Session::Container, ALL);

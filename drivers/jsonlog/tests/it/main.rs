@@ -272,5 +272,22 @@ fn figures() {
         #[allow(clippy::cast_precision_loss, reason = "a figure for humans")]
         let megabytes = (text.len() * rounds) as f64 / 1e6;
         println!("{name}: {:.0} MB/s of input", megabytes / seconds);
+        let start = Instant::now();
+        let mut reader = Reader::open(&path, query(Some(100), None, None)).unwrap();
+        let mut entries = Vec::new();
+        while reader.read_more(&mut entries).unwrap() == Progress::More {}
+        assert_eq!(entries.len(), 100);
+        println!(
+            "the last 100 of {} MB: {} µs",
+            path.metadata().unwrap().len() >> 20,
+            start.elapsed().as_micros()
+        );
+        let start = Instant::now();
+        let (mut reader, mut count) = (Reader::open(&path, Query::default()).unwrap(), 0);
+        while reader.read_more(&mut entries).unwrap() == Progress::More {
+            count += entries.len();
+            entries.clear();
+        }
+        println!("all {count} records read in {} ms", start.elapsed().as_millis());
     }
 }
