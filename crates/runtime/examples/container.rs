@@ -81,7 +81,11 @@ fn rootfs(job: &Job) -> Option<Rootfs> {
     match &job.directory {
         Some(path) => Some(Rootfs::Directory(path.clone())),
         None if job.lower.is_empty() => None,
-        None => Some(Rootfs::Overlay { lower: job.lower.clone(), upper: job.upper.clone(), work: job.work.clone() }),
+        None => Some(Rootfs::Overlay {
+            lower: job.lower.clone(),
+            upper: job.upper.clone(),
+            work: job.work.clone(),
+        }),
     }
 }
 
@@ -90,7 +94,8 @@ fn run(job: &Job) -> Outcome {
     let netns = job.netns.as_ref().map(|p| std::fs::File::open(p).expect("a network namespace"));
     let group = job.cgroup.as_ref().map(|path| {
         let hierarchies = cgroups::Hierarchies::detect().expect("cgroups");
-        let resources = job.spec.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
+        let resources =
+            job.spec.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
         cgroups::Group::create(&hierarchies, path, &resources).expect("a cgroup")
     });
     let streams = Streams::new(&job.stdin);
@@ -106,7 +111,11 @@ fn run(job: &Job) -> Outcome {
         false => runtime::run(&request),
         true => runtime::create(&request).and_then(|mut container| {
             let exe = std::fs::read_link(format!("/proc/{}/exe", container.pid)).expect("it waits");
-            assert_eq!(exe, std::env::current_exe().expect("our own path"), "it has executed something");
+            assert_eq!(
+                exe,
+                std::env::current_exe().expect("our own path"),
+                "it has executed something"
+            );
             container.start().inspect_err(|_| {
                 let _code = wait(&container.pidfd);
             })?;
@@ -139,7 +148,8 @@ fn run(job: &Job) -> Outcome {
 fn exec(process: &Process, target: &OwnedFd, cgroup: Option<&cgroups::Group>) -> Outcome {
     let mut outcome = Outcome::default();
     let streams = Streams::new("");
-    let request = Exec { target: target.as_fd(), process, stdio: streams.as_stdio(), cgroup, seccomp: None };
+    let request =
+        Exec { target: target.as_fd(), process, stdio: streams.as_stdio(), cgroup, seccomp: None };
     match runtime::exec(&request) {
         Err(error) => fail(&mut outcome, &error),
         Ok(added) => {
@@ -161,7 +171,9 @@ fn fail(outcome: &mut Outcome, error: &runtime::Error) {
 /// Exit code, or 128 and the signal.
 fn wait(pidfd: &OwnedFd) -> i32 {
     let options = WaitIdOptions::EXITED;
-    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options).expect("a child").expect("ended");
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)
+        .expect("a child")
+        .expect("ended");
     status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0))
 }
 
@@ -188,7 +200,9 @@ impl Streams {
         let pipe = || std::io::pipe().expect("a pipe");
         let (reader, mut writer) = pipe();
         writer.write_all(input.as_bytes()).expect("a short input");
-        let ends = |(r, w): (std::io::PipeReader, std::io::PipeWriter)| [OwnedFd::from(r), OwnedFd::from(w)];
+        let ends = |(r, w): (std::io::PipeReader, std::io::PipeWriter)| {
+            [OwnedFd::from(r), OwnedFd::from(w)]
+        };
         Self { stdin: reader.into(), stdout: ends(pipe()), stderr: ends(pipe()) }
     }
 
@@ -216,11 +230,13 @@ fn measure(job: &Job) -> Outcome {
     let mut outcome = Outcome::default();
     let hierarchies = cgroups::Hierarchies::detect().expect("cgroups");
     let resources = job.spec.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("/dev/null");
+    let null =
+        std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("/dev/null");
     for i in 0..job.repeat {
         let begin = Instant::now();
         let group = job.cgroup.as_ref().map(|path| {
-            cgroups::Group::create(&hierarchies, &format!("{path}-{i}"), &resources).expect("a cgroup")
+            cgroups::Group::create(&hierarchies, &format!("{path}-{i}"), &resources)
+                .expect("a cgroup")
         });
         let grouped = begin.elapsed();
         let fd = null.as_fd();

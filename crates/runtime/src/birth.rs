@@ -42,7 +42,11 @@ pub(crate) struct GoBetween<'a> {
 pub(crate) type Part<'a> = &'a dyn Fn(&Sync) -> Result<Infallible>;
 
 /// Makes the child, by a go-between if there is to be one.
-pub(crate) fn bear(how: Clone3<'_>, between: Option<GoBetween<'_>>, part: Part<'_>) -> Result<Born> {
+pub(crate) fn bear(
+    how: Clone3<'_>,
+    between: Option<GoBetween<'_>>,
+    part: Part<'_>,
+) -> Result<Born> {
     let (ours, theirs) = Sync::pair()?;
     let _closed = Closed::now()?;
     match between {
@@ -62,7 +66,8 @@ pub(crate) fn bear(how: Clone3<'_>, between: Option<GoBetween<'_>>, part: Part<'
                     live(&theirs, &|sync| {
                         let mut keep = between.keep.to_vec();
                         keep.push(sync.as_fd());
-                        sys::process::close_all_but(&keep).step(|| "close the caller's descriptors")?;
+                        sys::process::close_all_but(&keep)
+                            .step(|| "close the caller's descriptors")?;
                         (between.work)()?;
                         let how = Clone3 { cgroup: None, sibling: true, ..how };
                         match clone::clone3(how).step(|| "clone the container's process")? {
@@ -113,7 +118,12 @@ fn listen(born: &Born) -> Result<Option<OwnedFd>> {
             Some(Message::Failed(error)) => return Err(error),
             Some(Message::Joined(_) | Message::Start) => {}
             None if executing => return Ok(console),
-            None => return Err(Error::Ended(format!("the container's process {}", how_it_ended(&born.pidfd)))),
+            None => {
+                return Err(Error::Ended(format!(
+                    "the container's process {}",
+                    how_it_ended(&born.pidfd)
+                )));
+            }
         }
     }
 }
@@ -144,22 +154,27 @@ fn adopt(sync: Sync, go_between: &OwnedFd) -> Result<Born> {
     };
     reap(go_between);
     // It is our own child and unreaped, so the number is still its.
-    let number = Pid::from_raw(pid).ok_or_else(|| Error::Ended("the child has no number".to_owned()))?;
-    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty()).step(|| format!("open process {pid}"))?;
+    let number =
+        Pid::from_raw(pid).ok_or_else(|| Error::Ended("the child has no number".to_owned()))?;
+    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty())
+        .step(|| format!("open process {pid}"))?;
     Ok(Born { pid, pidfd, sync, early })
 }
 
 /// What a go-between does: namespaces that count for children.
 pub(crate) fn enter_for_children(pid: Option<&OwnedFd>, time_offsets: Option<&str>) -> Result<()> {
     if let Some(pid) = pid {
-        sys::process::set_namespaces(pid.as_fd(), clone::NEWPID).step(|| "join the pid namespace")?;
+        sys::process::set_namespaces(pid.as_fd(), clone::NEWPID)
+            .step(|| "join the pid namespace")?;
     }
     if let Some(offsets) = time_offsets {
         sys::process::unshare(clone::NEWTIME).step(|| "make a time namespace")?;
         let path = c"/proc/self/timens_offsets";
         let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).step(|| "open timens_offsets")?;
-        rustix::io::write(&file, offsets.as_bytes()).step(|| format!("write time offsets {offsets:?}"))?;
+        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+            .step(|| "open timens_offsets")?;
+        rustix::io::write(&file, offsets.as_bytes())
+            .step(|| format!("write time offsets {offsets:?}"))?;
     }
     Ok(())
 }
@@ -185,7 +200,8 @@ impl Closed {
     fn now() -> Result<Self> {
         let before = rustix::process::dumpable_behavior().step(|| "read dumpable")?;
         if before != DumpableBehavior::NotDumpable {
-            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "clear dumpable")?;
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+                .step(|| "clear dumpable")?;
         }
         Ok(Self { before })
     }
@@ -210,8 +226,9 @@ fn reap(pidfd: &OwnedFd) {
 /// Waits for a process that is about to end, without reaping it, and says how it did.
 fn how_it_ended(pidfd: &OwnedFd) -> String {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let status =
-        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options));
+    let status = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)
+    });
     match status.ok().flatten().map(|s| (s.exit_status(), s.terminating_signal())) {
         Some((_, Some(9))) => {
             "was killed before it could run its program (out of memory? is the memory limit too low?)".to_owned()

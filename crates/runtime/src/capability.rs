@@ -54,7 +54,8 @@ pub(crate) const COUNT: u32 = 64;
 /// The set of the capabilities named (`CAP_CHOWN`); the first unknown name as the error.
 pub(crate) fn set(names: &[String]) -> Result<u64, String> {
     names.iter().try_fold(0, |set, name| {
-        let number = name.strip_prefix("CAP_").and_then(|n| NAMES.iter().position(|known| *known == n));
+        let number =
+            name.strip_prefix("CAP_").and_then(|n| NAMES.iter().position(|known| *known == n));
         number.map(|n| set | 1 << n).ok_or_else(|| name.clone())
     })
 }

@@ -128,7 +128,8 @@ pub(crate) fn container(job: &Job<'_>, sync: &Sync) -> Result<Infallible> {
         rustix::system::sethostname(name.as_bytes()).step(|| format!("set hostname {name:?}"))?;
     }
     if let Some(name) = &plan.domainname {
-        rustix::system::setdomainname(name.as_bytes()).step(|| format!("set domainname {name:?}"))?;
+        rustix::system::setdomainname(name.as_bytes())
+            .step(|| format!("set domainname {name:?}"))?;
     }
     let root = mounts::assemble(job)?;
     let terminal = match plan.process.terminal {
@@ -140,7 +141,8 @@ pub(crate) fn container(job: &Job<'_>, sync: &Sync) -> Result<Infallible> {
     make_cwd(&root, plan);
     if plan.readonly_root {
         let read_only = Attributes { set: sys::mount::RDONLY, ..Attributes::default() };
-        sys::mount::set_attributes(&job.rootfs, read_only, false).step(|| "make the root read-only")?;
+        sys::mount::set_attributes(&job.rootfs, read_only, false)
+            .step(|| "make the root read-only")?;
     }
     pivot(job)?;
     if let Some(persona) = plan.personality {
@@ -195,7 +197,8 @@ fn pivot(job: &Job<'_>) -> Result<()> {
     let propagation = job.plan.root_propagation;
     if propagation != sys::mount::PRIVATE {
         let attributes = Attributes { propagation, ..Attributes::default() };
-        sys::mount::set_attributes_at(CWD, c"/", attributes, false).step(|| "set the root's propagation")?;
+        sys::mount::set_attributes_at(CWD, c"/", attributes, false)
+            .step(|| "set the root's propagation")?;
     }
     Ok(())
 }

@@ -76,8 +76,13 @@ pub fn create_listening(request: &Create<'_>, listener: BorrowedFd<'_>) -> Resul
 pub fn start_at(path: &Path) -> Result<()> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let step = || format!("connect to {}", path.display());
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .step(step)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step(step)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path).step(step)?).step(step)?;
     release(&Sync::from_socket(socket))
 }
@@ -87,8 +92,10 @@ impl Container {
     ///
     /// After an error the process has ended and must be waited for. Starting twice is an error.
     pub fn start(&mut self) -> Result<()> {
-        let sync =
-            self.waiting.take().ok_or_else(|| Error::Invalid("the container is already started".to_owned()))?;
+        let sync = self
+            .waiting
+            .take()
+            .ok_or_else(|| Error::Invalid("the container is already started".to_owned()))?;
         release(&sync)
     }
 }
@@ -116,7 +123,8 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
         (None, Some(path)) if path.is_absolute() => Rootfs::Directory(path.clone()).mount()?,
         (None, _) => return Err(plan::invalid("the container has no root file system")),
     };
-    let binds = plan.mounts.iter().map(|mount| bind_source(&mount.source)).collect::<Result<Vec<_>>>()?;
+    let binds =
+        plan.mounts.iter().map(|mount| bind_source(&mount.source)).collect::<Result<Vec<_>>>()?;
     let wants_views = plan.mounts.iter().any(|m| m.source == Source::Cgroup);
     let views = match request.cgroup {
         Some(group) if wants_views => views(group)?,
@@ -139,7 +147,8 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
     // The cgroup namespace is made by the child once it is in its cgroup, which becomes the namespace's root.
     let mut how = Clone3 { namespaces: plan.new & !clone::NEWCGROUP, ..Clone3::default() };
     how.cgroup = request.cgroup.and_then(cgroups::Group::enter_fd);
-    let between = || birth::enter_for_children(pid_namespace.as_ref(), plan.time_offsets.as_deref());
+    let between =
+        || birth::enter_for_children(pid_namespace.as_ref(), plan.time_offsets.as_deref());
     if plan.time_offsets.is_some() {
         how.namespaces &= !clone::NEWTIME;
     }
@@ -170,7 +179,9 @@ fn views(group: &cgroups::Group) -> Result<Vec<View>> {
         .collect()
 }
 
-fn open_namespaces(join: &[(NamespaceKind, std::path::PathBuf)]) -> Result<Vec<(NamespaceKind, OwnedFd)>> {
+fn open_namespaces(
+    join: &[(NamespaceKind, std::path::PathBuf)],
+) -> Result<Vec<(NamespaceKind, OwnedFd)>> {
     let open = |(kind, path): &(NamespaceKind, std::path::PathBuf)| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())

@@ -49,7 +49,9 @@ impl Classify for Error {
             Self::ProgramNotFound(_) => Kind::NotFound,
             Self::ProgramNotExecutable(_) => Kind::Forbidden,
             Self::Ended(_) => Kind::Internal,
-            Self::System { errno, .. } => stdx::error::kind_of_io(&io::Error::from_raw_os_error(*errno)),
+            Self::System { errno, .. } => {
+                stdx::error::kind_of_io(&io::Error::from_raw_os_error(*errno))
+            }
         }
     }
 }
@@ -66,8 +68,10 @@ impl From<stdx::Error> for Error {
             Kind::InvalidArgument => Self::Invalid(error.to_string()),
             Kind::NotImplemented => Self::NotImplemented(error.to_string()),
             kind => {
-                let errno = if kind == Kind::NoSpace { rustix::io::Errno::NOSPC.raw_os_error() } else { 0 };
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let errno =
+                    if kind == Kind::NoSpace { rustix::io::Errno::NOSPC.raw_os_error() } else { 0 };
+                let cause =
+                    std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 Self::System { step: error.message().to_owned(), errno, cause }
             }
         }
@@ -107,7 +111,8 @@ impl Error {
         let (tag, rest) = bytes.split_first()?;
         let (errno, rest) = rest.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
-        let (first, second) = rest.split_at_checked(u32::from_ne_bytes(*length).try_into().ok()?)?;
+        let (first, second) =
+            rest.split_at_checked(u32::from_ne_bytes(*length).try_into().ok()?)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let first = text(first);
         Some(match tag {
@@ -117,7 +122,9 @@ impl Error {
             3 => Self::ProgramNotFound(first),
             4 => Self::ProgramNotExecutable(first),
             5 => Self::Ended(first),
-            6 => Self::System { step: first, errno: i32::from_ne_bytes(*errno), cause: text(second) },
+            6 => {
+                Self::System { step: first, errno: i32::from_ne_bytes(*errno), cause: text(second) }
+            }
             _ => return None,
         })
     }

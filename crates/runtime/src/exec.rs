@@ -58,7 +58,8 @@ pub fn exec(request: &Exec<'_>) -> Result<Process> {
     keep.extend(request.cgroup.into_iter().flat_map(cgroups::Group::descriptors));
     let between = || enter(request);
     let part = |sync: &Sync| become_process(request, &plan, sync);
-    let how = Clone3 { cgroup: request.cgroup.and_then(cgroups::Group::enter_fd), ..Clone3::default() };
+    let how =
+        Clone3 { cgroup: request.cgroup.and_then(cgroups::Group::enter_fd), ..Clone3::default() };
     let born = birth::bear(how, Some(GoBetween { work: &between, keep: &keep }), &part)?;
     let console = birth::meet(&born)?;
     Ok(Process { pid: born.pid, pidfd: born.pidfd, console })
@@ -69,7 +70,8 @@ fn enter(request: &Exec<'_>) -> Result<()> {
     if let Some(group) = request.cgroup {
         group.enter_v1()?;
     }
-    sys::process::set_namespaces(request.target, NAMESPACES).step(|| "join the container's namespaces")
+    sys::process::set_namespaces(request.target, NAMESPACES)
+        .step(|| "join the container's namespaces")
 }
 
 /// The process, inside the container's namespaces already.

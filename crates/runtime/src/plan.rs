@@ -79,7 +79,8 @@ impl Plan {
         if (spec.hostname.is_some() || spec.domainname.is_some()) && !own.uts {
             return Err(invalid("unable to set hostname without a private UTS namespace"));
         }
-        let process = spec.process.as_ref().ok_or_else(|| invalid("the specification has no process"))?;
+        let process =
+            spec.process.as_ref().ok_or_else(|| invalid("the specification has no process"))?;
         let mounts = spec.mounts.iter().map(MountPlan::from_spec).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             new,
@@ -161,8 +162,12 @@ fn namespaces(linux: &Linux, netns: bool) -> Result<(u64, Vec<(NamespaceKind, Pa
         }
         let path = namespace.path.as_deref().filter(|p| !p.as_os_str().is_empty());
         match (namespace.kind, path) {
-            (NamespaceKind::User, _) => return Err(not_yet("user namespaces are not supported yet")),
-            (NamespaceKind::Mount, Some(_)) => return Err(not_yet("joining a mount namespace is not supported yet")),
+            (NamespaceKind::User, _) => {
+                return Err(not_yet("user namespaces are not supported yet"));
+            }
+            (NamespaceKind::Mount, Some(_)) => {
+                return Err(not_yet("joining a mount namespace is not supported yet"));
+            }
             (NamespaceKind::Network, _) if netns => {}
             (kind, None) => new |= flag(kind),
             (kind, Some(path)) if path.is_absolute() => join.push((kind, path.to_owned())),
@@ -202,7 +207,9 @@ fn time_offsets(linux: &Linux, new: u64) -> Result<Option<String>> {
         }
     }
     if !text.is_empty() && new & clone::NEWTIME == 0 {
-        return Err(invalid("time namespace offsets specified, but time namespace isn't enabled in the config"));
+        return Err(invalid(
+            "time namespace offsets specified, but time namespace isn't enabled in the config",
+        ));
     }
     Ok((!text.is_empty()).then_some(text))
 }
@@ -218,8 +225,14 @@ fn root_propagation(word: Option<&str>) -> Result<u64> {
 }
 
 /// The nodes that every container has (runtime-spec, `config-linux.md`, default devices).
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 fn devices(linux: &Linux) -> Result<Vec<DevicePlan>> {
     let default = |(name, major, minor): (&str, u32, u32)| DevicePlan {
@@ -231,14 +244,17 @@ fn devices(linux: &Linux) -> Result<Vec<DevicePlan>> {
         uid: 0,
         gid: 0,
     };
-    let mut plans: Vec<DevicePlan> = Vec::with_capacity(DEFAULT_DEVICES.len() + linux.devices.len());
+    let mut plans: Vec<DevicePlan> =
+        Vec::with_capacity(DEFAULT_DEVICES.len() + linux.devices.len());
     for device in &linux.devices {
         let path = clean("device", &device.path)?;
         let kind = match device.kind.as_str() {
             "c" | "u" => DeviceKind::Character,
             "b" => DeviceKind::Block,
             "p" => DeviceKind::Fifo,
-            other => return Err(invalid(format!("device {}: unknown type {other:?}", path.display()))),
+            other => {
+                return Err(invalid(format!("device {}: unknown type {other:?}", path.display())));
+            }
         };
         let number = |n: Option<i64>| {
             let n = if kind == DeviceKind::Fifo { Some(0) } else { n };

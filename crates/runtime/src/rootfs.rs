@@ -39,7 +39,11 @@ impl Rootfs {
             Self::Overlay { lower, upper, work } => {
                 overlay(lower, upper.as_deref().zip(work.as_deref())).map_err(|e| match e {
                     Error::System { step, errno, cause } if errno == 0 || !cause.is_empty() => {
-                        Error::System { step: format!("mount the overlay root file system: {step}"), errno, cause }
+                        Error::System {
+                            step: format!("mount the overlay root file system: {step}"),
+                            errno,
+                            cause,
+                        }
                     }
                     other => other,
                 })
@@ -51,11 +55,14 @@ impl Rootfs {
 fn directory(path: &Path) -> Result<OwnedFd> {
     let shown = path.display();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty()).step(|| format!("open root file system {shown}"))?;
-    let tree = mount::clone_tree(&dir, c"", true).step(|| format!("clone root file system {shown}"))?;
+    let dir = rustix::fs::open(path, flags, Mode::empty())
+        .step(|| format!("open root file system {shown}"))?;
+    let tree =
+        mount::clone_tree(&dir, c"", true).step(|| format!("clone root file system {shown}"))?;
     // Where the host shares its mounts, what the container mounts in its root must not appear on the host.
     let private = Attributes { propagation: mount::PRIVATE, ..Attributes::default() };
-    mount::set_attributes(&tree, private, true).step(|| format!("make root file system {shown} private"))?;
+    mount::set_attributes(&tree, private, true)
+        .step(|| format!("make root file system {shown} private"))?;
     Ok(tree)
 }
 
@@ -106,7 +113,8 @@ fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
 
 fn by_descriptor(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).step(|| format!("open {}", path.display()))?;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .step(|| format!("open {}", path.display()))?;
     let name = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     open.push(fd);
     Ok(PathBuf::from(name))
@@ -181,12 +189,17 @@ mod tests {
     #[test]
     fn the_top_layer_wins_and_writes_go_to_the_upper_directory() {
         let scratch = Scratch::new("overlay");
-        let lower = vec![scratch.layer("top:colon\\back", "a"), scratch.layer("bottom", "a"), scratch.layer("other", "b")];
+        let lower = vec![
+            scratch.layer("top:colon\\back", "a"),
+            scratch.layer("bottom", "a"),
+            scratch.layer("other", "b"),
+        ];
         let upper = scratch.0.join("up\\per");
         let work = scratch.0.join("work");
         std::fs::create_dir_all(&upper).unwrap();
         std::fs::create_dir_all(&work).unwrap();
-        let rootfs = Rootfs::Overlay { lower: lower.clone(), upper: Some(upper.clone()), work: Some(work) };
+        let rootfs =
+            Rootfs::Overlay { lower: lower.clone(), upper: Some(upper.clone()), work: Some(work) };
         let root = rootfs.mount().unwrap();
         assert_eq!(read(&root, "a").unwrap(), b"top:colon\\back");
         assert_eq!(read(&root, "b").unwrap(), b"other");
@@ -232,9 +245,13 @@ mod tests {
     #[test]
     fn errors_name_what_is_wrong() {
         let error = Rootfs::Directory("/nonexistent/x".into()).mount().unwrap_err();
-        assert_eq!(error.to_string(), "open root file system /nonexistent/x: no such file or directory");
+        assert_eq!(
+            error.to_string(),
+            "open root file system /nonexistent/x: no such file or directory"
+        );
         let lower = vec!["/nonexistent/y".into()];
-        let error = Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap_err().to_string();
+        let error =
+            Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap_err().to_string();
         assert!(error.contains("overlay") && error.contains("/nonexistent/y"), "{error}");
     }
 }

@@ -53,9 +53,13 @@ pub(crate) struct Sync {
 impl Sync {
     /// Both ends, closed on exec.
     pub(crate) fn pair() -> Result<(Self, Self)> {
-        let (a, b) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .step(|| "make a socket pair")?;
+        let (a, b) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .step(|| "make a socket pair")?;
         Ok((Self { socket: a }, Self { socket: b }))
     }
 
@@ -120,7 +124,8 @@ impl AsFd for Sync {
 
 /// Waits for one connection at a listening socket.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Sync> {
-    let socket = rustix::net::accept_with(listener, SocketFlags::CLOEXEC).step(|| "wait for start")?;
+    let socket =
+        rustix::net::accept_with(listener, SocketFlags::CLOEXEC).step(|| "wait for start")?;
     Ok(Sync::from_socket(socket))
 }
 
@@ -151,7 +156,10 @@ mod tests {
         let (child, parent) = Sync::pair().unwrap();
         let error = Error::System { step: "s".repeat(9), errno: 5, cause: "c".repeat(1 << 20) };
         child.send(&Message::Failed(error)).unwrap();
-        let Some(Message::Failed(Error::System { step, cause, .. })) = parent.receive().unwrap() else { panic!() };
+        let Some(Message::Failed(Error::System { step, cause, .. })) = parent.receive().unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(step, "sssssssss");
         assert!(cause.len() < MAX && cause.len() > MAX / 2);
     }

@@ -50,7 +50,9 @@ impl Wanted {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         if user.is_empty() && !group.is_empty() {
-            return Err(Error::User(format!("invalid user {text:?}: there is no user before the colon")));
+            return Err(Error::User(format!(
+                "invalid user {text:?}: there is no user before the colon"
+            )));
         }
         if text.bytes().any(|b| b == b'\n' || b == 0) || group.contains(':') {
             return Err(Error::User(format!("invalid user {text:?}")));
@@ -74,7 +76,12 @@ pub(crate) fn name(text: &str) -> Result<Option<Name>> {
 }
 
 /// Finds out who `wanted` is in the container with this root.
-pub(crate) fn resolve(root: &Dir, wanted: &Wanted, extra: &[u32], extra_names: &[Name]) -> Result<Identity> {
+pub(crate) fn resolve(
+    root: &Dir,
+    wanted: &Wanted,
+    extra: &[u32],
+    extra_names: &[Name],
+) -> Result<Identity> {
     let passwd = || read(root, "etc/passwd");
     let group = || read(root, "etc/group");
     let mut identity = match wanted {
@@ -83,7 +90,10 @@ pub(crate) fn resolve(root: &Dir, wanted: &Wanted, extra: &[u32], extra_names: &
             uid: *uid,
             gid: *gid,
             groups: Vec::new(),
-            home: passwd().ok().and_then(|text| entry(&text, &Name::Number(*uid))).map_or_else(root_home, |e| e.home),
+            home: passwd()
+                .ok()
+                .and_then(|text| entry(&text, &Name::Number(*uid)))
+                .map_or_else(root_home, |e| e.home),
         },
         Wanted::Docker { user, group: wanted_group } => {
             look_up(user.as_ref(), wanted_group.as_ref(), &passwd()?, &mut || group())?
@@ -143,9 +153,12 @@ fn look_up(
     match (group, found) {
         (Some(Name::Number(gid)), _) => identity.gid = *gid,
         (Some(Name::Text(name)), _) => {
-            identity.gid = group_named(&group_file()?, &Name::Text(name.clone())).ok_or_else(|| {
-                Error::User(format!("unable to find group {name}: no matching entries in group file"))
-            })?;
+            identity.gid =
+                group_named(&group_file()?, &Name::Text(name.clone())).ok_or_else(|| {
+                    Error::User(format!(
+                        "unable to find group {name}: no matching entries in group file"
+                    ))
+                })?;
         }
         // Supplementary groups count in the implicit form only.
         (None, Some(entry)) => identity.groups = groups_of(&group_file()?, &entry.name),
@@ -234,7 +247,7 @@ fn is_of_procfs(root: &Dir, path: &str) -> bool {
     const PROCFS: i64 = 0x9fa0;
     root.open_in_root(path, OFlags::PATH, Mode::empty())
         .and_then(|fd| Ok(rustix::fs::fstatfs(fd)?))
-        .is_ok_and(|stat| i64::from(stat.f_type) == PROCFS)
+        .is_ok_and(|stat| stat.f_type == PROCFS)
 }
 
 fn root_home() -> String {

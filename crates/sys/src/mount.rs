@@ -66,9 +66,11 @@ pub fn set_attributes_at(
     attributes: Attributes,
     recursive: bool,
 ) -> io::Result<()> {
+    // One way of keeping access times can only be chosen while all of them are cleared.
+    let times = (attributes.set | attributes.clear) & ATIME_MASK != 0;
     let attr = libc::mount_attr {
         attr_set: attributes.set,
-        attr_clr: attributes.clear,
+        attr_clr: attributes.clear | if times { ATIME_MASK } else { 0 },
         propagation: attributes.propagation,
         userns_fd: 0,
     };

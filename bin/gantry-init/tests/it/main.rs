@@ -1,5 +1,7 @@
 //! The program as a container would have it: as process 1 of a pid namespace.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
+
 use std::process::{Command, Output};
 
 const INIT: &str = env!("CARGO_BIN_EXE_gantry-init");

@@ -22,11 +22,12 @@ pub(crate) fn open(root: &Dir, process: &ProcessPlan, sync: &Sync, bind: bool) -
     let pts = root
         .open_in_root("/dev/pts", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
         .step(|| "open /dev/pts for the terminal")?;
-    if i64::from(rustix::fs::fstatfs(pts.as_fd()).step(|| "look at /dev/pts")?.f_type) != DEVPTS {
+    if rustix::fs::fstatfs(pts.as_fd()).step(|| "look at /dev/pts")?.f_type != DEVPTS {
         return Err(Error::Invalid("a terminal needs a devpts at /dev/pts".to_owned()));
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let master = rustix::fs::openat(&pts, c"ptmx", flags, Mode::empty()).step(|| "open /dev/pts/ptmx")?;
+    let master =
+        rustix::fs::openat(&pts, c"ptmx", flags, Mode::empty()).step(|| "open /dev/pts/ptmx")?;
     rustix::pty::unlockpt(&master).step(|| "unlock the terminal")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).step(|| "open the terminal")?;
@@ -43,7 +44,13 @@ pub(crate) fn open(root: &Dir, process: &ProcessPlan, sync: &Sync, bind: bool) -
 fn bind_console(root: &Dir, terminal: &OwnedFd) -> Result<()> {
     let step = || "mount the terminal at /dev/console";
     let dev = root.dir_in_root("/dev").step(step)?;
-    match rustix::fs::mknodat(&dev, c"console", FileType::RegularFile, Mode::from_raw_mode(0o600), 0) {
+    match rustix::fs::mknodat(
+        &dev,
+        c"console",
+        FileType::RegularFile,
+        Mode::from_raw_mode(0o600),
+        0,
+    ) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
         Err(e) => return Err(e).step(step),
     }

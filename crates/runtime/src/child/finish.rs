@@ -34,10 +34,12 @@ pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
     let process = task.process;
     set_streams(task)?;
     for (resource, soft, hard) in &process.limits {
-        sys::process::limit_clipped(*resource, *soft, *hard).step(|| format!("set limit {resource:?}"))?;
+        sys::process::limit_clipped(*resource, *soft, *hard)
+            .step(|| format!("set limit {resource:?}"))?;
     }
     sys::process::join_session_keyring().step(|| "join a session keyring")?;
-    let who = user::resolve(task.root, &process.user, &process.extra_groups, &process.extra_group_names)?;
+    let who =
+        user::resolve(task.root, &process.user, &process.extra_groups, &process.extra_group_names)?;
     own_streams(&who)?;
     let mut entered = enter(task.root, process);
     if process.no_new_privileges {
@@ -70,7 +72,9 @@ pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
     sys::process::close_on_exec_from(3).step(|| "close descriptors at exec").map_err(failed)?;
     sync.send(&Message::Executing)?;
     if let Some((filter, flags)) = task.confinement.filter {
-        sys::seccomp::install(filter, flags).step(|| "install the seccomp filter").map_err(failed)?;
+        sys::seccomp::install(filter, flags)
+            .step(|| "install the seccomp filter")
+            .map_err(failed)?;
     }
     let error = sys::process::exec(&path, &process.args, &environment);
     Err(failed(program::exec_failed(&path, &error)))
@@ -90,7 +94,8 @@ fn set_streams(task: &Finish<'_>) -> Result<()> {
     };
     match (&task.terminal, task.stdio) {
         (Some(terminal), _) => {
-            rustix::process::ioctl_tiocsctty(terminal).step(|| "make the terminal the controlling one")?;
+            rustix::process::ioctl_tiocsctty(terminal)
+                .step(|| "make the terminal the controlling one")?;
             rustix::stdio::dup2_stdin(terminal).step(step)?;
             rustix::stdio::dup2_stdout(terminal).step(step)?;
             rustix::stdio::dup2_stderr(terminal).step(step)
@@ -133,7 +138,8 @@ fn enter(root: &Dir, process: &ProcessPlan) -> std::result::Result<(), Errno> {
 }
 
 fn cwd_failed(process: &ProcessPlan, errno: Errno) -> Error {
-    let text = format!("chdir to cwd ({:?}) set in config.json failed", process.cwd.display().to_string());
+    let text =
+        format!("chdir to cwd ({:?}) set in config.json failed", process.cwd.display().to_string());
     Error::System { step: text, errno: errno.raw_os_error(), cause: words(&errno.into()) }
 }
 

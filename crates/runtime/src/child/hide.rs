@@ -72,7 +72,11 @@ impl Covers {
 
 /// The host's null device: this process is still at the host's root.
 fn host_null() -> std::io::Result<OwnedFd> {
-    let null = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let null = rustix::fs::open(
+        c"/dev/null",
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     if is_null(&rustix::fs::fstat(&null)?) {
         Ok(null)
     } else {
@@ -81,7 +85,8 @@ fn host_null() -> std::io::Result<OwnedFd> {
 }
 
 fn is_null(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == sys::process::device(1, 3)
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == sys::process::device(1, 3)
 }
 
 /// Looks again by name: what the container will find there must be the cover.
@@ -92,7 +97,7 @@ fn verify(root: &Dir, path: &Path, directory: bool) -> Result<()> {
     let seen = open(root, path)?.ok_or_else(wrong)?;
     let step = || format!("verify the mask of {}", path.display());
     let covered = if directory {
-        i64::from(rustix::fs::fstatfs(seen.as_fd()).step(step)?.f_type) == TMPFS
+        rustix::fs::fstatfs(seen.as_fd()).step(step)?.f_type == TMPFS
             && mount::is_read_only(&seen).step(step)?
     } else {
         is_null(&rustix::fs::fstat(&seen).step(step)?)

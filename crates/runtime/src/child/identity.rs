@@ -21,7 +21,9 @@ pub(super) fn limit_bounding(plan: &ProcessPlan) -> Result<()> {
             Ok(()) => {}
             // The first number that this kernel does not have.
             Err(Errno::INVAL) => break,
-            Err(e) => return Err(e).step(|| format!("drop capability {number} from the bounding set")),
+            Err(e) => {
+                return Err(e).step(|| format!("drop capability {number} from the bounding set"));
+            }
         }
     }
     Ok(())
@@ -32,14 +34,17 @@ pub(super) fn limit_bounding(plan: &ProcessPlan) -> Result<()> {
 pub(super) fn become_user(plan: &ProcessPlan, identity: &Identity, keep: u64) -> Result<()> {
     let had = rustix::thread::capabilities(None).step(|| "read capabilities")?.permitted.bits();
     let groups: Vec<Gid> = identity.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-    rustix::thread::set_thread_groups(&groups).step(|| format!("set groups {:?}", identity.groups))?;
+    rustix::thread::set_thread_groups(&groups)
+        .step(|| format!("set groups {:?}", identity.groups))?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid).step(|| format!("become group {}", identity.gid))?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .step(|| format!("become group {}", identity.gid))?;
     if identity.uid != 0 {
         // Without it the change from root to another user would clear what is wanted.
         rustix::thread::set_keep_capabilities(true).step(|| "keep capabilities")?;
     }
-    rustix::thread::set_thread_res_uid(uid, uid, uid).step(|| format!("become user {}", identity.uid))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .step(|| format!("become user {}", identity.uid))?;
     let permitted = (plan.permitted | keep) & had;
     let sets = CapabilitySets {
         effective: CapabilitySet::from_bits_retain((plan.effective | keep) & permitted),

@@ -13,21 +13,28 @@ use crate::plan::Plan;
 use crate::plan::mounts::{Datum, MountPlan, Source};
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
-const PROCFS: u64 = 0x9fa0;
+const PROCFS: i64 = 0x9fa0;
 
 /// Attaches the root where only this mount namespace sees it and everything of the plan beneath it. Returns the root.
 pub(super) fn assemble(job: &Job<'_>) -> Result<Dir> {
     let slave = Attributes { propagation: mount::SLAVE, ..Attributes::default() };
     // From here on nothing that happens in this namespace reaches the host. Sources of bind mounts were cloned before
     // and keep the propagation that was asked for.
-    mount::set_attributes_at(CWD, c"/", slave, true).step(|| "cut the mounts off from the host's")?;
-    let host = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .step(|| "open /")?;
+    mount::set_attributes_at(CWD, c"/", slave, true)
+        .step(|| "cut the mounts off from the host's")?;
+    let host =
+        rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .step(|| "open /")?;
     mount::attach(&job.rootfs, &host).step(|| "attach the root file system")?;
-    let root = rustix::fs::openat(&job.rootfs, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(std::io::Error::from)
-        .and_then(Dir::from_fd)
-        .step(|| "open the root file system")?;
+    let root = rustix::fs::openat(
+        &job.rootfs,
+        c".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(std::io::Error::from)
+    .and_then(Dir::from_fd)
+    .step(|| "open the root file system")?;
     let mut tree = Tree { root, to_be_read_only: Vec::new(), has_proc: false };
     for (plan, source) in job.plan.mounts.iter().zip(&job.binds) {
         tree.mount(plan, source.as_ref(), job)?;
@@ -56,8 +63,12 @@ impl Tree {
         let target = plan.target.as_path();
         let result = match (&plan.source, source) {
             (Source::Bind { .. }, Some(tree)) => self.bind(plan, tree),
-            (Source::Bind { .. }, None) => Err(Error::Invalid("the source was not opened".to_owned())),
-            (Source::FileSystem { kind, name, data }, _) => self.file_system(plan, kind, name, data, job.plan),
+            (Source::Bind { .. }, None) => {
+                Err(Error::Invalid("the source was not opened".to_owned()))
+            }
+            (Source::FileSystem { kind, name, data }, _) => {
+                self.file_system(plan, kind, name, data, job.plan)
+            }
             (Source::Cgroup, _) => self.cgroup(plan, &job.views),
         };
         result.map_err(|error| within(&describe(plan), target, error))
@@ -69,7 +80,8 @@ impl Tree {
         if plan.target == Path::new("/sys") && file_system(tree)? != SYSFS {
             return Err(Error::Invalid("only a sysfs can be mounted at /sys".to_owned()));
         }
-        let target = if directory { self.directory(&plan.target)? } else { self.file(&plan.target)? };
+        let target =
+            if directory { self.directory(&plan.target)? } else { self.file(&plan.target)? };
         self.refuse_procfs(plan, &target)?;
         apply(tree, plan)?;
         mount::attach(tree, &target).step(|| "attach")
@@ -84,7 +96,11 @@ impl Tree {
         whole: &Plan,
     ) -> Result<()> {
         let pseudo = matches!(kind, "proc" | "sysfs");
-        let target = if pseudo { self.ordinary_directory(kind, &plan.target)? } else { self.directory(&plan.target)? };
+        let target = if pseudo {
+            self.ordinary_directory(kind, &plan.target)?
+        } else {
+            self.directory(&plan.target)?
+        };
         if !matches!(kind, "proc" | "binfmt_misc") {
             self.refuse_procfs(plan, &target)?;
         }
@@ -181,7 +197,9 @@ impl Tree {
         let found = found.step(|| "open the mount point")?;
         let stat = rustix::fs::fstat(&found).step(|| "look at the mount point")?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Err(Error::Invalid(format!("filesystem {kind:?} must be mounted on ordinary directory")));
+            return Err(Error::Invalid(format!(
+                "filesystem {kind:?} must be mounted on ordinary directory"
+            )));
         }
         Ok(found)
     }
@@ -197,7 +215,13 @@ impl Tree {
             self.root.make_dirs(parent, 0o755).step(step)?;
         }
         let (parent, name) = self.root.parent_in_root(path).step(step)?;
-        match rustix::fs::mknodat(&parent, &name, FileType::RegularFile, Mode::from_raw_mode(0o755), 0) {
+        match rustix::fs::mknodat(
+            &parent,
+            &name,
+            FileType::RegularFile,
+            Mode::from_raw_mode(0o755),
+            0,
+        ) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e).step(step),
         }
@@ -222,17 +246,17 @@ impl Tree {
 }
 
 /// `SYSFS_MAGIC` (linux/magic.h).
-const SYSFS: u64 = 0x6265_6572;
+const SYSFS: i64 = 0x6265_6572;
 
-fn file_system(fd: &OwnedFd) -> Result<u64> {
-    let stat = rustix::fs::fstatfs(fd.as_fd()).step(|| "look at the file system")?;
-    Ok(u64::from_ne_bytes(i64::from(stat.f_type).to_ne_bytes()))
+fn file_system(fd: &OwnedFd) -> Result<i64> {
+    Ok(rustix::fs::fstatfs(fd.as_fd()).step(|| "look at the file system")?.f_type)
 }
 
 /// Sets attributes while the mount is detached: later, somebody might look.
 fn apply(tree: &OwnedFd, plan: &MountPlan) -> Result<()> {
     if !plan.recursive.is_empty() {
-        mount::set_attributes(tree, plan.recursive, true).step(|| "set attributes of all mounts")?;
+        mount::set_attributes(tree, plan.recursive, true)
+            .step(|| "set attributes of all mounts")?;
     }
     if !plan.attributes.is_empty() {
         mount::set_attributes(tree, plan.attributes, false).step(|| "set attributes")?;
@@ -274,7 +298,9 @@ fn describe(plan: &MountPlan) -> String {
 fn within(what: &str, target: &Path, error: Error) -> Error {
     let place = format!("mount {what} at {}", target.display());
     match error {
-        Error::System { step, errno, cause } => Error::System { step: format!("{place}: {step}"), errno, cause },
+        Error::System { step, errno, cause } => {
+            Error::System { step: format!("{place}: {step}"), errno, cause }
+        }
         Error::Invalid(text) => Error::Invalid(format!("{place}: {text}")),
         other => other,
     }

@@ -18,22 +18,27 @@ pub(super) fn find(name: &CStr, environment: &[CString]) -> Result<CString> {
             Ok(()) => Ok(name.to_owned()),
             Err(Miss::Stat(e)) => {
                 let text = format!("exec: {shown:?}: stat {shown}: {}", words(&e.into()));
-                Err(if is_missing(e) { Error::ProgramNotFound(text) } else { Error::ProgramNotExecutable(text) })
+                Err(if is_missing(e) {
+                    Error::ProgramNotFound(text)
+                } else {
+                    Error::ProgramNotExecutable(text)
+                })
             }
             Err(Miss::Other(e)) => {
                 Err(Error::ProgramNotExecutable(format!("exec: {shown:?}: {}", words(&e.into()))))
             }
         };
     }
-    let paths = environment.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+    let paths =
+        environment.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
     let found = std::env::split_paths(std::ffi::OsStr::from_bytes(paths)).find_map(|dir| {
         // An empty entry would be the working directory; so would a relative one. Go and Docker refuse both.
         let path: PathBuf = dir.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
         (dir.is_absolute() && !name.is_empty() && executable(&path).is_ok()).then_some(path)
     });
-    found
-        .and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok())
-        .ok_or_else(|| Error::ProgramNotFound(format!("exec: {shown:?}: executable file not found in $PATH")))
+    found.and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok()).ok_or_else(
+        || Error::ProgramNotFound(format!("exec: {shown:?}: executable file not found in $PATH")),
+    )
 }
 
 /// Why exec itself failed.

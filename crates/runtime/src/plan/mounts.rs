@@ -73,17 +73,25 @@ impl MountPlan {
             _ if kind == "bind" || options.bind.is_some() => {
                 let path = spec.source.as_deref().unwrap_or(Path::new(""));
                 if !path.is_absolute() {
-                    return Err(invalid(format!("mount {shown}: source {:?} is not absolute", path.display())));
+                    return Err(invalid(format!(
+                        "mount {shown}: source {:?} is not absolute",
+                        path.display()
+                    )));
                 }
                 if let Some(datum) = options.data.first() {
-                    return Err(invalid(format!("mount {shown}: a bind mount has no option {datum:?}")));
+                    return Err(invalid(format!(
+                        "mount {shown}: a bind mount has no option {datum:?}"
+                    )));
                 }
                 Source::Bind { path: path.to_owned(), recursive: options.bind.unwrap_or(false) }
             }
             "" => return Err(invalid(format!("mount {shown} has no type"))),
             "cgroup" | "cgroup2" => Source::Cgroup,
             _ => {
-                let name = spec.source.as_ref().map_or_else(|| kind.to_owned(), |s| s.to_string_lossy().into_owned());
+                let name = spec
+                    .source
+                    .as_ref()
+                    .map_or_else(|| kind.to_owned(), |s| s.to_string_lossy().into_owned());
                 Source::FileSystem { kind: kind.to_owned(), name, data: options.data }
             }
         };
@@ -146,12 +154,15 @@ impl Options {
             change(&mut self.own, set, clear);
             return Ok(());
         }
-        if let Some((set, clear)) = word.strip_prefix('r').and_then(attribute).filter(|_| word.len() > 2) {
+        if let Some((set, clear)) =
+            word.strip_prefix('r').and_then(attribute).filter(|_| word.len() > 2)
+        {
             change(&mut self.recursive, set, clear);
             return Ok(());
         }
         match word {
-            "" | "defaults" | "norelatime" | "nostrictatime" | "async" | "nomand" | "mand" | "remount" => {}
+            "" | "defaults" | "norelatime" | "nostrictatime" | "async" | "nomand" | "mand"
+            | "remount" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             // What newinstance asks for has been the only way since Linux 4.7.

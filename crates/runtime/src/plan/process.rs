@@ -28,11 +28,13 @@ pub(crate) struct ProcessPlan {
     pub(crate) bounding: u64,
     pub(crate) permitted: u64,
     pub(crate) effective: u64,
-    /// Resource, soft and hard limit; `None` is no limit.
-    pub(crate) limits: Vec<(Resource, Option<u64>, Option<u64>)>,
+    pub(crate) limits: Vec<Limit>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
 }
+
+/// Resource, soft and hard limit; `None` is no limit.
+pub(crate) type Limit = (Resource, Option<u64>, Option<u64>);
 
 impl ProcessPlan {
     /// Reads `process` of a specification.
@@ -50,7 +52,8 @@ impl ProcessPlan {
             return Err(invalid("args must not be empty"));
         }
         let set = |names: &[String]| {
-            capability::set(names).map_err(|unknown| invalid(format!("unknown capability {unknown:?}")))
+            capability::set(names)
+                .map_err(|unknown| invalid(format!("unknown capability {unknown:?}")))
         };
         let capabilities = process.capabilities.clone().unwrap_or_default();
         let (bounding, permitted) = (set(&capabilities.bounding)?, set(&capabilities.permitted)?);
@@ -91,11 +94,17 @@ impl ProcessPlan {
 
 fn id(number: u32) -> Result<u32> {
     // The same range as Docker's; 4294967295 would mean "leave it as it is" to the kernel, which is root.
-    if i32::try_from(number).is_ok() { Ok(number) } else { Err(invalid("uids and gids must be in range 0-2147483647")) }
+    if i32::try_from(number).is_ok() {
+        Ok(number)
+    } else {
+        Err(invalid("uids and gids must be in range 0-2147483647"))
+    }
 }
 
 fn strings(what: &str, list: &[String]) -> Result<Vec<CString>> {
-    let string = |s: &String| CString::new(s.as_str()).map_err(|_| invalid(format!("{what}: {s:?} has a NUL byte")));
+    let string = |s: &String| {
+        CString::new(s.as_str()).map_err(|_| invalid(format!("{what}: {s:?} has a NUL byte")))
+    };
     list.iter().map(string).collect()
 }
 
@@ -118,14 +127,17 @@ fn environment(list: &[String]) -> Result<Vec<CString>> {
     strings("env", &kept)
 }
 
-fn limits(process: &Process) -> Result<Vec<(Resource, Option<u64>, Option<u64>)>> {
+fn limits(process: &Process) -> Result<Vec<Limit>> {
     let limit = |n: u64| (n != u64::MAX).then_some(n);
-    let mut seen: Vec<(Resource, Option<u64>, Option<u64>)> = Vec::new();
+    let mut seen: Vec<Limit> = Vec::new();
     for rlimit in &process.rlimits {
         let resource = resource(&rlimit.kind)
             .ok_or_else(|| invalid(format!("unknown resource limit {:?}", rlimit.kind)))?;
         if rlimit.soft > rlimit.hard {
-            return Err(invalid(format!("{}: the soft limit is above the hard limit", rlimit.kind)));
+            return Err(invalid(format!(
+                "{}: the soft limit is above the hard limit",
+                rlimit.kind
+            )));
         }
         if seen.iter().any(|(r, ..)| *r == resource) {
             return Err(invalid(format!("{} is given twice", rlimit.kind)));

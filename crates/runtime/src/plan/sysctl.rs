@@ -32,17 +32,21 @@ pub(crate) fn check(sysctls: &BTreeMap<String, String>, own: Own) -> Result<Vec<
     sysctls
         .iter()
         .map(|(name, value)| {
-            let path = path(name).ok_or_else(|| invalid(format!("invalid sysctl name {name:?}")))?;
-            let in_host = |kind| invalid(format!("sysctl {name:?} not allowed in host {kind} namespace"));
+            let path =
+                path(name).ok_or_else(|| invalid(format!("invalid sysctl name {name:?}")))?;
+            let in_host =
+                |kind| invalid(format!("sysctl {name:?} not allowed in host {kind} namespace"));
             let allowed = match path.split('/').next().unwrap_or("") {
                 _ if IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/") => {
                     own.ipc.then_some(()).ok_or_else(|| in_host("ipc"))
                 }
                 "net" => own.network.then_some(()).ok_or_else(|| in_host("network")),
-                _ if path == "kernel/domainname" => own.uts.then_some(()).ok_or_else(|| in_host("uts")),
-                _ if path == "kernel/hostname" => {
-                    Err(invalid(format!("sysctl {name:?} is not allowed as it conflicts with the hostname")))
+                _ if path == "kernel/domainname" => {
+                    own.uts.then_some(()).ok_or_else(|| in_host("uts"))
                 }
+                _ if path == "kernel/hostname" => Err(invalid(format!(
+                    "sysctl {name:?} is not allowed as it conflicts with the hostname"
+                ))),
                 _ => Err(invalid(format!("sysctl {name:?} is not in a separate kernel namespace"))),
             };
             allowed.map(|()| (path, value.clone()))
@@ -61,7 +65,10 @@ fn path(name: &str) -> Option<String> {
     };
     let path: String = name.chars().map(swap).collect();
     let plain = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && part.bytes().all(|b| b.is_ascii_graphic())
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|b| b.is_ascii_graphic())
     };
     path.split('/').all(plain).then_some(path)
 }
@@ -81,7 +88,8 @@ mod tests {
     fn namespaced_parameters_only() {
         let all = Own { ipc: true, network: true, uts: true };
         let none = Own { ipc: false, network: false, uts: false };
-        let separate = |name: &str| format!("error: sysctl {name:?} is not in a separate kernel namespace");
+        let separate =
+            |name: &str| format!("error: sysctl {name:?} is not in a separate kernel namespace");
         for (name, expected) in [
             ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
             ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
@@ -94,11 +102,25 @@ mod tests {
             assert_eq!(check_one(name, all), expected);
             assert!(check_one(name, none).starts_with("error: sysctl"), "{name}");
         }
-        for name in ["kernel.core_pattern", "vm.swappiness", "kernel.shm_rmid_forced=1+kernel.core_pattern", "netx.a"] {
+        for name in [
+            "kernel.core_pattern",
+            "vm.swappiness",
+            "kernel.shm_rmid_forced=1+kernel.core_pattern",
+            "netx.a",
+        ] {
             assert_eq!(check_one(name, all), separate(name));
         }
         assert!(check_one("kernel.hostname", all).contains("conflicts with the hostname"));
-        for name in ["net/ipv4/../../kernel/core_pattern", "net..x", "", ".", "net.", "net.ipv4 x", "net/./x", "/net"] {
+        for name in [
+            "net/ipv4/../../kernel/core_pattern",
+            "net..x",
+            "",
+            ".",
+            "net.",
+            "net.ipv4 x",
+            "net/./x",
+            "/net",
+        ] {
             assert_eq!(check_one(name, all), format!("error: invalid sysctl name {name:?}"));
         }
     }

@@ -72,7 +72,8 @@ fn nobody_is_an_error_with_dockers_words() {
 fn numbers_never_become_names_and_never_wrap() {
     let range = "error: uids and gids must be in range 0-2147483647";
     // The user file maps each of these strings to uid 0.
-    for spec in ["2147483648", "4294967295", "4294967296", "-1", "99999999999999999999", "+0", "-0"] {
+    for spec in ["2147483648", "4294967295", "4294967296", "-1", "99999999999999999999", "+0", "-0"]
+    {
         check(spec, range);
     }
     for spec in ["1000:4294967296", "web:-1", "web:2147483648"] {
@@ -96,7 +97,12 @@ fn hostile_files_are_refused_or_count_as_empty_without_waiting() {
     let mode = rustix::fs::Mode::from_raw_mode(0o644);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     assert_eq!(resolve(&root, &numeric, &[], &[]).unwrap().uid, 5);
-    assert!(resolve(&root, &named, &[], &[]).unwrap_err().to_string().starts_with("unable to find user web"));
+    assert!(
+        resolve(&root, &named, &[], &[])
+            .unwrap_err()
+            .to_string()
+            .starts_with("unable to find user web")
+    );
     for target in ["/dev/zero", "/etc", "passwd", "../../../../etc/passwd", "/nowhere"] {
         std::fs::remove_file(&fifo).unwrap();
         std::os::unix::fs::symlink(target, &fifo).unwrap();

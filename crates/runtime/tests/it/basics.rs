@@ -5,7 +5,10 @@ use crate::job::{Job, busybox};
 #[test]
 fn a_program_runs_and_its_exit_code_comes_back() {
     let outcome = Job::shell("echo out; echo err >&2; exit 42").run();
-    assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (42, "out\n", "err\n"));
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (42, "out\n", "err\n")
+    );
     // A first process cannot be killed from inside; its children can.
     assert_eq!(Job::shell("sleep 9 & kill -9 $!; wait $!").run().code, 137);
     assert_eq!(Job::new(&["true"]).run().code, 0);
@@ -75,8 +78,12 @@ fn programs_that_cannot_run_fail_with_the_words_docker_has() {
 #[test]
 fn the_working_directory_is_made_and_entered() {
     assert_eq!(Job::new(&["pwd"]).process(|p| p.cwd = "/a/b".to_owned()).run().ok(), "/a/b");
-    let outcome = Job::new(&["pwd"]).file("plain", "").process(|p| p.cwd = "/plain/x".to_owned()).run();
-    assert_eq!(outcome.failed(), "chdir to cwd (\"/plain/x\") set in config.json failed: not a directory");
+    let outcome =
+        Job::new(&["pwd"]).file("plain", "").process(|p| p.cwd = "/plain/x".to_owned()).run();
+    assert_eq!(
+        outcome.failed(),
+        "chdir to cwd (\"/plain/x\") set in config.json failed: not a directory"
+    );
 }
 
 #[test]

@@ -8,14 +8,20 @@ use crate::job::Job;
 
 #[test]
 fn every_namespace_is_new() {
-    let outcome = Job::shell("for n in cgroup ipc mnt net pid time uts user; do readlink /proc/self/ns/$n; done").run();
+    let outcome = Job::shell(
+        "for n in cgroup ipc mnt net pid time uts user; do readlink /proc/self/ns/$n; done",
+    )
+    .run();
     let inside: Vec<&str> = outcome.ok().lines().collect();
     for (line, name) in inside.iter().zip(["cgroup", "ipc", "mnt", "net", "pid", "time", "uts"]) {
         let outside = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert!(line.starts_with(name) && *line != outside.to_str().unwrap(), "{name}: {line}");
     }
     assert_eq!(inside[7], std::fs::read_link("/proc/self/ns/user").unwrap().to_str().unwrap());
-    assert_eq!(Job::shell("echo $$; hostname; ip -o link").run().ok().lines().take(2).collect::<Vec<_>>(), ["1", "box"]);
+    assert_eq!(
+        Job::shell("echo $$; hostname; ip -o link").run().ok().lines().take(2).collect::<Vec<_>>(),
+        ["1", "box"]
+    );
 }
 
 #[test]
@@ -34,23 +40,27 @@ fn a_network_namespace_can_be_given() {
 #[test]
 fn namespaces_can_be_joined_by_path() {
     let path = |name: &str| Some(format!("/proc/self/ns/{name}").into());
-    let outcome = Job::shell("for n in ipc net pid uts; do readlink /proc/self/ns/$n; done; echo $PPID")
-        .with(|spec| spec.hostname = None)
-        .linux(|linux| {
-            for namespace in &mut linux.namespaces {
-                namespace.path = match namespace.kind {
-                    NamespaceKind::Ipc => path("ipc"),
-                    NamespaceKind::Network => path("net"),
-                    NamespaceKind::Pid => path("pid"),
-                    NamespaceKind::Uts => path("uts"),
-                    _ => None,
-                };
-            }
-        })
-        .run();
+    let outcome =
+        Job::shell("for n in ipc net pid uts; do readlink /proc/self/ns/$n; done; echo $PPID")
+            .with(|spec| spec.hostname = None)
+            .linux(|linux| {
+                for namespace in &mut linux.namespaces {
+                    namespace.path = match namespace.kind {
+                        NamespaceKind::Ipc => path("ipc"),
+                        NamespaceKind::Network => path("net"),
+                        NamespaceKind::Pid => path("pid"),
+                        NamespaceKind::Uts => path("uts"),
+                        _ => None,
+                    };
+                }
+            })
+            .run();
     let lines: Vec<&str> = outcome.ok().lines().collect();
     for (line, name) in lines.iter().zip(["ipc", "net", "pid", "uts"]) {
-        assert_eq!(*line, std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().to_str().unwrap());
+        assert_eq!(
+            *line,
+            std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().to_str().unwrap()
+        );
     }
     // The helper is its parent, not the go-between.
     assert_ne!(lines[4], "1");
@@ -79,7 +89,11 @@ fn masked_paths_are_empty_and_read_only_ones_are_not_written() {
     let outcome = Job::shell("cat /proc/self/mountinfo").run();
     for name in ["keys", "timer_list", "interrupts"] {
         let place = format!(" /proc/{name} ");
-        let line = outcome.ok().lines().find(|l| l.contains(&place)).unwrap_or_else(|| panic!("{name} is not masked"));
+        let line = outcome
+            .ok()
+            .lines()
+            .find(|l| l.contains(&place))
+            .unwrap_or_else(|| panic!("{name} is not masked"));
         assert_eq!(line.split(' ').nth(3), Some("/null"), "{line}");
     }
 }
@@ -92,12 +106,16 @@ fn capabilities_are_dockers_and_never_inherited() {
     let zero = "0000000000000000";
     assert_eq!(
         outcome.ok(),
-        format!("CapInh: {zero} CapPrm: {set} CapEff: {set} CapBnd: {set} CapAmb: {zero} NoNewPrivs: 0 Seccomp: 0")
+        format!(
+            "CapInh: {zero} CapPrm: {set} CapEff: {set} CapBnd: {set} CapAmb: {zero} NoNewPrivs: 0 Seccomp: 0"
+        )
     );
     let outcome = Job::shell(status).user("web").process(|p| p.no_new_privileges = true).run();
     assert_eq!(
         outcome.ok(),
-        format!("CapInh: {zero} CapPrm: {zero} CapEff: {zero} CapBnd: {set} CapAmb: {zero} NoNewPrivs: 1 Seccomp: 0")
+        format!(
+            "CapInh: {zero} CapPrm: {zero} CapEff: {zero} CapBnd: {set} CapAmb: {zero} NoNewPrivs: 1 Seccomp: 0"
+        )
     );
 }
 
@@ -134,7 +152,8 @@ fn limits_are_set_or_clipped() {
 
 #[test]
 fn oom_score_umask_and_signals_are_as_asked() {
-    let script = "cat /proc/self/oom_score_adj; umask; grep -E 'SigBlk|SigIgn' /proc/self/status | cut -f2";
+    let script =
+        "cat /proc/self/oom_score_adj; umask; grep -E 'SigBlk|SigIgn' /proc/self/status | cut -f2";
     let outcome = Job::shell(script)
         .process(|p| {
             p.oom_score_adj = Some(321);
@@ -212,7 +231,13 @@ fn the_cgroup_is_entered_shown_read_only_and_left_clean() {
     for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
         let path = entry.unwrap().path().join(&parent);
         if path.exists() {
-            assert_eq!(std::fs::read_dir(&path).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 0);
+            assert_eq!(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .filter(|e| e.as_ref().unwrap().path().is_dir())
+                    .count(),
+                0
+            );
             std::fs::remove_dir(&path).unwrap();
         }
     }
@@ -220,11 +245,15 @@ fn the_cgroup_is_entered_shown_read_only_and_left_clean() {
 
 #[test]
 fn what_is_missing_is_refused_with_a_clear_error() {
-    let hooks = || Job::new(&["true"]).with(|spec| {
-        let hook = oci::runtime::Hook { path: "/bin/true".into(), ..Default::default() };
-        spec.hooks = Some(oci::runtime::Hooks { prestart: vec![hook], ..Default::default() });
-    });
+    let hooks = || {
+        Job::new(&["true"]).with(|spec| {
+            let hook = oci::runtime::Hook { path: "/bin/true".into(), ..Default::default() };
+            spec.hooks = Some(oci::runtime::Hooks { prestart: vec![hook], ..Default::default() });
+        })
+    };
     assert_eq!(hooks().run().failed(), "hooks are not supported yet");
-    let user = Job::new(&["true"]).linux(|l| l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::User, path: None }));
+    let user = Job::new(&["true"]).linux(|l| {
+        l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::User, path: None })
+    });
     assert_eq!(user.run().failed(), "user namespaces are not supported yet");
 }

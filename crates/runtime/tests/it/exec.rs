@@ -36,14 +36,18 @@ fn exit_codes_users_and_errors_are_its_own() {
     lost.cwd = "/nosuch".to_owned();
     let mut nobody = shell("true");
     nobody.user.username = Some("nobody".to_owned());
-    let outcomes = in_container(sleeper(), &[shell("exit 7"), web, lost, nobody, added(&["nosuch"])]);
+    let outcomes =
+        in_container(sleeper(), &[shell("exit 7"), web, lost, nobody, added(&["nosuch"])]);
     assert_eq!(outcomes[0].code, 7);
     assert_eq!(outcomes[1].ok(), "33 34 50 /home\n/tmp");
     assert_eq!(
         outcomes[2].failed(),
         "chdir to cwd (\"/nosuch\") set in config.json failed: no such file or directory"
     );
-    assert_eq!(outcomes[3].failed(), "unable to find user nobody: no matching entries in passwd file");
+    assert_eq!(
+        outcomes[3].failed(),
+        "unable to find user nobody: no matching entries in passwd file"
+    );
     assert_eq!(outcomes[4].failed(), "exec: \"nosuch\": executable file not found in $PATH");
     assert_eq!(outcomes[4].kind.as_deref(), Some("ProgramNotFound"));
 }
@@ -70,7 +74,8 @@ fn nothing_of_the_host_can_be_seen_while_it_joins() {
     // The container's root watches for processes with descriptors or a directory of the host (CVE-2016-9962).
     let watch = "echo ready > /tmp/ready; while :; do ls -l /proc/[0-9]*/fd /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null \
                  | grep -E -e '-> ' | grep -vE 'pipe:|/proc/|/dev/null|/bin/busybox|-> /$|-> /tmp|anon_inode' >> /tmp/seen; done";
-    let execs: Vec<Process> = (0..20).map(|_| added(&["true"])).chain([shell("cat /tmp/seen")]).collect();
+    let execs: Vec<Process> =
+        (0..20).map(|_| added(&["true"])).chain([shell("cat /tmp/seen")]).collect();
     let outcomes = in_container(Job::shell(watch), &execs);
     assert_eq!(outcomes.last().unwrap().stdout, "");
 }

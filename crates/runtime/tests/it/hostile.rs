@@ -50,7 +50,10 @@ fn dev_as_a_link_stays_inside() {
             job = match hops {
                 0 => job.link("dev", canary),
                 1 => job.link("dev", "one").link("one", canary),
-                _ => job.link("dev", Path::new("../../../../../../").join(canary.strip_prefix("/").unwrap())),
+                _ => job.link(
+                    "dev",
+                    Path::new("../../../../../../").join(canary.strip_prefix("/").unwrap()),
+                ),
             };
             job.with(|spec| spec.mounts.retain(|m| !m.destination.starts_with("/dev")))
         });
@@ -79,13 +82,16 @@ fn proc_and_sys_must_be_ordinary_directories() {
 #[test]
 fn a_volume_over_dev_cannot_choose_what_masks() {
     // The deterministic form of CVE-2025-31133.
-    let outcome = unharmed("grep -E ' /proc/(keys|timer_list|interrupts) ' /proc/self/mountinfo | cut -d' ' -f4 | sort -u", |job, _| {
-        let evil = job.host("evil");
-        std::fs::create_dir_all(&evil).unwrap();
-        std::os::unix::fs::symlink("/proc/sys/kernel/core_pattern", evil.join("null")).unwrap();
-        job.with(|spec| spec.mounts.retain(|m| !m.destination.starts_with("/dev")))
-            .mount(mount("/dev", "bind", evil, &["rbind"]))
-    });
+    let outcome = unharmed(
+        "grep -E ' /proc/(keys|timer_list|interrupts) ' /proc/self/mountinfo | cut -d' ' -f4 | sort -u",
+        |job, _| {
+            let evil = job.host("evil");
+            std::fs::create_dir_all(&evil).unwrap();
+            std::os::unix::fs::symlink("/proc/sys/kernel/core_pattern", evil.join("null")).unwrap();
+            job.with(|spec| spec.mounts.retain(|m| !m.destination.starts_with("/dev")))
+                .mount(mount("/dev", "bind", evil, &["rbind"]))
+        },
+    );
     assert_eq!(outcome.ok(), "/null");
 }
 
@@ -168,12 +174,20 @@ fn user_files_that_are_no_files_do_not_hang_anything() {
         let outcome = unharmed(UID, |job, _| {
             let path = job.upper().join("etc").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &path,
+                FileType::Fifo,
+                Mode::from_raw_mode(0o644),
+                0,
+            )
+            .unwrap();
             job.user("5")
         });
         assert_eq!(outcome.ok(), "5");
         for target in ["/dev/zero", "/proc/kmsg", "/etc"] {
-            let outcome = unharmed(UID, |job, _| job.link(&format!("etc/{name}"), target).user("5"));
+            let outcome =
+                unharmed(UID, |job, _| job.link(&format!("etc/{name}"), target).user("5"));
             assert_eq!(outcome.ok(), "5", "{target}");
         }
         let outcome = unharmed(UID, |job, _| {
@@ -198,6 +212,12 @@ fn the_runtimes_program_cannot_be_written_to() {
         std::fs::set_permissions(job.upper().join("x"), mode).unwrap();
         job.process(|p| p.args = vec!["/x".to_owned()])
     });
-    let helper = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/container");
+    let helper = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples/container");
     assert!(std::fs::metadata(helper).unwrap().len() > 100_000, "{outcome:?}");
 }

@@ -6,9 +6,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use oci::runtime::{
-    Capabilities, Linux, Mount, Namespace, NamespaceKind, Process, Spec, User,
-};
+use oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceKind, Process, Spec, User};
 use serde_json::{Value, json};
 
 /// What came of a container or of a process added to it.
@@ -74,7 +72,8 @@ impl Job {
     pub(crate) fn new(args: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let scratch = std::env::temp_dir().join(format!("runtime-it-{}-{number}", std::process::id()));
+        let scratch =
+            std::env::temp_dir().join(format!("runtime-it-{}-{number}", std::process::id()));
         for name in ["upper", "work"] {
             std::fs::create_dir_all(scratch.join(name)).unwrap();
         }
@@ -157,7 +156,10 @@ impl Job {
         }
         let outcome = helper(&job);
         assert!(!outcome.children, "a child was left unreaped: {outcome:?}");
-        assert_eq!(outcome.descriptors[0], outcome.descriptors[1], "descriptors were leaked: {outcome:?}");
+        assert_eq!(
+            outcome.descriptors[0], outcome.descriptors[1],
+            "descriptors were leaked: {outcome:?}"
+        );
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.scratch.to_str().unwrap()), "a mount was left on the host");
         (outcome, look())
@@ -179,7 +181,12 @@ pub(crate) fn added(args: &[&str]) -> Process {
     docker_like(args).process.unwrap()
 }
 
-pub(crate) fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
+pub(crate) fn mount(
+    destination: &str,
+    kind: &str,
+    source: impl Into<PathBuf>,
+    options: &[&str],
+) -> Mount {
     Mount {
         destination: destination.into(),
         kind: Some(kind.to_owned()),
@@ -220,11 +227,21 @@ fn docker_like(args: &[&str]) -> Spec {
         mounts: vec![
             mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
             mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount(
+                "/dev/pts",
+                "devpts",
+                "devpts",
+                &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            ),
             mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
             mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
             mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
+            mount(
+                "/dev/shm",
+                "tmpfs",
+                "shm",
+                &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"],
+            ),
         ],
         linux: Some(Linux {
             namespaces: kinds.into_iter().map(|kind| Namespace { kind, path: None }).collect(),
@@ -242,7 +259,13 @@ fn docker_like(args: &[&str]) -> Spec {
                 "/sys/devices/virtual/powercap",
                 "/sys/firmware",
             ]),
-            readonly_paths: strings(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+            readonly_paths: strings(&[
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger",
+            ]),
             ..Linux::default()
         }),
         ..Spec::default()
@@ -257,7 +280,8 @@ pub(crate) fn busybox() -> &'static Path {
         let program = Path::new("/bin/busybox");
         assert!(program.exists(), "these tests need /bin/busybox (package busybox-static)");
         let base = std::env::temp_dir().join("runtime-it-busybox");
-        let building = std::env::temp_dir().join(format!("runtime-it-busybox-{}", std::process::id()));
+        let building =
+            std::env::temp_dir().join(format!("runtime-it-busybox-{}", std::process::id()));
         for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home"] {
             std::fs::create_dir_all(building.join(name)).unwrap();
         }
@@ -266,8 +290,16 @@ pub(crate) fn busybox() -> &'static Path {
         for applet in String::from_utf8(list).unwrap().lines().filter(|a| *a != "busybox") {
             std::os::unix::fs::symlink("busybox", building.join("bin").join(applet)).unwrap();
         }
-        std::fs::write(building.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/home:/bin/sh\n").unwrap();
-        std::fs::write(building.join("etc/group"), "root:x:0:\nweb:x:34:\nstaff:x:50:web\naudio:x:63:\n").unwrap();
+        std::fs::write(
+            building.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/home:/bin/sh\n",
+        )
+        .unwrap();
+        std::fs::write(
+            building.join("etc/group"),
+            "root:x:0:\nweb:x:34:\nstaff:x:50:web\naudio:x:63:\n",
+        )
+        .unwrap();
         // Whoever comes second finds it there, from this run or an earlier one.
         if std::fs::rename(&building, &base).is_err() {
             std::fs::remove_dir_all(&building).unwrap();
@@ -280,8 +312,12 @@ fn helper(job: &Value) -> Outcome {
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join("examples/container");
     assert!(path.exists(), "{} is missing: cargo build -p runtime --examples", path.display());
-    let mut child =
-        command(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(job.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

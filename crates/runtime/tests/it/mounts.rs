@@ -9,9 +9,12 @@ fn directories_and_files_are_bound_and_their_places_made() {
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("f"), "in dir\n").unwrap();
     std::fs::write(&file, "one\n").unwrap();
-    let job = job
-        .mount(mount("/a/new/place", "bind", &dir, &["rbind", "rprivate"]))
-        .mount(mount("/etc/one", "bind", &file, &["bind", "ro"]));
+    let job = job.mount(mount("/a/new/place", "bind", &dir, &["rbind", "rprivate"])).mount(mount(
+        "/etc/one",
+        "bind",
+        &file,
+        &["bind", "ro"],
+    ));
     let written = dir.join("g");
     let outcome = job.run_keeping(|| std::fs::read_to_string(&written).unwrap());
     assert_eq!((outcome.0.ok(), outcome.1.as_str()), ("in dir\none", "w\n"));
@@ -19,7 +22,9 @@ fn directories_and_files_are_bound_and_their_places_made() {
 
 #[test]
 fn attributes_hold() {
-    let job = Job::shell("grep -E ' /(ro|nx|t|at) ' /proc/self/mountinfo | cut -d' ' -f5,6; touch /ro/x 2>/dev/null || echo ro");
+    let job = Job::shell(
+        "grep -E ' /(ro|nx|t|at) ' /proc/self/mountinfo | cut -d' ' -f5,6; touch /ro/x 2>/dev/null || echo ro",
+    );
     let dir = job.host("dir");
     std::fs::create_dir_all(&dir).unwrap();
     let job = job
@@ -52,9 +57,15 @@ fn recursive_read_only_reaches_what_is_mounted_beneath() {
 #[test]
 fn a_missing_source_and_a_mismatch_are_told() {
     let outcome = Job::shell("true").mount(mount("/x", "bind", "/nonexistent/y", &["rbind"])).run();
-    assert_eq!(outcome.failed(), "open bind mount source /nonexistent/y: no such file or directory");
+    assert_eq!(
+        outcome.failed(),
+        "open bind mount source /nonexistent/y: no such file or directory"
+    );
     let outcome = Job::shell("true").mount(mount("/etc/passwd", "bind", "/usr", &["rbind"])).run();
-    assert_eq!(outcome.failed(), "mount /usr at /etc/passwd: open the mount point: not a directory");
+    assert_eq!(
+        outcome.failed(),
+        "mount /usr at /etc/passwd: open the mount point: not a directory"
+    );
     let outcome = Job::shell("true").mount(mount("/x", "tmpfs", "tmpfs", &["colour=blue"])).run();
     assert!(outcome.failed().starts_with("mount tmpfs at /x: colour=blue"), "{outcome:?}");
     let outcome = Job::shell("true").mount(mount("/x", "nosuchfs", "none", &[])).run();
@@ -67,7 +78,8 @@ fn nothing_is_mounted_inside_proc() {
         let outcome = Job::shell("true").mount(mount(target, "tmpfs", "tmpfs", &[])).run();
         assert!(outcome.failed().contains("inside /proc"), "{target}: {outcome:?}");
     }
-    let outcome = Job::shell("true").link("p", "/proc/sys").mount(mount("/p", "tmpfs", "tmpfs", &[])).run();
+    let outcome =
+        Job::shell("true").link("p", "/proc/sys").mount(mount("/p", "tmpfs", "tmpfs", &[])).run();
     assert!(outcome.failed().contains("leads into /proc"), "{outcome:?}");
     let outcome = Job::shell("true").mount(mount("/sys", "bind", "/usr", &["rbind"])).run();
     assert!(outcome.failed().contains("only a sysfs"), "{outcome:?}");
@@ -109,5 +121,8 @@ fn the_host_does_not_see_what_the_container_mounts_unless_shared() {
         .run();
     let text = outcome.ok();
     assert!(text.lines().any(|l| l.starts_with("/h shared:")), "{text}");
-    assert!(text.lines().filter(|l| !l.starts_with("/h ")).all(|l| !l.contains("shared")), "{text}");
+    assert!(
+        text.lines().filter(|l| !l.starts_with("/h ")).all(|l| !l.contains("shared")),
+        "{text}"
+    );
 }

@@ -37,7 +37,8 @@ fn groups_can_be_added_by_number_and_name() {
 
 #[test]
 fn plain_ids_of_the_specification_are_taken_as_they_are() {
-    let user = oci::runtime::User { uid: 7, gid: 8, additional_gids: vec![9], ..Default::default() };
+    let user =
+        oci::runtime::User { uid: 7, gid: 8, additional_gids: vec![9], ..Default::default() };
     let outcome = Job::shell("echo $(id -u):$(id -g) $(id -G)").process(|p| p.user = user).run();
     assert_eq!(outcome.ok(), "7:8 8 9");
 }

@@ -1,0 +1,23 @@
+//! Telling the caller what went wrong, in the ways that callers of runc read.
+
+use std::io::Write as _;
+
+use crate::args::Global;
+
+/// Says it on standard error and, when there is one, in the log file that containerd, conmon and our own shim read.
+pub(crate) fn failure(global: &Global, text: &str) {
+    eprintln!("gantry-runtime: {text}");
+    let Some(path) = &global.log else { return };
+    let time = stdx::time::Timestamp::now();
+    let line = if global.log_json {
+        serde_json::json!({ "level": "error", "msg": text, "time": time.to_string() }).to_string()
+    } else {
+        format!("time={:?} level=error msg={text:?}", time.to_string())
+    };
+    // The text is on standard error already; there is nobody else to tell that the log cannot be written.
+    let _told = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{line}"));
+}
