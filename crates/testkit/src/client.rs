@@ -40,6 +40,17 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// Its version's first two numbers, as `28.2`.
+    pub fn version(self) -> Option<String> {
+        let mut command = Command::new(self.path()?);
+        command.arg("--version");
+        let output = process::run(command);
+        let version = output.stdout.split_whitespace().nth(2)?.trim_end_matches(',').to_owned();
+        Some(version.split('.').take(2).collect::<Vec<_>>().join("."))
+    }
+}
+
 /// A client that speaks to one daemon, in an environment of its own.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -191,6 +191,11 @@ impl Daemon {
         self.gantry().run(&["load", "-q", "-i", &archive.display().to_string()]).ok();
     }
 
+    /// The home of its clients.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
     /// The host it lives in.
     pub fn host(&self) -> &Host {
         &self.host

@@ -102,6 +102,11 @@ impl Reference {
         Client::new(cli, &self.socket(), &self.folder.path().join("home"))
     }
 
+    /// The home of its clients.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// The host it lives in.
     pub fn host(&self) -> &Host {
         &self.host

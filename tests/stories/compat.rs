@@ -1,0 +1,87 @@
+//! The same session on the reference daemon and on ours gives the same output, or `docs/differences.md` says why not.
+//!
+//! The reference's side was recorded by `cargo run -p tests --bin record`, one transcript per client version.
+
+use testkit::{Cli, Daemon, need};
+use tests::transcript;
+
+#[test]
+fn the_unmodified_docker_sees_what_dockerd_would_show() {
+    need!(Root, Docker);
+    compare(Cli::Docker);
+}
+
+#[test]
+fn the_reference_client_sees_what_dockerd_would_show() {
+    need!(Root, Peers);
+    compare(Cli::Reference);
+}
+
+/// Our own client prints what Docker's prints.
+#[test]
+fn gantry_shows_what_docker_would_show() {
+    need!(Root);
+    compare(Cli::Gantry);
+}
+
+fn compare(cli: Cli) {
+    // Our client is held to the newest recorded one.
+    let version = if cli == Cli::Gantry { Some("28.2".to_owned()) } else { cli.version() };
+    let path = transcript::folder().join(format!("dockerd-26.1-cli-{}.txt", version.unwrap()));
+    let Ok(recorded) = std::fs::read_to_string(&path) else {
+        // Another client version prints other words; what it sees of the daemon is compared by the other tests.
+        eprintln!("skipped: there is no {}", path.display());
+        return;
+    };
+    let expected = transcript::read(&recorded);
+    let daemon = Daemon::start();
+    // The bundled image would only shift every list of images.
+    daemon.gantry().run(&["rmi", "hello-world"]).ok();
+    let got = transcript::record(&daemon.client(cli), &daemon.home());
+    let reasons = Reasons::read(cli);
+    let mut wrong = Vec::new();
+    let differences = transcript::differences(&expected, &got);
+    for (line, block) in &differences {
+        if !reasons.0.contains(line) {
+            wrong.push(block.clone());
+        }
+    }
+    for line in reasons.0.iter().filter(|line| !differences.iter().any(|(l, _)| l == *line)) {
+        wrong.push(format!(
+            "docs/differences.md lists a line that does not differ (any more): {line}\n"
+        ));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} lines differ\n{}",
+        wrong.len(),
+        expected.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The command lines that differ for a reason given in `docs/differences.md`: list items of the form
+/// ``- `command line` ``, those below a heading with "client" for our client only.
+struct Reasons(Vec<String>);
+
+impl Reasons {
+    fn read(cli: Cli) -> Self {
+        let text = std::fs::read_to_string(testkit::root().join("docs/differences.md"))
+            .unwrap_or_default();
+        let mut lines = Vec::new();
+        let mut ours_only = false;
+        for line in text.lines() {
+            if let Some(heading) = line.strip_prefix("## ") {
+                ours_only = heading.contains("client");
+            }
+            let item = line.strip_prefix("- `` ").and_then(|l| l.strip_suffix(" ``"));
+            let item = item.or_else(|| line.strip_prefix("- `").and_then(|l| l.strip_suffix('`')));
+            if let Some(item) = item
+                && (!ours_only || cli == Cli::Gantry)
+            {
+                lines.push(item.to_owned());
+            }
+        }
+        Self(lines)
+    }
+}
