@@ -42,9 +42,32 @@ pub struct Applied {
 /// After an error `dir` holds a part and must be thrown away. [`stdx::Kind::InvalidArgument`] for an archive that is
 /// malformed, ambiguous or over a limit; [`stdx::Kind::NotImplemented`] for xz and bzip2. Runs until `reader` ends.
 pub fn apply(dir: &Dir, reader: &mut (dyn Read + Send), options: &Options<'_>) -> Result<Applied> {
+    // The umask cannot be asked for without changing it for the whole process.
+    run(dir, reader, options, 0o777)
+}
+
+/// As [`apply`], on a thread that can reach nothing but `dir` (and what is open already). `reader` runs in the jail too:
+/// it must not open files or sockets while it is read.
+pub fn apply_jailed(
+    dir: &Dir,
+    reader: &mut (dyn Read + Send),
+    options: &Options<'_>,
+) -> Result<Applied> {
+    // Jailed threads have no umask.
+    let work = |_walls: sys::jail::Walls| run(dir, reader, options, 0);
+    sys::jail::run("unpack", &[(dir, Access::Write)], work)
+        .context(|| "jail the unpacking thread")?
+}
+
+fn run(
+    dir: &Dir,
+    reader: &mut (dyn Read + Send),
+    options: &Options<'_>,
+    umask: u32,
+) -> Result<Applied> {
     let (unpacked, streamed) = pipeline::run(reader, &options.limits, options.progress, |plain| {
         let mut archive = tar::Reader::new(plain, tar::Limits::default());
-        Unpacker::new(dir, &options.limits).run(&mut archive)
+        Unpacker::new(dir, &options.limits, umask).run(&mut archive)
     })
     .context(|| "apply layer")?;
     Ok(Applied {
@@ -55,18 +78,6 @@ pub fn apply(dir: &Dir, reader: &mut (dyn Read + Send), options: &Options<'_>) -
         dropped_xattrs: unpacked.dropped_xattrs,
         implied: unpacked.implied,
     })
-}
-
-/// As [`apply`], on a thread that can reach nothing but `dir` (and what is open already). `reader` runs in the jail too:
-/// it must not open files or sockets while it is read.
-pub fn apply_jailed(
-    dir: &Dir,
-    reader: &mut (dyn Read + Send),
-    options: &Options<'_>,
-) -> Result<Applied> {
-    let work = |_walls: sys::jail::Walls| apply(dir, reader, options);
-    sys::jail::run("unpack", &[(dir, Access::Write)], work)
-        .context(|| "jail the unpacking thread")?
 }
 
 impl std::fmt::Debug for Options<'_> {

@@ -15,6 +15,9 @@ use crate::xattrs;
 /// How many stay open. Archives come directory by directory, so a few would do; each is a descriptor.
 const OPEN: usize = 64;
 
+/// S_ISGID.
+const SET_GROUP: u32 = 0o2000;
+
 /// Which directory a slot stands for, whatever it is called.
 type Id = (u64, u64);
 
@@ -39,6 +42,8 @@ struct Slot {
     paths: Vec<Vec<u8>>,
     /// The modification time it shall have when everything is in it.
     mtime: Timespec,
+    /// What is made in it belongs to its group (man 2 chmod, S_ISGID).
+    gives_group: bool,
     /// Something was made in it, so that its time has to be set again.
     dirty: bool,
     used: u64,
@@ -128,15 +133,20 @@ impl<'a> Parents<'a> {
         self.slots[parent.0].fd.as_fd()
     }
 
+    /// Whether what is made in it belongs to its group instead of ours.
+    pub(crate) fn gives_group(&self, parent: Parent) -> bool {
+        self.slots[parent.0].gives_group
+    }
+
     /// Something is about to change in the directory, and its time with it.
     pub(crate) fn changed(&mut self, parent: Parent) {
         self.slots[parent.0].dirty = true;
     }
 
     /// The archive has said what the directory looks like.
-    pub(crate) fn described(&mut self, parent: Parent, mtime: Timespec) {
+    pub(crate) fn described(&mut self, parent: Parent, mode: u32, mtime: Timespec) {
         let slot = &mut self.slots[parent.0];
-        (slot.mtime, slot.dirty) = (mtime, true);
+        (slot.mtime, slot.dirty, slot.gives_group) = (mtime, true, mode & SET_GROUP != 0);
         self.implied.remove(&slot.id);
     }
 
@@ -197,7 +207,8 @@ impl Slot {
     fn new(fd: OwnedFd, id: Id, stat: &Stat) -> Self {
         let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let mtime = Timespec { tv_sec: stat.st_mtime, tv_nsec: nanos };
-        Self { fd, id, paths: Vec::new(), mtime, dirty: false, used: 0 }
+        let gives_group = stat.st_mode & SET_GROUP != 0;
+        Self { fd, id, paths: Vec::new(), mtime, gives_group, dirty: false, used: 0 }
     }
 
     fn settle(&mut self) -> io::Result<()> {

@@ -30,6 +30,10 @@ pub(crate) struct Unpacker<'a> {
     counts: Counts,
     dropped_xattrs: u64,
     root_described: bool,
+    /// Who a new file belongs to by itself.
+    ours: (u32, u32),
+    /// Which mode bits a new file does not get by itself.
+    umask: u32,
     buffer: Vec<u8>,
 }
 
@@ -43,7 +47,8 @@ pub(crate) struct Unpacked {
 }
 
 impl<'a> Unpacker<'a> {
-    pub(crate) fn new(root: &'a Dir, limits: &'a Limits) -> Self {
+    /// `umask` is the thread's, or 0777 if it is not known.
+    pub(crate) fn new(root: &'a Dir, limits: &'a Limits, umask: u32) -> Self {
         Self {
             root,
             parents: Parents::new(root),
@@ -51,6 +56,8 @@ impl<'a> Unpacker<'a> {
             counts: Counts::default(),
             dropped_xattrs: 0,
             root_described: false,
+            ours: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            umask,
             buffer: vec![0; COPY],
         }
     }
@@ -146,10 +153,11 @@ impl<'a> Unpacker<'a> {
                     | OFlags::EXCL
                     | OFlags::NOFOLLOW
                     | OFlags::CLOEXEC;
-                let make =
-                    |fd: BorrowedFd<'_>| openat(fd, file_name, flags, Mode::from_raw_mode(0o600));
-                let (file, _) = self.replacing(parent, above, file_name, make)?;
-                self.file(entry, &file, archive)
+                let mode = Mode::from_raw_mode(self.first_mode(entry));
+                let make = |fd: BorrowedFd<'_>| openat(fd, file_name, flags, mode);
+                let (file, parent) = self.replacing(parent, above, file_name, make)?;
+                let group_is_ours = !self.parents.gives_group(parent);
+                self.file(entry, &file, group_is_ours, archive)
             }
             Kind::Symlink { target } => {
                 let make = |fd: BorrowedFd<'_>| symlinkat(path(target), fd, file_name);
@@ -207,7 +215,20 @@ impl<'a> Unpacker<'a> {
         self.describe_directory(own, entry)
     }
 
-    fn file(&mut self, entry: &Entry, file: &OwnedFd, archive: &mut Reader<'_>) -> Result<()> {
+    /// The mode that a file is made with: its own if nothing will have to be changed afterwards (each change is a
+    /// transaction of the file system), and nobody else's until it has its owner otherwise.
+    fn first_mode(&self, entry: &Entry) -> u32 {
+        let plain = entry.mode & (self.umask | 0o7000) == 0;
+        if plain && (entry.uid, entry.gid) == self.ours { entry.mode } else { 0o600 }
+    }
+
+    fn file(
+        &mut self,
+        entry: &Entry,
+        file: &OwnedFd,
+        group_is_ours: bool,
+        archive: &mut Reader<'_>,
+    ) -> Result<()> {
         let mut end = 0;
         while let Some(chunk) = archive.next_chunk(&mut self.buffer)? {
             write_at(file, &self.buffer[..chunk.len], chunk.offset)?;
@@ -218,8 +239,12 @@ impl<'a> Unpacker<'a> {
         }
         let describe = || -> io::Result<u64> {
             // In this order: a change of owner takes set-id bits and capabilities away.
-            fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
-            fchmod(file, Mode::from_raw_mode(entry.mode))?;
+            if (entry.uid, entry.gid) != self.ours || !group_is_ours {
+                fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+            }
+            if self.first_mode(entry) != entry.mode || self.umask & entry.mode != 0 {
+                fchmod(file, Mode::from_raw_mode(entry.mode))?;
+            }
             let dropped = xattrs::set(file.as_fd(), &entry.xattrs)?;
             futimens(file, &times(entry))?;
             Ok(dropped)
@@ -235,7 +260,7 @@ impl<'a> Unpacker<'a> {
             xattrs::set(fd, &entry.xattrs)
         };
         self.dropped_xattrs += describe(self.parents.fd(own))?;
-        self.parents.described(own, times(entry).last_modification);
+        self.parents.described(own, entry.mode, times(entry).last_modification);
         Ok(())
     }
 

@@ -16,8 +16,8 @@ pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 /// let a layer redirect into others; labels in `security.` belong to the host's own policy.
 pub(crate) fn allowed(name: &[u8]) -> bool {
     let plain = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-    let acl = matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default");
-    plain || acl || name == b"security.capability"
+    // A default ACL would be inherited by what is unpacked into the directory after it.
+    plain || matches!(name, b"system.posix_acl_access" | b"security.capability")
 }
 
 /// Sets what is allowed on something open, `O_PATH` included; answers how many were dropped, by the rule or because the

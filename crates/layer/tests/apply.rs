@@ -77,6 +77,45 @@ fn everything_that_can_be_said_is_kept() {
     assert_eq!(rustix::fs::getxattr(stage.in_root("d/ping"), "user.x", &mut value), Ok(1));
 }
 
+/// Shortcuts for files that need no change of owner or mode must not be taken where one is needed.
+#[test]
+fn owners_and_modes_do_not_depend_on_where_a_file_is_made() {
+    let mut shared = Entry::new("g", Kind::Directory);
+    (shared.mode, shared.gid) = (0o2777, 50);
+    let with = |path: &str, mode: u32| {
+        let mut entry = Entry::new(path, Kind::File);
+        entry.mode = mode;
+        entry
+    };
+    let archive = Build::new()
+        .entry(shared)
+        .entry(with("g/root", 0o666))
+        .entry(with("g/private", 0o600))
+        .dir("g/sub", 0o755)
+        .entry(with("g/sub/f", 0o777))
+        .entry(with("open", 0o777))
+        .entry(with("none", 0))
+        .entry(with("sticky", 0o1644))
+        .bytes();
+    for jailed in [true, false] {
+        let stage = Stage::new();
+        if jailed { stage.apply(&archive) } else { stage.apply_unjailed(&archive) }.unwrap();
+        for (path, mode, gid) in [
+            ("g", 0o2777, 50),
+            ("g/root", 0o666, 0),
+            ("g/private", 0o600, 0),
+            ("g/sub", 0o755, 0),
+            ("g/sub/f", 0o777, 0),
+            ("open", 0o777, 0),
+            ("none", 0, 0),
+            ("sticky", 0o1644, 0),
+        ] {
+            let m = stage.stat(path);
+            assert_eq!((m.mode() & 0o7777, m.gid()), (mode, gid), "{path}, jailed: {jailed}");
+        }
+    }
+}
+
 #[test]
 fn whiteouts_become_the_overlays_own() {
     let stage = Stage::new();

@@ -9,7 +9,7 @@
 //! | capabilities | everything but CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP, SYS_ADMIN (`trusted.` attributes) | always |
 //! | no_new_privs | set-id programs, should one ever be executed | always |
 //!
-//! Threads that a jailed one starts are jailed with it. Descriptors that are open already stay usable: memory and the
+//! A jailed thread has umask 0. Threads that a jailed one starts are jailed with it. Descriptors that are open already stay usable: memory and the
 //! descriptor table are the process's. The walls are against being led astray by names, not against running an
 //! attacker's machine code; that is what the languages are for.
 //!
@@ -72,6 +72,7 @@ pub fn run<T: Send>(
 
 /// Builds the walls around the calling thread.
 fn enter(landlock: Option<landlock::Prepared>) -> io::Result<Walls> {
+    own_umask()?;
     rustix::thread::set_no_new_privs(true)?;
     let walls = Walls { landlock: landlock.as_ref().map(landlock::Prepared::abi) };
     if let Some(prepared) = landlock {
@@ -81,6 +82,18 @@ fn enter(landlock: Option<landlock::Prepared>) -> io::Result<Walls> {
     // Last: it forbids the calls that built the other walls.
     crate::seccomp::install(&filter::program(), 0)?;
     Ok(walls)
+}
+
+/// Gives the thread a umask of its own, 0: what strangers' archives say about modes is then said once, in `open`. Its
+/// working directory is its own from now on too.
+fn own_umask() -> io::Result<()> {
+    // JUSTIFICATION: rustix marks unshare unsafe because of CLONE_FILES.
+    // SAFETY: CLONE_FS separates root, working directory and umask alone; no descriptor or memory is concerned.
+    if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(())
 }
 
 fn drop_capabilities() -> io::Result<()> {

@@ -49,6 +49,10 @@ fn files_outside_are_out_of_reach() {
         // In its directory it can do everything.
         fs::create_dir(inside.join("d")).unwrap();
         fs::write(inside.join("d/f"), "text").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(inside.join("d/f")).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o666, "the umask is the thread's own");
         fs::hard_link(inside.join("d/f"), inside.join("g")).unwrap();
         fs::rename(inside.join("g"), inside.join("d/g")).unwrap();
         fs::read(inside.join("d/g")).unwrap()
