@@ -125,19 +125,19 @@ routes! {
     Post   "/session"                      31 NotYet Session;
     Post   "/grpc"                         39 NotYet Grpc;
     // Volumes
-    Get    "/volumes"                      0  NotYet VolumeList;
+    Get    "/volumes"                      0  Served VolumeList;
     Post   "/volumes/create"               0  NotYet VolumeCreate;
     Post   "/volumes/prune"                25 NotYet VolumePrune;
-    Get    "/volumes/{name}"               0  NotYet VolumeInspect;
+    Get    "/volumes/{name}"               0  Served VolumeInspect;
     Put    "/volumes/{name}"               42 Swarm  VolumeUpdate;
     Delete "/volumes/{name}"               0  NotYet VolumeRemove;
     // Networks
-    Get    "/networks"                     0  NotYet NetworkList;
+    Get    "/networks"                     0  Served NetworkList;
     Post   "/networks/create"              0  NotYet NetworkCreate;
     Post   "/networks/prune"               25 NotYet NetworkPrune;
     Post   "/networks/{name}/connect"      0  NotYet NetworkConnect;
     Post   "/networks/{name}/disconnect"   0  NotYet NetworkDisconnect;
-    Get    "/networks/{name}"              0  NotYet NetworkInspect;
+    Get    "/networks/{name}"              0  Served NetworkInspect;
     Delete "/networks/{name}"              0  NotYet NetworkRemove;
     // Plugins
     Get    "/plugins"                      25 NotYet PluginList;

@@ -8,4 +8,5 @@ pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod limits;
+pub(crate) mod place;
 pub(crate) mod times;

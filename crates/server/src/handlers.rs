@@ -4,6 +4,7 @@ mod containers;
 mod exec;
 mod images;
 mod lists;
+mod places;
 mod streams;
 mod system;
 
@@ -71,6 +72,11 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ImageRemove => images::remove(daemon, &call).await,
         Handler::ImageCreate => images::create(daemon, call).await,
         Handler::ImageLoad => images::load(daemon, call).await,
+
+        Handler::VolumeList => places::volumes(daemon, &call),
+        Handler::VolumeInspect => places::volume(daemon, &call),
+        Handler::NetworkList => places::networks(daemon, &call),
+        Handler::NetworkInspect => places::network(daemon, &call),
 
         // The table says `Served` only for rows above; a test holds it to that.
         other => Err(Error::not_implemented(format!(

@@ -151,6 +151,8 @@ pub(crate) struct Served {
     head: Option<(u32, tokio::time::Instant)>,
     alarm: Option<Pin<Box<tokio::time::Sleep>>>,
     patience: Duration,
+    /// What was read, and must be given to hyper otherwise than it came.
+    rewritten: bytes::Bytes,
 }
 
 impl Served {
@@ -159,7 +161,12 @@ impl Served {
         turn: std::sync::Arc<super::conn::Turn>,
         patience: Duration,
     ) -> Self {
-        Self { socket, turn, head: None, alarm: None, patience }
+        Self { socket, turn, head: None, alarm: None, patience, rewritten: bytes::Bytes::new() }
+    }
+
+    fn give_rewritten(&mut self, buffer: &mut ReadBuf<'_>) {
+        let n = buffer.remaining().min(self.rewritten.len());
+        buffer.put_slice(&self.rewritten.split_to(n));
     }
 
     /// Whether a head that began to arrive is late. An idle connection has no deadline: clients keep theirs for hours,
@@ -183,6 +190,10 @@ impl AsyncRead for Served {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.rewritten.is_empty() {
+            self.give_rewritten(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match self.socket.poll_read(cx, buffer) {
             Poll::Pending => match self.poll_late(cx) {
@@ -197,11 +208,36 @@ impl AsyncRead for Served {
                 {
                     self.alarm = None;
                     self.head = Some((number, tokio::time::Instant::now() + self.patience));
+                    if let Some(rewritten) = quoted_request_line(&buffer.filled()[before..]) {
+                        self.rewritten = rewritten.into();
+                        buffer.set_filled(before);
+                        self.give_rewritten(buffer);
+                    }
                 }
                 Poll::Ready(result)
             }
         }
     }
+}
+
+/// The beginning of a request with the characters encoded that do not belong into a request line, and that people type
+/// (`curl -g '…?filters={"name":["x"]}'`). Go's server takes them; hyper would refuse the request. `None`: there are none.
+fn quoted_request_line(bytes: &[u8]) -> Option<Vec<u8>> {
+    let line = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let stray = |b: &u8| matches!(b, b'"' | b'<' | b'>');
+    if !bytes[..line].iter().any(stray) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 64);
+    for byte in &bytes[..line] {
+        if stray(byte) {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            out.push(*byte);
+        }
+    }
+    out.extend_from_slice(&bytes[line..]);
+    Some(out)
 }
 
 impl AsyncWrite for Served {

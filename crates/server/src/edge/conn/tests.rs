@@ -261,3 +261,15 @@ async fn garbage_is_refused() {
         String::from_utf8_lossy(&answer)
     );
 }
+
+#[tokio::test]
+async fn quotes_in_request_lines_are_taken_as_go_takes_them() {
+    let mut rig = rig();
+    let body = "x".repeat(9000);
+    let head = format!(
+        "POST /echo?filters={{\"a\":[\"<b>\"]}} HTTP/1.1\r\nHost: \"d\"\r\nContent-Length: {}",
+        body.len()
+    );
+    rig.send(&format!("{head}\r\n\r\n{body}")).await;
+    rig.until(&body).await;
+}

@@ -1,0 +1,116 @@
+//! Volumes and networks: what there is. Making and removing them comes with their own issues.
+
+use super::Daemon;
+use crate::convert::place;
+use crate::edge::conn::Outcome;
+use crate::filters::{Filters, Patterns};
+use crate::reply;
+use crate::router::Call;
+use api::{ApiVersion, VolumeList};
+use std::collections::{BTreeMap, BTreeSet};
+use stdx::{Error, Result};
+use store::records::network::NetworkRecord;
+
+pub(crate) fn volumes(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&["dangling", "driver", "label", "name"])?;
+    let dangling = filters.flag("dangling")?;
+    let names = Patterns::new(&filters, "name")?;
+    let used: BTreeSet<String> = match dangling {
+        None => BTreeSet::new(),
+        Some(_) => {
+            let views = daemon.engine.list_containers();
+            views
+                .iter()
+                .flat_map(|view| &view.record.mounts)
+                .filter_map(|mount| mount.name.clone())
+                .collect()
+        }
+    };
+    let mut volumes = Vec::new();
+    for view in daemon.engine.list_volumes()? {
+        let record = &view.record;
+        let wanted = dangling.is_none_or(|dangling| used.contains(&record.name) != dangling)
+            && names.matches(&record.name)
+            && (!filters.has("driver")
+                || filters.values("driver").any(|driver| driver == record.driver))
+            && filters.labels(&record.labels);
+        if wanted {
+            volumes.push(place::volume(view));
+        }
+    }
+    reply::ok(&VolumeList { volumes, warnings: None })
+}
+
+pub(crate) fn volume(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    reply::ok(&place::volume(daemon.engine.inspect_volume(&call.name)?))
+}
+
+pub(crate) fn networks(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+    let dangling = filters.flag("dangling")?;
+    if let Some(bad) = filters.values("type").find(|kind| !matches!(*kind, "builtin" | "custom")) {
+        return Err(Error::invalid(format!("invalid filter: 'type'='{bad}'")));
+    }
+    // Lists tell who is on a network only up to 1.27.
+    let with_members = call.version < ApiVersion::v1(28);
+    let views = if with_members || dangling.is_some() {
+        daemon.engine.list_containers()
+    } else {
+        Vec::new()
+    };
+    let mut networks = Vec::new();
+    for record in daemon.engine.list_networks() {
+        let builtin = is_builtin(&record);
+        let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+            !filters.has(name) || filters.values(name).any(matches)
+        };
+        let wanted = any("driver", &|driver| driver == record.driver)
+            && any("id", &|id| record.id.contains(id))
+            && any("name", &|name| record.name.contains(name))
+            && any("scope", &|scope| scope == "local")
+            && any("type", &|kind| (kind == "builtin") == builtin)
+            && filters.labels(&record.labels)
+            && dangling.is_none_or(|dangling| {
+                !builtin && place::members(&views, &record.id).is_empty() == dangling
+            });
+        if wanted {
+            let members =
+                if with_members { place::members(&views, &record.id) } else { BTreeMap::new() };
+            networks.push(place::network(record, members));
+        }
+    }
+    reply::ok(&networks)
+}
+
+fn is_builtin(record: &NetworkRecord) -> bool {
+    matches!(record.name.as_str(), "bridge" | "host" | "none")
+}
+
+pub(crate) fn network(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let scope = call.query.text("scope");
+    let wanted = call.name.as_str();
+    let not_found = || Error::not_found(format!("network {wanted} not found"));
+    if !matches!(scope, "" | "local") {
+        return Err(not_found());
+    }
+    let all = daemon.engine.list_networks();
+    let exact =
+        all.iter().find(|n| n.id == wanted).or_else(|| all.iter().find(|n| n.name == wanted));
+    let record = match exact {
+        Some(record) => record,
+        None => {
+            let mut starting = all.iter().filter(|n| n.id.starts_with(wanted));
+            let record = starting.next().ok_or_else(not_found)?;
+            if starting.next().is_some() {
+                return Err(Error::invalid(format!(
+                    "network {wanted} is ambiguous (2 matches found based on ID prefix)"
+                )));
+            }
+            record
+        }
+    };
+    let members = place::members(&daemon.engine.list_containers(), &record.id);
+    reply::ok(&place::network(record.clone(), members))
+}
