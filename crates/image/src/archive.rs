@@ -11,6 +11,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use stdx::{Context as _, Error, Result};
 use sys::dir::Dir;
 use sys::jail::Access;
@@ -27,6 +28,8 @@ pub(crate) struct Archive {
     /// Holds the files.
     _scratch: Scratch,
     members: HashMap<String, Member>,
+    /// How often each file is still going to be read.
+    uses: Mutex<HashMap<PathBuf, usize>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl Archive {
         let members =
             sys::jail::run("load", &[(&dir, Access::Write)], |_walls| spool(reader, &path))
                 .context(|| "jail the loading thread")??;
-        Ok(Self { _scratch: scratch, members })
+        Ok(Self { _scratch: scratch, members, uses: Mutex::default() })
     }
 }
 
@@ -102,6 +105,14 @@ impl Archive {
         self.find(name).is_ok()
     }
 
+    /// A file that is going to be read once by whoever has the answer.
+    pub(crate) fn usage(&self, name: &str) -> Result<Used<'_>> {
+        let (path, size) = self.find(name)?;
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        *uses.entry(path.clone()).or_default() += 1;
+        Ok(Used { archive: self, path, size })
+    }
+
     /// A file and its size.
     pub(crate) fn open(&self, name: &str) -> Result<(File, u64)> {
         let (path, size) = self.find(name)?;
@@ -131,6 +142,35 @@ impl Archive {
             }
         }
         Err(Error::invalid(format!("invalid archive: {name} is a link to itself")))
+    }
+}
+
+/// A big file of an archive. When nobody needs it any more it is removed at once: what is still in memory then is never
+/// written to the disk, and committing a layer does not have to wait for it.
+#[derive(Debug)]
+pub(crate) struct Used<'a> {
+    archive: &'a Archive,
+    path: &'a PathBuf,
+    pub(crate) size: u64,
+}
+
+impl Used<'_> {
+    /// Its bytes.
+    pub(crate) fn open(&self) -> Result<File> {
+        File::open(self.path).context(|| format!("open {}", self.path.display()))
+    }
+
+    /// One user less.
+    pub(crate) fn done(&self) {
+        let mut uses = self.archive.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = uses.get_mut(self.path).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            // Its directory goes at the end anyway.
+            drop(std::fs::remove_file(self.path));
+        }
     }
 }
 

@@ -34,9 +34,24 @@ pub(crate) struct Parts<'a> {
 
 /// A layer's archive.
 pub(crate) struct Part<'a> {
-    pub(crate) open: Box<dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Send + Sync + 'a>,
+    pub(crate) source: Box<dyn Source + 'a>,
     pub(crate) size: u64,
     pub(crate) blob: Option<LayerBlob>,
+}
+
+/// Where a layer's archive is.
+pub(crate) trait Source: Send + Sync {
+    /// Its bytes from the start.
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// It will not be opened again.
+    fn done(&self) {}
+}
+
+impl Source for &[u8] {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(*self))
+    }
 }
 
 /// A layer that is not there yet.
@@ -64,7 +79,7 @@ impl Images {
         let layers = layers
             .iter()
             .map(|archive| Part {
-                open: Box::new(move || Ok(Box::new(archive.as_slice()))),
+                source: Box::new(archive.as_slice()),
                 size: archive.len() as u64,
                 blob: None,
             })
@@ -145,6 +160,7 @@ impl Images {
         for (number, part) in parts.layers.iter().enumerate() {
             let chain_id = chain[number].clone();
             if self.layers.has(&chain_id)? {
+                part.source.done();
                 continue;
             }
             let blob = part.blob.as_ref().map(|b| (b.digest.clone(), b.size));
@@ -158,7 +174,7 @@ impl Images {
         }
         for layer in &missing {
             let tell = told(layer, progress);
-            let mut archive = (layer.part.open)()?;
+            let mut archive = layer.part.source.open()?;
             let parent = layer.parent.as_ref();
             self.layers.unpack_onto(
                 &mut archive,
@@ -167,6 +183,7 @@ impl Images {
                 parent,
                 &tell,
             )?;
+            layer.part.source.done();
         }
         Ok(())
     }
@@ -185,9 +202,10 @@ impl Images {
                 Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < missing.len())
             {
                 let layer = &missing[number];
-                let unpacked = (layer.part.open)().and_then(|mut archive| {
+                let unpacked = layer.part.source.open().and_then(|mut archive| {
                     self.layers.unpack(&mut archive, &layer.expected, &told(layer, progress))
                 });
+                layer.part.source.done();
                 if unpacked.is_err() {
                     // The others are for nothing.
                     next.store(missing.len(), Ordering::Relaxed);

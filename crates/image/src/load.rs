@@ -8,8 +8,8 @@
 //! `docker save` since 25 writes both; then `manifest.json` is used, as Docker does.
 
 use crate::Images;
-use crate::archive::Archive;
-use crate::assemble::{Part, Parts};
+use crate::archive::{Archive, Used};
+use crate::assemble::{Part, Parts, Source};
 use crate::chain::sha256;
 use crate::model::Image;
 use crate::progress::Progress;
@@ -63,6 +63,16 @@ impl Images {
     }
 }
 
+impl Source for Used<'_> {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(Used::open(self)?))
+    }
+
+    fn done(&self) {
+        Used::done(self);
+    }
+}
+
 fn docker_archive(archive: &Archive) -> Result<Vec<Parts<'_>>> {
     let bytes = archive.bytes("manifest.json", MAX_DOCUMENT)?;
     let saved: Vec<Saved> = serde_json::from_slice(&bytes)
@@ -78,12 +88,8 @@ fn docker_image(archive: &Archive, saved: Saved) -> Result<Parts<'_>> {
     }
     let mut parts = Vec::new();
     for name in layers {
-        let (_, size) = archive.open(&name)?;
-        parts.push(Part {
-            open: Box::new(move || Ok(Box::new(archive.open(&name)?.0))),
-            size,
-            blob: None,
-        });
+        let file = archive.usage(&name)?;
+        parts.push(Part { size: file.size, source: Box::new(file), blob: None });
     }
     let mut names = Vec::new();
     for tag in saved.repo_tags.unwrap_or_default() {
@@ -124,13 +130,13 @@ fn oci_image<'a>(archive: &'a Archive, top: &Descriptor, bytes: Vec<u8>) -> Resu
                 let config = blob(archive, &manifest.config, MAX_CONFIG)?;
                 let mut layers = Vec::new();
                 for layer in &manifest.layers {
-                    let name = blob_name(&layer.digest);
-                    let (_, size) = archive.open(&name)?;
+                    let file = archive.usage(&blob_name(&layer.digest))?;
+                    let size = file.size;
                     if size != layer.size {
                         return Err(content::wrong_size(&layer.digest, layer.size, size));
                     }
                     layers.push(Part {
-                        open: Box::new(move || Ok(Box::new(archive.open(&name)?.0))),
+                        source: Box::new(file),
                         size,
                         blob: Some(LayerBlob {
                             digest: layer.digest.clone(),
