@@ -140,8 +140,9 @@ pub(super) fn moment(text: &str) -> Result<String> {
         return Ok(String::new());
     }
     if let Ok(nanos) = units::parse_duration(text) {
+        // Whole seconds, as Docker has it.
         let then = Timestamp::now().unix_nanos() - i128::from(nanos);
-        return Ok(in_seconds(then));
+        return Ok(then.div_euclid(1_000_000_000).to_string());
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Ok(text.to_owned());

@@ -28,7 +28,9 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         Some(asked) => {
             let key = if asked.contains('/') { asked.clone() } else { format!("{asked}/tcp") };
             let Some(Some(bindings)) = ports.get(&key).filter(|b| b.is_some()) else {
-                return Err(Failure::new(format!("no public port '{asked}' published for {name}")));
+                return Err(Failure::new(format!(
+                    "Error: No public port '{asked}' published for {name}"
+                )));
             };
             lines.extend(bindings.iter().map(address));
         }
