@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 #![allow(clippy::disallowed_methods, reason = "it runs cargo and other programs")]
 
+mod bench;
 mod build;
 mod deps;
 mod peers;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 /// A task: its name, what it does in one line, and how.
 type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TASKS: [Task; 6] = [
+const TASKS: [Task; 7] = [
     (
         "run",
         "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
@@ -27,6 +28,11 @@ const TASKS: [Task; 6] = [
     ("test", "install what tests need and run every tier that this machine allows", test::task),
     ("tidy", "check what no compiler checks: headers, layers, named tests, file lists", tidy::task),
     ("peers", "fetch the reference dockerd 26.1 and its friends into target/peers", peers::task),
+    (
+        "bench",
+        "[NAME…] [--rounds N]: the same work on Gantry, its peers and the bare kernel",
+        bench::task,
+    ),
     ("deps", "check the layers and print the count of packages", deps::task),
 ];
 
