@@ -85,7 +85,9 @@ fn start_log(config: &Config) -> Result<Log> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let (filter, handle) = reload::Layer::new(level(config));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // Colours are for terminals, not for files and journals.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

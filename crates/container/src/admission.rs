@@ -59,15 +59,15 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Remove(_), Phase::Created | Phase::Exited | Phase::Dead(_)) => Ok(()),
         (Remove(true), _) => Ok(()),
         (Remove(false), Phase::Paused(_)) => conflict(format!(
-            "cannot remove container \"{name}\": container is paused and must be unpaused first"
+            "cannot remove container \"/{name}\": container is paused and must be unpaused first"
         )),
         (Remove(false), _) => conflict(format!(
-            "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
+            "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
         )),
 
         (Exec, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
         (Exec, Phase::Paused(_)) => {
-            conflict(format!("container {id} is paused, unpause the container before exec"))
+            conflict(format!("Container {name} is paused, unpause the container before exec"))
         }
         (Exec, _) => conflict(format!("container {id} is not running")),
     }

@@ -83,7 +83,7 @@ impl Driver {
 async fn ask(
     folder: &Path,
 ) -> Option<(std::sync::Arc<Shim>, tokio::sync::mpsc::UnboundedReceiver<task::protocol::Event>, State)> {
-    let (shim, events) = Shim::reconnect(&folder.join("shim.sock")).await.ok()?;
+    let (shim, events) = Shim::reconnect(folder).ok()?;
     match shim.call(Request::State, &[]).await {
         Ok(Answer::State(state)) => Some((shim, events, state)),
         _ => None,

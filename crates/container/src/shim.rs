@@ -53,10 +53,8 @@ impl Shim {
     }
 
     /// Comes back to a shim that an earlier daemon started.
-    pub async fn reconnect(socket: &Path) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
-        let stream = UnixStream::connect(socket).await.context(|| format!("connect to {}", socket.display()))?;
-        let fd = stream.into_std().context(|| "connect to shim")?;
-        Self::new(OwnedFd::from(fd), None)
+    pub fn reconnect(runtime_dir: &Path) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
+        Self::new(task::connect(runtime_dir)?, None)
     }
 
     /// Sends a request with descriptors beside it and waits for its answer; a `Failed` becomes an error.

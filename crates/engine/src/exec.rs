@@ -191,9 +191,11 @@ impl Engine {
                 Ok(listens.then(|| Attached { stream: ours, history: Vec::new(), tty: config.tty }))
             }
             Err(error) => {
-                self.inner.execs.ended(id, container::shim::exit_code_of(&error));
-                // Docker's texts for an exec name no container creation.
-                Err(plain(error))
+                // Docker's words for an exec; only a missing program is 127.
+                let error = worded(error);
+                let missing = error.message().contains("executable file not found");
+                self.inner.execs.ended(id, if missing { 127 } else { 126 });
+                Err(error)
             }
         }
     }
@@ -245,13 +247,12 @@ impl Engine {
     }
 }
 
-/// The runtime's own words, in which clients look for the exit codes 126 and 127.
-fn plain(error: Error) -> Error {
-    let words = "unable to start container process: ";
-    match error.message().split_once(words) {
-        Some((_, rest)) if error.kind() == Kind::InvalidArgument => {
-            Error::invalid(format!("OCI runtime exec failed: exec failed: {words}{rest}"))
-        }
-        _ => error,
+/// A session's failure to start in Docker's words, in which clients look for the exit codes 126 and 127.
+fn worded(error: Error) -> Error {
+    const WORDS: &str = "unable to start container process: ";
+    if !matches!(error.kind(), Kind::InvalidArgument | Kind::Internal) {
+        return error;
     }
+    let why = error.message().split_once(WORDS).map_or(error.message(), |(_, why)| why);
+    Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}"))
 }

@@ -36,7 +36,7 @@ pub(crate) fn plan(config: &Config, host: &HostConfig, known: impl Fn(&str) -> R
         }
     }
     for path in &config.volumes {
-        let destination = destination(path, path)?;
+        let destination = destination(path, path, "volume")?;
         if !points.iter().any(|point| point.destination == destination) {
             points.push(MountPoint { destination, copy_up: true, ..volume_point("", true) });
         }
@@ -112,7 +112,8 @@ fn parse_bind(text: &str) -> Result<MountPoint> {
         [source, target, mode] => (source, target, mode),
         _ => return Err(invalid()),
     };
-    let destination = destination(target, text)?;
+    let kind = if source.starts_with('/') { "bind" } else { "volume" };
+    let destination = destination(target, text, kind)?;
     let mut point = if source.starts_with('/') {
         bind_point(source)
     } else if source.is_empty() && parts.len() == 1 {
@@ -129,7 +130,7 @@ fn parse_bind(text: &str) -> Result<MountPoint> {
             "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" | "default" => {}
             "nocopy" if point.kind == MountKind::Volume => point.copy_up = false,
             p if PROPAGATIONS.contains(&p) && point.kind == MountKind::Bind => point.propagation = p.to_owned(),
-            other => return Err(Error::invalid(format!("invalid mode: {other}")).caused_by(invalid())),
+            _ => return Err(Error::invalid(format!("invalid mode: {mode}"))),
         }
     }
     if point.kind == MountKind::Bind {
@@ -148,7 +149,7 @@ fn from_request(request: &MountRequest) -> Result<MountPoint> {
     if !request.target.starts_with('/') {
         return Err(invalid(format!("invalid mount path: '{}' mount path must be absolute", request.target)));
     }
-    let target = destination(&request.target, &request.target)?;
+    let target = destination(&request.target, &request.target, &request.kind)?;
     let mut point = match request.kind.as_str() {
         "bind" => {
             if request.source.is_empty() {
@@ -212,7 +213,7 @@ fn tmpfs(target: &str, options: &str) -> Result<MountPoint> {
         kind: MountKind::Tmpfs,
         driver: None,
         copy_up: false,
-        destination: destination(target, target)?,
+        destination: destination(target, target, "tmpfs")?,
         ..volume_point("", false)
     };
     for option in options.split(',').filter(|o| !o.is_empty()) {
@@ -231,10 +232,10 @@ fn tmpfs(target: &str, options: &str) -> Result<MountPoint> {
 }
 
 /// A path inside a container, cleaned as Go's `path.Clean` does.
-fn destination(path: &str, whole: &str) -> Result<String> {
+fn destination(path: &str, whole: &str, kind: &str) -> Result<String> {
     if !path.starts_with('/') {
         return Err(Error::invalid(format!(
-            "invalid volume specification: '{whole}': invalid mount config for type \"volume\": invalid mount path: \
+            "invalid volume specification: '{whole}': invalid mount config for type \"{kind}\": invalid mount path: \
              '{path}' mount path must be absolute"
         )));
     }
@@ -248,7 +249,8 @@ fn destination(path: &str, whole: &str) -> Result<String> {
     }
     if clean.is_empty() {
         return Err(Error::invalid(format!(
-            "invalid volume specification: '{whole}': invalid specification: destination can't be '/'"
+            "invalid volume specification: '{whole}': invalid mount config for type \"{kind}\": invalid specification: \
+             destination can't be '/'"
         )));
     }
     Ok(format!("/{}", clean.join("/")))
@@ -291,7 +293,7 @@ mod tests {
         assert_eq!(check("/tmp:/b:ro"), "Bind /tmp → /b ro");
         assert_eq!(check("data:/b:ro,nocopy"), "Volume data → /b ro");
         assert_eq!(check("/only"), "Volume  → /only rw");
-        assert!(check("/tmp:/b:bad").starts_with("invalid mode: bad"));
+        assert_eq!(check("/tmp:/b:bad"), "invalid mode: bad");
         assert!(check("/tmp:/").contains("destination can't be '/'"));
         assert!(check("/tmp:b").contains("mount path must be absolute"));
         assert!(check("a:b:c:d").starts_with("invalid volume specification: 'a:b:c:d'"));

@@ -123,6 +123,15 @@ impl Engine {
         if let Err(e) = self.inner.records.flush() {
             tracing::error!("write records: {e}");
         }
+        // The cgroup above all containers stays as long as one of them runs.
+        let idle = !self.inner.containers.all().iter().any(|c| c.now().phase.is_running());
+        let parent = || -> Result<()> {
+            let hierarchies: cgroups::Hierarchies = self.inner.services.hierarchies.parse()?;
+            cgroups::Group::open(&hierarchies, &self.inner.services.cgroup)?.remove()
+        };
+        if idle && let Err(e) = parent() {
+            tracing::debug!("remove the cgroup of the containers: {e}");
+        }
     }
 
     /// Takes over what may change while the daemon runs: labels, mirrors, insecure registries, debug.

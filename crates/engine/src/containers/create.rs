@@ -127,7 +127,10 @@ impl Engine {
     /// Refuses what is not there yet, and fills in the daemon's defaults.
     fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
         let missing = |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
-        self.inner.networks.mode(&host.network_mode)?;
+        // An unknown network's name is found out at the start, as with Docker.
+        if host.network_mode.starts_with("container:") {
+            return missing("sharing another container's network is not there yet; use bridge, host or none");
+        }
         if !matches!(host.restart.name.as_str(), "" | "no") {
             return missing("restart policies are not there yet");
         }

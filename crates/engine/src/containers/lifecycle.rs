@@ -27,8 +27,12 @@ impl Engine {
 
     /// Sends a signal, SIGKILL when none is named.
     pub async fn kill_container(&self, name: &str, signal: Option<String>) -> Result<()> {
-        let container = self.inner.containers.find(name)?;
-        let signal = signal.filter(|s| !s.is_empty()).map_or(Ok(signals::KILL), |s| signals::parse(&s))?;
+        let worded = |e: Error| {
+            let own = e.message().starts_with("cannot kill");
+            if own { e } else { Error::new(e.kind(), format!("cannot kill container: {name}: {}", e.message())) }
+        };
+        let container = self.inner.containers.find(name).map_err(worded)?;
+        let signal = signal.filter(|s| !s.is_empty()).map_or(Ok(signals::KILL), |s| signals::parse(&s)).map_err(worded)?;
         container.kill(KillRequest { signal }).await
     }
 
@@ -48,12 +52,16 @@ impl Engine {
         if new.is_empty() {
             return Err(Error::invalid("Neither old nor new names may be empty"));
         }
-        let new: types::ContainerName = new.strip_prefix('/').unwrap_or(new).parse()?;
+        let new: types::ContainerName = new.strip_prefix('/').unwrap_or(new).parse().map_err(
+            |e: types::InvalidContainerName| Error::invalid(format!("Error when allocating new name: {e}")),
+        )?;
         let record = container.now().record;
         if record.name == new.as_str() {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
-        self.inner.containers.reserve(new.as_str(), &record.id)?;
+        self.inner.containers.reserve(new.as_str(), &record.id).map_err(|e| {
+            Error::new(e.kind(), format!("Error when allocating new name: {}", e.message()))
+        })?;
         let renamed = container.rename(new.as_str().to_owned()).await;
         // The name that is not in use now is given back.
         self.inner.containers.release(if renamed.is_ok() { &record.name } else { new.as_str() }, &record.id);
