@@ -74,7 +74,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Invocatio
             "root" => global.root = words.value(option)?.into(),
             "log" => {
                 global.log = Some(words.value(option)?.into())
-                    .filter(|p: &PathBuf| !p.as_os_str().is_empty())
+                    .filter(|p: &PathBuf| !p.as_os_str().is_empty());
             }
             "log-format" => {
                 global.log_json = match words.value(option)?.as_str() {

@@ -5,7 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use oci::runtime::{Process, Spec};
@@ -38,6 +38,15 @@ struct Job {
     /// Standard input.
     #[serde(default)]
     stdin: String,
+    /// Mount a tmpfs here first, in a mount namespace of this process's own.
+    #[serde(default)]
+    tmpfs: Option<PathBuf>,
+    /// Make that mount a shared one.
+    #[serde(default)]
+    shared: bool,
+    /// Make these directories then.
+    #[serde(default)]
+    directories: Vec<PathBuf>,
     /// Runs it so often, and says how long each took.
     #[serde(default)]
     repeat: usize,
@@ -51,6 +60,8 @@ struct Outcome {
     stdout: String,
     stderr: String,
     execs: Vec<Self>,
+    /// Mounts seen beneath `tmpfs` afterwards.
+    mounts_beneath: usize,
     /// Children that were left unreaped by the library.
     children: bool,
     /// Descriptors before and after.
@@ -62,6 +73,9 @@ fn main() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).expect("a job on standard input");
     let job: Job = serde_json::from_str(&text).expect("a job");
+    if let Some(place) = &job.tmpfs {
+        prepare(place, job.shared, &job.directories);
+    }
     let before = descriptors();
     let mut outcome = if job.repeat > 0 { measure(&job) } else { run(&job) };
     outcome.children = !matches!(
@@ -69,8 +83,30 @@ fn main() {
         Err(rustix::io::Errno::CHILD)
     );
     outcome.descriptors = [before, descriptors()];
+    if let Some(place) = &job.tmpfs {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        let beneath = format!(" {}/", place.display());
+        outcome.mounts_beneath = mounts.lines().filter(|l| l.contains(&beneath)).count();
+    }
     let text = serde_json::to_string(&outcome).expect("plain data");
     std::io::stdout().write_all(text.as_bytes()).expect("write the outcome");
+}
+
+fn prepare(place: &Path, shared: bool, directories: &[PathBuf]) {
+    use sys::mount::{self, Attributes};
+    sys::process::unshare(sys::clone::NEWNS).expect("a mount namespace");
+    let private = Attributes { propagation: mount::PRIVATE, ..Attributes::default() };
+    mount::set_attributes_at(rustix::fs::CWD, c"/", private, true).expect("private mounts");
+    let tree = mount::Context::open("tmpfs").and_then(|context| context.mount(0)).expect("a tmpfs");
+    if shared {
+        let shared = Attributes { propagation: mount::SHARED, ..Attributes::default() };
+        mount::set_attributes(&tree, shared, false).expect("a shared mount");
+    }
+    let target = std::fs::File::open(place).expect("a place");
+    mount::attach(&tree, &target).expect("attach the tmpfs");
+    for directory in directories {
+        std::fs::create_dir(directory).expect("a new directory");
+    }
 }
 
 fn descriptors() -> usize {

@@ -10,6 +10,7 @@ mod finish;
 mod hide;
 mod identity;
 mod mounts;
+mod place;
 mod procfs;
 mod program;
 
@@ -183,7 +184,7 @@ fn enter_namespaces(job: &Job<'_>) -> Result<()> {
 fn make_cwd(root: &Dir, plan: &Plan) {
     let cwd = &plan.process.cwd;
     if cwd.as_os_str() != "/" {
-        let _told_later = root.make_dirs(cwd, 0o755);
+        let _told_later = place::directory(root, cwd);
     }
 }
 

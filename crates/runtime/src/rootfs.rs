@@ -36,6 +36,14 @@ impl Rootfs {
     pub(crate) fn mount(&self) -> Result<OwnedFd> {
         match self {
             Self::Directory(path) => directory(path),
+            // An overlay of one directory is refused by the kernel, and would show nothing else.
+            Self::Overlay { lower, upper: None, .. } if lower.len() == 1 => {
+                let tree = directory(&lower[0])?;
+                let read_only = Attributes { set: mount::RDONLY, ..Attributes::default() };
+                mount::set_attributes(&tree, read_only, true)
+                    .step(|| "make the root file system read-only")?;
+                Ok(tree)
+            }
             Self::Overlay { lower, upper, work } => {
                 overlay(lower, upper.as_deref().zip(work.as_deref())).map_err(|e| match e {
                     Error::System { step, errno, cause } if errno == 0 || !cause.is_empty() => {
@@ -208,9 +216,14 @@ mod tests {
         let seen = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!seen.contains(scratch.0.to_str().unwrap()), "the mount is attached");
         drop(root);
-        let read_only = Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap();
-        let error = rustix::fs::mkdirat(&read_only, "x", Mode::from_raw_mode(0o755)).unwrap_err();
-        assert_eq!(error, Errno::ROFS);
+        for layers in [lower.clone(), lower[..1].to_vec()] {
+            let read_only =
+                Rootfs::Overlay { lower: layers, upper: None, work: None }.mount().unwrap();
+            assert_eq!(read(&read_only, "a").unwrap(), b"top:colon\\back");
+            let error =
+                rustix::fs::mkdirat(&read_only, "x", Mode::from_raw_mode(0o755)).unwrap_err();
+            assert_eq!(error, Errno::ROFS);
+        }
     }
 
     #[test]
@@ -249,7 +262,7 @@ mod tests {
             error.to_string(),
             "open root file system /nonexistent/x: no such file or directory"
         );
-        let lower = vec!["/nonexistent/y".into()];
+        let lower = vec!["/nonexistent/y".into(), "/usr".into()];
         let error =
             Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap_err().to_string();
         assert!(error.contains("overlay") && error.contains("/nonexistent/y"), "{error}");

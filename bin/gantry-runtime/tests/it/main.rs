@@ -271,7 +271,7 @@ fn a_pid_file_is_written() {
 #[test]
 fn a_terminal_is_handed_to_the_console_socket() {
     let bundle = Bundle::with(&["sh", "-c", "tty; sleep 100"], |config| {
-        config["process"]["terminal"] = json!(true)
+        config["process"]["terminal"] = json!(true);
     });
     let path = bundle.path.join("console.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

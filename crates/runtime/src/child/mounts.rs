@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use sys::dir::Dir;
 use sys::mount::{self, Attributes, Context};
 
-use super::{Job, Procfs, View, dev};
+use super::{Job, Procfs, View, dev, place};
 use crate::error::{Error, Result, Step as _};
 use crate::plan::Plan;
 use crate::plan::mounts::{Datum, MountPlan, Source};
@@ -171,19 +171,11 @@ impl Tree {
         Ok(())
     }
 
-    /// The directory to mount on, made if it is missing; links lead anywhere inside the root.
     fn directory(&self, path: &Path) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.root.open_in_root(path, flags, Mode::empty()) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                self.root.make_dirs(path, 0o755).step(|| "make the mount point")?;
-                self.root.open_in_root(path, flags, Mode::empty()).step(|| "open the mount point")
-            }
-            result => result.step(|| "open the mount point"),
-        }
+        place::directory(&self.root, path).step(|| "open or make the mount point")
     }
 
-    /// As [`directory`](Self::directory), but where a link would let an image choose what gets a procfs
+    /// As [`directory`](Self::directory), but no link: that would let an image choose what gets a procfs
     /// (CVE-2019-16884, CVE-2025-54867).
     fn ordinary_directory(&self, kind: &str, path: &Path) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
@@ -204,28 +196,8 @@ impl Tree {
         Ok(found)
     }
 
-    /// The file to mount on, made if it is missing.
     fn file(&self, path: &Path) -> Result<OwnedFd> {
-        match self.root.open_in_root(path, OFlags::PATH, Mode::empty()) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            result => return result.step(|| "open the mount point"),
-        }
-        let step = || "make the mount point";
-        if let Some(parent) = path.parent() {
-            self.root.make_dirs(parent, 0o755).step(step)?;
-        }
-        let (parent, name) = self.root.parent_in_root(path).step(step)?;
-        match rustix::fs::mknodat(
-            &parent,
-            &name,
-            FileType::RegularFile,
-            Mode::from_raw_mode(0o755),
-            0,
-        ) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(e) => return Err(e).step(step),
-        }
-        self.root.open_in_root(path, OFlags::PATH, Mode::empty()).step(|| "open the mount point")
+        place::file(&self.root, path).step(|| "open or make the mount point")
     }
 
     /// Whatever links an image has: nothing is mounted inside a procfs but what [`MountPlan`] allows by its name.

@@ -122,7 +122,7 @@ fn what_is_not_there_yet_is_refused_as_such() {
     not_yet(&|_, _, p| p.io_priority = Some(Default::default()));
     not_yet(&|s, _, _| {
         s.hooks =
-            Some(oci::runtime::Hooks { poststop: vec![Default::default()], ..Default::default() })
+            Some(oci::runtime::Hooks { poststop: vec![Default::default()], ..Default::default() });
     });
 }
 

@@ -253,7 +253,7 @@ fn what_is_missing_is_refused_with_a_clear_error() {
     };
     assert_eq!(hooks().run().failed(), "hooks are not supported yet");
     let user = Job::new(&["true"]).linux(|l| {
-        l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::User, path: None })
+        l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::User, path: None });
     });
     assert_eq!(user.run().failed(), "user namespaces are not supported yet");
 }

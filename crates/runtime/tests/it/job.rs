@@ -18,6 +18,9 @@ pub(crate) struct Outcome {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) execs: Vec<Self>,
+    /// Mounts that the helper sees beneath its own tmpfs.
+    #[serde(default)]
+    pub(crate) mounts_beneath: usize,
     children: bool,
     descriptors: [usize; 2],
 }

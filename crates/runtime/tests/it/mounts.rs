@@ -40,18 +40,48 @@ fn attributes_hold() {
 }
 
 #[test]
-fn recursive_read_only_reaches_what_is_mounted_beneath() {
-    let script = "touch /rro/sub/x 2>/dev/null || echo refused; touch /ro/sub/x && echo written";
+fn recursive_attributes_reach_what_is_mounted_beneath() {
+    let script = "for d in rro ro nonrec; do touch /$d/sub/x 2>/dev/null && echo $d; done; ls /ro/sub /nonrec/sub";
     let job = Job::shell(script);
     let dir = job.host("dir");
     std::fs::create_dir_all(dir.join("sub")).unwrap();
     let outcome = job
-        .mount(mount("/rro", "bind", &dir, &["rbind"]))
-        .mount(mount("/rro/sub", "tmpfs", "tmpfs", &[]))
-        .mount(mount("/ro", "bind", "/dev/shm", &["rbind", "ro"]))
+        .set("tmpfs", dir.join("sub"))
+        .mount(mount("/rro", "bind", &dir, &["rbind", "rro"]))
+        .mount(mount("/ro", "bind", &dir, &["rbind", "ro"]))
+        .mount(mount("/nonrec", "bind", &dir, &["bind"]))
         .run();
-    // Prepared below: a tree with a mount in it has to exist on the host.
-    assert!(outcome.error.is_none() || outcome.failed().contains("mount"), "{outcome:?}");
+    // Through /ro the file system beneath is writable, as mount(8) has it; /nonrec does not have it.
+    assert_eq!(outcome.ok(), "ro\nnonrec\n/nonrec/sub:\nx\n\n/ro/sub:\nx");
+}
+
+#[test]
+fn propagation_is_what_was_asked_for() {
+    let script = "mount -t tmpfs t /$1/new && echo mounted";
+    let job = |words: &[&str]| {
+        let job = Job::shell(&script.replace("$1", "s"));
+        let dir = job.host("dir");
+        std::fs::create_dir_all(&dir).unwrap();
+        job.set("tmpfs", &dir)
+            .set("shared", true)
+            .set("directories", [dir.join("new")])
+            .mount(mount("/s", "bind", &dir, words))
+            .process(|p| {
+                let sets = p.capabilities.as_mut().unwrap();
+                for set in [&mut sets.bounding, &mut sets.permitted, &mut sets.effective] {
+                    set.push("CAP_SYS_ADMIN".to_owned());
+                }
+            })
+    };
+    for (words, seen) in [
+        (&["rbind"][..], 0),
+        (&["rbind", "rslave"], 0),
+        (&["rbind", "rprivate"], 0),
+        (&["rbind", "rshared"], 1),
+    ] {
+        let outcome = job(words).run();
+        assert_eq!((outcome.ok(), outcome.mounts_beneath), ("mounted", seen), "{words:?}");
+    }
 }
 
 #[test]
