@@ -39,7 +39,9 @@ pub(crate) fn build() -> Result<()> {
 /// Whether programs can be built for `target`; it is installed if rustup can.
 fn has_target(target: &str) -> bool {
     let Ok(sysroot) = sh::output("rustc", &["--print", "sysroot"]) else { return false };
-    let installed = || std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir();
+    let installed = || {
+        std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir()
+    };
     if installed() {
         return true;
     }
@@ -69,7 +71,9 @@ fn place(from: &str, names: &[&str]) -> Result<()> {
 
 /// Whether the placed file is at least as new as the built one and as long.
 fn same(built: &std::path::Path, placed: &std::path::Path) -> bool {
-    let (Ok(built), Ok(placed)) = (std::fs::metadata(built), std::fs::metadata(placed)) else { return false };
+    let (Ok(built), Ok(placed)) = (std::fs::metadata(built), std::fs::metadata(placed)) else {
+        return false;
+    };
     let times = built.modified().ok().zip(placed.modified().ok());
     built.len() == placed.len() && times.is_some_and(|(built, placed)| placed >= built)
 }

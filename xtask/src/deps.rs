@@ -10,7 +10,10 @@ use std::process::ExitCode;
 const LAYERS: [&[&str]; 7] = [
     &["sys", "stdx"],
     &["types", "oci", "api", "tar"],
-    &["content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups", "seccomp", "nft"],
+    &[
+        "content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups",
+        "seccomp", "nft",
+    ],
     &["image", "remote", "container", "shim", "runtime"],
     &["engine"],
     &["server", "client"],
@@ -33,7 +36,10 @@ const MEANT: [(&str, &str); 6] = [
 /// Crates that must never be compiled into these: the small programs have no runtime, no TLS, no C.
 const FORBIDDEN: [(&str, &[&str]); 3] = [
     ("gantry-shim", &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"]),
-    ("gantry-runtime", &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"]),
+    (
+        "gantry-runtime",
+        &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"],
+    ),
     ("gantry", &["engine", "store", "redb", "ring"]),
 ];
 
@@ -77,7 +83,9 @@ fn edges(metadata: &Value) -> Vec<String> {
             }
             let used_is_driver = text(&dependency["path"]).contains("/drivers/");
             let allowed = match (layer(name), layer(used)) {
-                _ if path.contains("/bin/") || matches!(name, "tests" | "testkit" | "xtask") => true,
+                _ if path.contains("/bin/") || matches!(name, "tests" | "testkit" | "xtask") => {
+                    true
+                }
                 _ if used_is_driver => false,
                 (Some(own), Some(other)) => other < own,
                 // A driver uses one contract and what is below it.
@@ -85,7 +93,8 @@ fn edges(metadata: &Value) -> Vec<String> {
                 _ => false,
             };
             if !allowed {
-                findings.push(format!("{name} must not use {used}: see \"Layers\" in ARCHITECTURE.md"));
+                findings
+                    .push(format!("{name} must not use {used}: see \"Layers\" in ARCHITECTURE.md"));
             }
         }
     }
@@ -94,8 +103,12 @@ fn edges(metadata: &Value) -> Vec<String> {
 
 /// What is compiled into a program, through everything it uses.
 fn forbidden(metadata: &Value) -> Vec<String> {
-    let nodes: BTreeMap<&str, &Value> =
-        metadata["resolve"]["nodes"].as_array().into_iter().flatten().map(|n| (text(&n["id"]), n)).collect();
+    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|n| (text(&n["id"]), n))
+        .collect();
     let names: BTreeMap<&str, &str> = metadata["packages"]
         .as_array()
         .into_iter()
@@ -111,8 +124,13 @@ fn forbidden(metadata: &Value) -> Vec<String> {
                 continue;
             }
             seen.push(id);
-            for dependency in nodes.get(id).and_then(|n| n["deps"].as_array()).into_iter().flatten() {
-                let normal = dependency["dep_kinds"].as_array().into_iter().flatten().any(|k| k["kind"].is_null());
+            for dependency in nodes.get(id).and_then(|n| n["deps"].as_array()).into_iter().flatten()
+            {
+                let normal = dependency["dep_kinds"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|k| k["kind"].is_null());
                 if normal {
                     next.push(text(&dependency["pkg"]));
                 }

@@ -34,7 +34,8 @@ fn daemon() -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
     let log_path = home.join("gantryd.log");
-    let log = std::fs::File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
+    let log = std::fs::File::create(&log_path)
+        .with_context(|| format!("create {}", log_path.display()))?;
     let mut daemon = Command::new(sh::programs().join("gantryd"));
     daemon
         .arg("-H")

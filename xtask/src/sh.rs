@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 
 /// The project's root.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the project").to_owned()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the project")
+        .to_owned()
 }
 
 /// Where cargo builds.
@@ -37,7 +40,10 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
 
 /// What a command prints.
 pub(crate) fn output(program: &str, args: &[&str]) -> Result<String> {
-    let output = command(program, args).stderr(Stdio::inherit()).output().with_context(|| format!("run {program}"))?;
+    let output = command(program, args)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("run {program}"))?;
     if !output.status.success() {
         bail!("{program} {} failed: {}", args.join(" "), output.status);
     }

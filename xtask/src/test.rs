@@ -39,7 +39,9 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
     };
     step("fmt", &|| sh::run("cargo", &["fmt", "--all", "--check"]));
     step("build", &build::build);
-    step("clippy", &|| sh::run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    step("clippy", &|| {
+        sh::run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    });
     step("tidy", &|| {
         let findings = tidy::check()?;
         anyhow::ensure!(findings.is_empty(), "{}", findings.join("\n"));
@@ -72,7 +74,15 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
 
 fn nextest(args: &[&str]) -> Result<()> {
     if sh::have("cargo-nextest") {
-        let mut all = vec!["nextest", "run", "--no-fail-fast", "--status-level", "fail", "--final-status-level", "skip"];
+        let mut all = vec![
+            "nextest",
+            "run",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+            "--final-status-level",
+            "skip",
+        ];
         all.extend(args);
         return sh::run("cargo", &all);
     }
@@ -89,7 +99,8 @@ fn is_root() -> bool {
 
 /// Installs what is missing, as root on Debian; what cannot be had is named with what it is for.
 fn install() -> Vec<String> {
-    let missing: Vec<&(&str, &str)> = PACKAGES.iter().filter(|(program, _)| !sh::have(program)).collect();
+    let missing: Vec<&(&str, &str)> =
+        PACKAGES.iter().filter(|(program, _)| !sh::have(program)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
@@ -97,13 +108,19 @@ fn install() -> Vec<String> {
         let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
         println!("installing {} for the tests", packages.join(" "));
         let _updated = sh::command("apt-get", &["update", "-qq"]).status();
-        let mut install = sh::command("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
-        install.args(&packages).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
+        let mut install =
+            sh::command("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
+        install
+            .args(&packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(std::process::Stdio::null());
         let _installed = install.status();
     }
     missing
         .iter()
         .filter(|(program, _)| !sh::have(program))
-        .map(|(program, package)| format!("tests that need {program}: Debian's package {package} could not be installed"))
+        .map(|(program, package)| {
+            format!("tests that need {program}: Debian's package {package} could not be installed")
+        })
         .collect()
 }

@@ -14,7 +14,8 @@ pub(crate) fn task(_: &[String]) -> Result<ExitCode> {
 
 /// Everything that is not as it should be.
 pub(crate) fn check() -> Result<Vec<String>> {
-    let files = sh::output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])?;
+    let files =
+        sh::output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])?;
     let mut findings = deps::check()?;
     for file in files.lines().map(PathBuf::from) {
         let Ok(text) = std::fs::read_to_string(sh::root().join(&file)) else { continue };
@@ -33,7 +34,12 @@ fn source(file: &Path, text: &str) -> Vec<String> {
         find("no `//!` header that says what the file is about");
     }
     // In two pieces, so that this file does not find itself.
-    for banned in [concat!("#[ig", "nore"), concat!("to", "do!("), concat!("unimple", "mented!("), concat!("dbg", "!(")] {
+    for banned in [
+        concat!("#[ig", "nore"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("dbg", "!("),
+    ] {
         if text.contains(banned) {
             find(&format!("contains {banned}"));
         }
@@ -44,22 +50,34 @@ fn source(file: &Path, text: &str) -> Vec<String> {
 /// `docs/compat.tsv`: every row has a state, and a `done` row names a test that exists.
 fn compat() -> Result<Vec<String>> {
     let path = sh::root().join("docs/compat.tsv");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(vec!["docs/compat.tsv is missing".to_owned()]) };
-    let sources = sh::output("git", &["grep", "-hoE", "fn [a-z0-9_]+|^# test: [a-z0-9_]+", "--", "*.rs", "*.sh"])?;
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(vec!["docs/compat.tsv is missing".to_owned()]);
+    };
+    let sources = sh::output(
+        "git",
+        &["grep", "-hoE", "fn [a-z0-9_]+|^# test: [a-z0-9_]+", "--", "*.rs", "*.sh"],
+    )?;
     let tests: std::collections::HashSet<&str> =
         sources.lines().filter_map(|l| l.rsplit(' ').next()).collect();
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1) {
         let columns: Vec<&str> = line.split('\t').collect();
         let [id, state, proof, ..] = columns[..] else {
-            findings.push(format!("docs/compat.tsv:{}: expected id, state, test, note", number + 1));
+            findings
+                .push(format!("docs/compat.tsv:{}: expected id, state, test, note", number + 1));
             continue;
         };
         match state {
-            "done" if proof.split(',').all(|test| tests.contains(test.trim())) && !proof.is_empty() => {}
-            "done" => findings.push(format!("docs/compat.tsv: {id} is done, but its test \"{proof}\" does not exist")),
+            "done"
+                if proof.split(',').all(|test| tests.contains(test.trim()))
+                    && !proof.is_empty() => {}
+            "done" => findings.push(format!(
+                "docs/compat.tsv: {id} is done, but its test \"{proof}\" does not exist"
+            )),
             "partial" | "no" => {}
-            other => findings.push(format!("docs/compat.tsv: {id} has the unknown state \"{other}\"")),
+            other => {
+                findings.push(format!("docs/compat.tsv: {id} has the unknown state \"{other}\""))
+            }
         }
     }
     Ok(findings)
@@ -68,14 +86,17 @@ fn compat() -> Result<Vec<String>> {
 /// `docs/flows/*.md`: every function they name as `` `name()` `` exists.
 fn flows() -> Result<Vec<String>> {
     let folder = sh::root().join("docs/flows");
-    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(vec!["docs/flows is missing".to_owned()]) };
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Ok(vec!["docs/flows is missing".to_owned()]);
+    };
     let functions = sh::output("git", &["grep", "-hoE", "fn [a-z0-9_]+", "--", "*.rs"])?;
     let functions: std::collections::HashSet<&str> =
         functions.lines().filter_map(|l| l.strip_prefix("fn ")).collect();
     let mut findings = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         for piece in text.split('`').skip(1).step_by(2) {
             let Some(name) = piece.strip_suffix("()") else { continue };
             let name = name.rsplit([':', '.']).next().unwrap_or(name);

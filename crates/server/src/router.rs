@@ -143,6 +143,10 @@ impl Router {
             Stage::Swarm => {
                 Ok(respond(reply::message(StatusCode::SERVICE_UNAVAILABLE, NOT_A_MANAGER)))
             }
+            // There are no plugins, so none of that name; `docker inspect` asks this last before it gives up.
+            Stage::NotYet if route.handler == api::routes::Handler::PluginInspect => {
+                Err(Error::not_found(format!("plugin \"{name}\" not found")))
+            }
             Stage::NotYet => Err(Error::not_implemented(format!(
                 "{} {} is not implemented yet (see docs/compat.tsv)",
                 parts.method, route.path

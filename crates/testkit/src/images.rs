@@ -46,7 +46,11 @@ pub fn archive() -> PathBuf {
 
 /// Makes an image of one layer from a tar file, as a docker-archive.
 pub fn wrap(tree: &Path, name: &str, config: &Value, file: &Path) {
-    let work = tempfile::tempdir_in(folder()).expect("make a folder");
+    wrap_in(&folder(), tree, name, config, file);
+}
+
+fn wrap_in(place: &Path, tree: &Path, name: &str, config: &Value, file: &Path) {
+    let work = tempfile::tempdir_in(place).expect("make a folder");
     let archive = work.path().join("archive");
     fs::create_dir(&archive).expect("make a folder");
     let digest = sha256(tree);
@@ -56,6 +60,33 @@ pub fn wrap(tree: &Path, name: &str, config: &Value, file: &Path) {
     let new = work.path().join("image.tar");
     tar(&archive, &new);
     fs::rename(new, file).expect("place the archive");
+}
+
+/// An archive of one image whose layer is `size` bytes that do not compress.
+pub fn large(folder: &Path, name: &str, size: usize) -> PathBuf {
+    let tree = folder.join(format!("{name}-tree"));
+    fs::create_dir_all(&tree).expect("make a folder");
+    let mut random = crate::seed::Random::new(1);
+    let bytes: Vec<u8> = (0..size / 8).flat_map(|_| random.number().to_le_bytes()).collect();
+    fs::write(tree.join("large"), bytes).expect("write a large file");
+    let layer = folder.join(format!("{name}-layer.tar"));
+    tar(&tree, &layer);
+    let file = folder.join(format!("{name}.tar"));
+    // Linked and renamed within one file system: that of the caller's folder.
+    wrap_in(folder, &layer, name, &json!({"Env": [PATH]}), &file);
+    file
+}
+
+/// All files below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&entry.path())),
+            _ => found.push(entry.path()),
+        }
+    }
+    found
 }
 
 /// Where built images are kept.

@@ -49,6 +49,15 @@ impl Need {
 /// When something is missing and `GANTRY_TEST_STRICT=1` is set.
 pub fn met(test: &str, needs: &[Need]) -> bool {
     let Some(why) = needs.iter().find_map(|need| need.missing()) else { return true };
+    skip(test, &why);
+    false
+}
+
+/// Says that a test does not run, and why.
+///
+/// # Panics
+/// When `GANTRY_TEST_STRICT=1` is set.
+pub fn skip(test: &str, why: &str) {
     let line = format!("skipped: {test}: {why}");
     assert!(std::env::var_os("GANTRY_TEST_STRICT").is_none(), "{line}");
     eprintln!("{line}");
@@ -58,7 +67,6 @@ pub fn met(test: &str, needs: &[Need]) -> bool {
         let _written =
             file.and_then(|mut file| writeln!(file, "{}", line.trim_start_matches("skipped: ")));
     }
-    false
 }
 
 /// A program on `PATH`.

@@ -29,7 +29,7 @@ pub enum Access {
 pub struct Registry {
     child: Child,
     folder: TempDir,
-    port: u16,
+    place: String,
     access: Access,
 }
 
@@ -39,15 +39,23 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn start(host: &Host, port: u16, access: Access) -> Self {
+        Self::start_at(host, "127.0.0.1", port, access)
+    }
+
+    /// Starts one inside `host` at an IPv4 address that the host has.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_at(host: &Host, address: &str, port: u16, access: Access) -> Self {
         let folder =
             tempfile::Builder::new().prefix("gantry-registry-").tempdir().expect("make a folder");
         let place = |name: &str| folder.path().join(name);
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}:{port}\n",
             place("storage").display()
         );
         if access == Access::Tls {
-            certificate(folder.path());
+            certificate(folder.path(), address);
             let (cert, key) = (place("server.crt"), place("server.key"));
             write!(
                 config,
@@ -74,9 +82,12 @@ impl Registry {
             .stderr(log)
             .spawn()
             .expect("start docker-registry");
-        let mut registry = Self { child, folder, port, access };
+        let mut registry = Self { child, folder, place: format!("{address}:{port}"), access };
         let listening = format!("/proc/{}/net/tcp", host.first());
-        let wanted = format!("0100007F:{port:04X} 00000000:0000 0A");
+        // The kernel prints addresses as numbers in the machine's own byte order.
+        let octets: Vec<u8> = address.split('.').filter_map(|o| o.parse().ok()).collect();
+        let number = u32::from_ne_bytes(octets.try_into().expect("an IPv4 address"));
+        let wanted = format!("{number:08X}:{port:04X} 00000000:0000 0A");
         eventually("the registry listens", Duration::from_secs(20), || {
             if let Ok(Some(status)) = registry.child.try_wait() {
                 panic!(
@@ -91,7 +102,7 @@ impl Registry {
 
     /// The name that images in it have.
     pub fn image(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
+        format!("{}/{name}", self.place)
     }
 
     /// The certificate of the authority that signed this registry's.
@@ -133,8 +144,8 @@ impl Drop for Registry {
     }
 }
 
-/// Makes an authority and a certificate for 127.0.0.1 and localhost.
-fn certificate(folder: &Path) {
+/// Makes an authority and a certificate for this address.
+fn certificate(folder: &Path, address: &str) {
     let path = |name: &str| folder.join(name).display().to_string();
     let days = ["-days", "2", "-nodes", "-newkey", "rsa:2048"];
     let mut authority = vec!["req", "-x509", "-subj", "/CN=Test Authority"];
@@ -164,7 +175,7 @@ fn certificate(folder: &Path) {
         ],
     );
     let names = path("names");
-    std::fs::write(&names, "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("write the names");
+    std::fs::write(&names, format!("subjectAltName=IP:{address}\n")).expect("write the names");
     let sign = [
         "x509",
         "-req",
