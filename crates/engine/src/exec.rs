@@ -71,6 +71,8 @@ pub struct ExecView {
 #[derive(Debug, Default)]
 pub(crate) struct Execs {
     table: Mutex<HashMap<String, ExecView>>,
+    /// Told of every end.
+    ends: tokio::sync::Notify,
 }
 
 /// Sessions that ended are kept for `inspect`, but no more than this many a container.
@@ -97,6 +99,7 @@ impl Execs {
             exec.running = false;
             exec.exit_code = Some(code);
         });
+        self.ends.notify_waiters();
     }
 
     /// The sessions of `container` that run.
@@ -108,6 +111,7 @@ impl Execs {
     /// The container is gone.
     pub(crate) fn forget(&self, container: &str) {
         self.table().retain(|_, exec| exec.container_id != container);
+        self.ends.notify_waiters();
     }
 
     fn insert(&self, exec: ExecView) {
@@ -213,6 +217,20 @@ impl Engine {
     /// A session.
     pub fn inspect_exec(&self, id: &str) -> Result<ExecView> {
         self.inner.execs.get(id)
+    }
+
+    /// Waits until a session does not run. Its output ends a moment before its exit code is known, and a client asks for
+    /// the code as soon as it sees the end of the output.
+    pub async fn exec_ended(&self, id: &str) {
+        loop {
+            let mut end = std::pin::pin!(self.inner.execs.ends.notified());
+            // Before looking, so that an end in between is not missed.
+            end.as_mut().enable();
+            if !self.inner.execs.get(id).is_ok_and(|exec| exec.running) {
+                return;
+            }
+            end.await;
+        }
     }
 
     fn exec_process(&self, record: &ContainerRecord, config: &ExecConfig, size: Option<Resize>) -> Result<Process> {

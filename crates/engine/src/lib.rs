@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod containers;
+mod copy_up;
 mod events;
 mod exec;
 mod hello;

@@ -32,8 +32,8 @@ pub enum Rootfs {
 const LONGEST: usize = 255;
 
 impl Rootfs {
-    /// Makes the detached mount.
-    pub(crate) fn mount(&self) -> Result<OwnedFd> {
+    /// Makes the detached mount. It goes with its descriptor unless it is attached somewhere.
+    pub fn mount(&self) -> Result<OwnedFd> {
         match self {
             Self::Directory(path) => directory(path),
             // An overlay of one directory is refused by the kernel, and would show nothing else.

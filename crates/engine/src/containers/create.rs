@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stdx::time::Timestamp;
 use stdx::fs::Durability;
 use stdx::{Error, Result, Undo, fail_point};
-use store::records::container::{Config, ContainerRecord, HostConfig, LastRun, LogConfig};
+use store::records::container::{Config, ContainerRecord, HostConfig, LastRun, LogConfig, MountKind};
 use types::{ContainerId, ContainerName, Platform};
 
 /// What a user asks for.
@@ -77,6 +77,7 @@ impl Engine {
         for volume in &plan.new_volumes {
             let volume: volume::Name = volume.name.parse()?;
             inner.volumes.create(&volume, &volume::Options::new(), durability)?;
+            undo.push(move || drop(inner.volumes.remove(&volume)));
         }
         for point in &mut record.mounts {
             if let Some(volume) = &point.name {
@@ -86,8 +87,11 @@ impl Engine {
         fail_point!("container.create.after-volumes");
         let key = snapshot::Key::new(id.as_str())?;
         let parent = image.parent.as_deref().map(snapshot::Name::new).transpose()?;
-        inner.services.snapshots.prepare(&key, parent.as_ref())?;
+        let rootfs = inner.services.snapshots.prepare(&key, parent.as_ref())?;
         undo.push(move || drop(inner.services.snapshots.remove_active(&key)));
+        for point in record.mounts.iter().filter(|p| p.kind == MountKind::Volume && p.copy_up) {
+            crate::copy_up::copy_up(&rootfs, &point.destination, &point.source)?;
+        }
         let folder = inner.services.paths.data_of(id.as_str());
         stdx::fs::create_dir(&folder, 0o710)?;
         undo.push(move || drop(stdx::fs::remove_tree(&folder)));
