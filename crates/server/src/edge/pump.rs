@@ -42,7 +42,7 @@ pub(crate) struct Streams {
     pub(crate) detach: Option<DetachKeys>,
 }
 
-/// Carries bytes until one side ends.
+/// Carries bytes until one side ends. The caller closes the connection then, and at once: see above.
 pub(crate) async fn run(raw: Raw, streams: Streams) -> End {
     let Raw { socket, early } = raw;
     let Streams { history, shim, stdin, detach } = streams;
@@ -52,16 +52,12 @@ pub(crate) async fn run(raw: Raw, streams: Streams) -> End {
     let Some(shim) = shim else { return End::Output };
     // Not split into halves: a dropped half would announce an end of input that the client never meant.
     let shim = Socket::Unix(shim);
-    let end = tokio::select! {
+    tokio::select! {
         // Output first: a container's last words count more than input that nobody reads any more.
         biased;
         end = output(&socket, &shim) => end,
         end = input(&socket, &early, &shim, stdin, detach) => end,
-    };
-    if end == End::Output {
-        socket.shutdown(Shutdown::Both);
     }
-    end
 }
 
 async fn output(client: &Socket, shim: &Socket) -> End {

@@ -4,13 +4,17 @@ use super::{Daemon, containers, streams};
 use crate::convert;
 use crate::edge::conn::{Outcome, TakeOver};
 use crate::edge::detach::DetachKeys;
-use crate::edge::pump::{self, Streams};
+use crate::edge::pump::{self, End, Streams};
 use crate::reply;
 use crate::router::Call;
 use api::{ApiVersion, ExecCreateBody, ExecStartBody, IdResponse};
 use engine::StartExec;
 use http::StatusCode;
+use std::time::Duration;
 use stdx::{Kind, Result};
+
+/// How long a client may wait for an exit code after the end of the output.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn create(daemon: &Daemon, call: Call) -> Result<Outcome> {
     let (name, version) = (call.name.clone(), call.version);
@@ -36,6 +40,7 @@ pub(crate) async fn start(daemon: &Daemon, call: Call) -> Result<Outcome> {
     let keys = DetachKeys::parse(&view.config.detach_keys)?;
     let stdin = view.config.attach_stdin;
     let head = streams::raw_head(&headers, tty, version);
+    let engine = daemon.engine.clone();
     match daemon.engine.start_exec(&id, request).await {
         Err(error) if body.detach || error.kind() == Kind::NotFound => Err(error),
         Ok(None) if body.detach => Ok(reply::empty(StatusCode::OK)),
@@ -55,7 +60,12 @@ pub(crate) async fn start(daemon: &Daemon, call: Call) -> Result<Outcome> {
                     None
                 }
             };
-            pump::run(raw, Streams { history, shim, stdin, detach: tty.then_some(keys) }).await;
+            let streams = Streams { history, shim, stdin, detach: tty.then_some(keys) };
+            if pump::run(raw, streams).await == End::Output {
+                // The client asks for the exit code when it sees the connection end. A process that closed its output
+                // and goes on holds it only so long.
+                let _known = tokio::time::timeout(PATIENCE, engine.exec_ended(&id)).await;
+            }
         }))),
     }
 }

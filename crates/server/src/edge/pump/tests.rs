@@ -18,7 +18,13 @@ fn rig(early: &'static [u8], history: &[u8], stdin: bool, detach: Option<&str>) 
     let raw = Raw { socket: Arc::new(Socket::Unix(ours)), early: Bytes::from_static(early) };
     let detach = detach.map(|keys| DetachKeys::parse(keys).unwrap());
     let streams = Streams { history: history.to_vec(), shim: Some(theirs), stdin, detach };
-    Rig { client, shim, pump: tokio::spawn(run(raw, streams)) }
+    let socket = Arc::clone(&raw.socket);
+    let pump = tokio::spawn(async move {
+        let end = run(raw, streams).await;
+        socket.shutdown(Shutdown::Both);
+        end
+    });
+    Rig { client, shim, pump }
 }
 
 async fn read(stream: &mut UnixStream, wanted: &[u8]) {
