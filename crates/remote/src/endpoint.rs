@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::errors;
 use reqwest::{Certificate, Client, Identity, Url};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use stdx::{Context, Error, Result};
 
 /// Docker Hub's name in references and the host that serves it.
 const HUB: (&str, &str) = (types::reference::DEFAULT_DOMAIN, "registry-1.docker.io");
+
+/// Hosts to which connections are kept.
+const MAX_CLIENTS: usize = 64;
 
 /// One place to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +85,12 @@ pub(crate) fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Connections by host: each host has its own trust.
 #[derive(Debug)]
 pub(crate) struct Clients {
@@ -97,25 +107,30 @@ impl Clients {
     /// The client for `url`'s host. With `is_insecure`, any certificate will do.
     pub(crate) fn get(&self, url: &Url, is_insecure: bool) -> Result<Client> {
         let plain = url.scheme() == "http";
-        let key = if plain { (String::new(), true) } else { (authority(url), is_insecure) };
+        let key = (format!("{}://{}", url.scheme(), authority(url)), is_insecure);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = open.get(&key) {
             return Ok(client.clone());
         }
-        let client = if plain { self.plain()? } else { self.tls(&key.0, is_insecure)? };
+        let client = if plain { self.plain(url)? } else { self.tls(url, is_insecure)? };
+        if open.len() >= MAX_CLIENTS {
+            // Redirects to ever new hosts must not fill the memory. Clients in use live on.
+            open.clear();
+        }
         open.insert(key, client.clone());
         Ok(client)
     }
 
     /// No trust is loaded: this works on hosts without any certificates.
-    fn plain(&self) -> Result<Client> {
-        self.common().tls_certs_only([]).build().map_err(|e| errors::internal("set up HTTP", e))
+    fn plain(&self, url: &Url) -> Result<Client> {
+        self.common(url).tls_certs_only([]).build().map_err(|e| errors::internal("set up HTTP", e))
     }
 
-    fn tls(&self, authority: &str, is_insecure: bool) -> Result<Client> {
-        let files = Files::read(&self.certificates, authority)?;
+    fn tls(&self, url: &Url, is_insecure: bool) -> Result<Client> {
+        let authority = authority(url);
+        let files = Files::read(&self.certificates, &authority)?;
         let build = |system: bool| {
-            let mut builder = self.common().tls_version_min(reqwest::tls::Version::TLS_1_2);
+            let mut builder = self.common(url).tls_version_min(reqwest::tls::Version::TLS_1_2);
             if let Some(identity) = &files.identity {
                 builder = builder.identity(identity.clone());
             }
@@ -132,8 +147,11 @@ impl Clients {
             .map_err(|e| errors::internal(&format!("set up TLS for {authority}"), e))
     }
 
-    fn common(&self) -> reqwest::ClientBuilder {
-        Client::builder()
+    fn common(&self, url: &Url) -> reqwest::ClientBuilder {
+        // A proxy's loopback is not ours; Go's clients make the same exception.
+        let builder =
+            if is_loopback(url) { Client::builder().no_proxy() } else { Client::builder() };
+        builder
             .user_agent(concat!("gantry/", env!("CARGO_PKG_VERSION")))
             // Redirects are followed by us: who may see the credentials is decided there.
             .redirect(reqwest::redirect::Policy::none())

@@ -77,7 +77,9 @@ impl Registry {
                     return Ok(());
                 }
                 Ok(answer) => return Err(errors::of_answer(answer).await),
-                Err(error) => last = Some(error),
+                // Only where nobody answered: a refusal over TLS must not send the password again in clear.
+                Err(error) if errors::is_no_answer(&error) => last = Some(error),
+                Err(error) => return Err(error),
             }
         }
         Err(last.unwrap_or_else(|| Error::internal(format!("no endpoint for {domain}"))))
