@@ -109,14 +109,20 @@ pub(crate) fn reload(old: &Config) -> Result<Config> {
 fn read(path: &Path, required: bool) -> Result<File> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => return Ok(File::default()),
-        Err(e) => return Err(e).context(|| format!("unable to configure the daemon with file {}", path.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => {
+            return Ok(File::default());
+        }
+        Err(e) => {
+            return Err(e)
+                .context(|| format!("unable to configure the daemon with file {}", path.display()));
+        }
     };
     if text.trim().is_empty() {
         return Ok(File::default());
     }
     serde_json::from_str(&text).map_err(|e| {
-        Error::invalid(format!("unable to configure the daemon with file {}", path.display())).caused_by(e)
+        Error::invalid(format!("unable to configure the daemon with file {}", path.display()))
+            .caused_by(e)
     })
 }
 
@@ -130,7 +136,10 @@ fn merge(flags: Flags, file: File, path: PathBuf, name: &str) -> Result<Config> 
         ("debug", flags.debug.is_some() && file.debug.is_some()),
         ("log-level", flags.log_level.is_some() && file.log_level.is_some()),
         ("live-restore", flags.live_restore.is_some() && file.live_restore.is_some()),
-        ("default-pids-limit", flags.default_pids_limit.is_some() && file.default_pids_limit.is_some()),
+        (
+            "default-pids-limit",
+            flags.default_pids_limit.is_some() && file.default_pids_limit.is_some(),
+        ),
         ("tls", flags.tls.is_some() && file.tls.is_some()),
         ("tlsverify", flags.tlsverify.is_some() && file.tlsverify.is_some()),
     ]
@@ -152,26 +161,42 @@ fn merge(flags: Flags, file: File, path: PathBuf, name: &str) -> Result<Config> 
         ));
     }
     let mut notices = flags.notices.clone();
-    if file.containerd.is_some() || file.containerd_namespace.is_some() || file.containerd_plugin_namespace.is_some() {
-        notices.push("the containerd keys have no meaning here: Gantry needs no containerd".to_owned());
+    if file.containerd.is_some()
+        || file.containerd_namespace.is_some()
+        || file.containerd_plugin_namespace.is_some()
+    {
+        notices.push(
+            "the containerd keys have no meaning here: Gantry needs no containerd".to_owned(),
+        );
     }
     let lists = |flag: &Option<Vec<String>>, file: &Option<Vec<String>>| {
         flag.iter().chain(file).flatten().cloned().collect::<Vec<_>>()
     };
-    let level = flags.log_level.clone().or_else(|| file.log_level.clone()).unwrap_or_else(|| "info".to_owned());
-    if !matches!(level.as_str(), "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "panic") {
+    let level = flags
+        .log_level
+        .clone()
+        .or_else(|| file.log_level.clone())
+        .unwrap_or_else(|| "info".to_owned());
+    if !matches!(level.as_str(), "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "panic")
+    {
         return Err(Error::invalid(format!("invalid logging level: {level}")));
     }
     let mut hosts = lists(&flags.hosts, &file.hosts);
     if hosts.is_empty() {
-        hosts.push(if name == "dockerd" { "unix:///var/run/docker.sock".to_owned() } else { SOCKET.to_owned() });
+        hosts.push(if name == "dockerd" {
+            "unix:///var/run/docker.sock".to_owned()
+        } else {
+            SOCKET.to_owned()
+        });
     }
     let place = |flag: &Option<String>, file: &Option<String>, default: &str| {
         PathBuf::from(flag.as_deref().or(file.as_deref()).unwrap_or(default))
     };
     let said_plain = |v: Option<bool>| v == Some(false);
     if flags.tls.or(file.tls) == Some(true) || flags.tlsverify.or(file.tlsverify) == Some(true) {
-        return Err(Error::not_implemented("TLS on the API socket is not there yet; use unix:// or ssh"));
+        return Err(Error::not_implemented(
+            "TLS on the API socket is not there yet; use unix:// or ssh",
+        ));
     }
     Ok(Config {
         hosts,
@@ -184,8 +209,12 @@ fn merge(flags: Flags, file: File, path: PathBuf, name: &str) -> Result<Config> 
         insecure_registries: lists(&flags.insecure_registries, &file.insecure_registries),
         registry_mirrors: lists(&flags.registry_mirrors, &file.registry_mirrors),
         labels: lists(&flags.labels, &file.labels),
-        default_pids_limit: flags.default_pids_limit.or(file.default_pids_limit).unwrap_or(PIDS_LIMIT),
-        plain_tcp: said_plain(flags.tls.or(file.tls)) || said_plain(flags.tlsverify.or(file.tlsverify)),
+        default_pids_limit: flags
+            .default_pids_limit
+            .or(file.default_pids_limit)
+            .unwrap_or(PIDS_LIMIT),
+        plain_tcp: said_plain(flags.tls.or(file.tls))
+            || said_plain(flags.tlsverify.or(file.tlsverify)),
         cleanup: flags.cleanup,
         notices,
         source: (flags, path),
@@ -199,9 +228,14 @@ impl Config {
             return None;
         }
         use std::os::unix::ffi::OsStrExt as _;
-        let hash = self.exec_root.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .exec_root
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         Some(format!("{:06x}", hash & 0xff_ffff))
     }
 }
@@ -214,8 +248,13 @@ mod tests {
     fn a_key_said_twice_is_refused_as_dockerd_refuses_it() {
         let flags = Flags { debug: Some(true), ..Flags::default() };
         let file = File { debug: Some(false), ..File::default() };
-        let error = merge(flags, file, PathBuf::from("/etc/gantry/daemon.json"), "gantryd").unwrap_err();
-        assert!(error.to_string().contains("specified both as a flag and in the configuration file: debug"));
+        let error =
+            merge(flags, file, PathBuf::from("/etc/gantry/daemon.json"), "gantryd").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("specified both as a flag and in the configuration file: debug")
+        );
     }
 
     #[test]

@@ -20,7 +20,10 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
 }
 
 fn bridge_config(settings: &Settings) -> bridge::Config {
-    bridge::Config { instance: settings.instance.clone(), state: settings.exec_root.join("network") }
+    bridge::Config {
+        instance: settings.instance.clone(),
+        state: settings.exec_root.join("network"),
+    }
 }
 
 /// The engine's settings for a configuration.

@@ -26,7 +26,13 @@ fn command(name: &'static str) -> Command {
         .about("A self-sufficient runtime for containers")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
-        .arg(Arg::new("version").short('v').long("version").action(ArgAction::SetTrue).help("Print version information"))
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .action(ArgAction::SetTrue)
+                .help("Print version information"),
+        )
         .arg(list("host", "LIST", "Daemon socket(s) to connect to").short('H'))
         .arg(value("config-file", "PATH", "Daemon configuration file"))
         .arg(value("data-root", "PATH", "Root directory of persistent state"))
@@ -34,17 +40,34 @@ fn command(name: &'static str) -> Command {
         .arg(value("pidfile", "PATH", "Path to use for daemon PID file").short('p'))
         .arg(value("group", "NAME", "Group for the unix socket").short('G'))
         .arg(switch("debug", "Enable debug mode").short('D'))
-        .arg(value("log-level", "LEVEL", "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")").short('l'))
+        .arg(
+            value(
+                "log-level",
+                "LEVEL",
+                "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")",
+            )
+            .short('l'),
+        )
         .arg(list("insecure-registry", "LIST", "Registries that may be spoken to without TLS"))
         .arg(list("registry-mirror", "LIST", "Preferred registry mirror"))
         .arg(list("label", "LIST", "Set key=value labels to the daemon"))
         .arg(switch("live-restore", "Keep containers running when the daemon stops (default true)"))
-        .arg(value("default-pids-limit", "N", "Processes a container may have unless it says otherwise"))
+        .arg(value(
+            "default-pids-limit",
+            "N",
+            "Processes a container may have unless it says otherwise",
+        ))
         .arg(switch("tls", "Use TLS; with tcp:// hosts, --tls=false serves them in plain text"))
         .arg(switch("tlsverify", "Use TLS and verify the remote"))
         .arg(switch("validate", "Validate daemon configuration and exit"))
-        .arg(switch("cleanup", "Remove everything that this daemon made on the host's network, and exit"))
-        .arg(value("containerd", "PATH", "Accepted for compatibility; Gantry needs no containerd").hide(true))
+        .arg(switch(
+            "cleanup",
+            "Remove everything that this daemon made on the host's network, and exit",
+        ))
+        .arg(
+            value("containerd", "PATH", "Accepted for compatibility; Gantry needs no containerd")
+                .hide(true),
+        )
         .arg(value("containerd-namespace", "NAME", "Accepted for compatibility").hide(true))
         .arg(value("containerd-plugins-namespace", "NAME", "Accepted for compatibility").hide(true))
 }
@@ -52,13 +75,16 @@ fn command(name: &'static str) -> Command {
 /// Reads the command line and the configuration file.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let name = args.first().map(std::path::Path::new).and_then(|p| p.file_name()).and_then(|n| n.to_str());
+    let name =
+        args.first().map(std::path::Path::new).and_then(|p| p.file_name()).and_then(|n| n.to_str());
     let name: &'static str = if name == Some("dockerd") { "dockerd" } else { "gantryd" };
     let matches = match command(name).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) if e.use_stderr() => {
             let text = e.render().to_string();
-            return Err(Error::invalid(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()));
+            return Err(Error::invalid(
+                text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned(),
+            ));
         }
         Err(e) => return Ok(Parsed::Say(e.render().to_string())),
     };
@@ -76,7 +102,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> 
 
 fn from_matches(matches: &ArgMatches) -> Result<config::Flags> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let list = |name: &str| matches.get_many::<String>(name).map(|v| v.cloned().collect::<Vec<_>>());
+    let list =
+        |name: &str| matches.get_many::<String>(name).map(|v| v.cloned().collect::<Vec<_>>());
     let mut notices = Vec::new();
     for name in ["containerd", "containerd-namespace", "containerd-plugins-namespace"] {
         if matches.contains_id(name) {
@@ -84,7 +111,10 @@ fn from_matches(matches: &ArgMatches) -> Result<config::Flags> {
         }
     }
     let pids = text("default-pids-limit")
-        .map(|t| t.parse::<i64>().map_err(|_| Error::invalid(format!("invalid --default-pids-limit \"{t}\""))))
+        .map(|t| {
+            t.parse::<i64>()
+                .map_err(|_| Error::invalid(format!("invalid --default-pids-limit \"{t}\"")))
+        })
         .transpose()?;
     Ok(config::Flags {
         hosts: list("host"),
@@ -133,7 +163,15 @@ mod tests {
 
     #[test]
     fn dockerds_flags_are_ours() {
-        let config = check(&["-H", "unix:///tmp/a.sock", "-H=unix:///tmp/b.sock", "--data-root=/tmp/d", "-D", "-p", "/tmp/p"]);
+        let config = check(&[
+            "-H",
+            "unix:///tmp/a.sock",
+            "-H=unix:///tmp/b.sock",
+            "--data-root=/tmp/d",
+            "-D",
+            "-p",
+            "/tmp/p",
+        ]);
         let config = config.unwrap();
         assert_eq!(config.hosts, ["unix:///tmp/a.sock", "unix:///tmp/b.sock"]);
         assert_eq!(config.data_root, std::path::Path::new("/tmp/d"));

@@ -87,7 +87,10 @@ fn start_log(config: &Config) -> Result<Log> {
     let (filter, handle) = reload::Layer::new(level(config));
     // Colours are for terminals, not for files and journals.
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colours);
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

@@ -39,21 +39,30 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
             conflict("container is marked for removal and cannot be started".to_owned())
         }
         (Start, Phase::Created | Phase::Exited) => Ok(()),
-        (Start, Phase::Paused(_)) => conflict("cannot start a paused container, try unpause instead".to_owned()),
+        (Start, Phase::Paused(_)) => {
+            conflict("cannot start a paused container, try unpause instead".to_owned())
+        }
         (Start, Phase::Starting | Phase::Running(_) | Phase::Stopping(_)) => already(),
 
         (Restart, _) => Ok(()),
 
         (Stop, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
-        (Stop, Phase::Created | Phase::Starting | Phase::Exited | Phase::Removing | Phase::Dead(_)) => already(),
+        (
+            Stop,
+            Phase::Created | Phase::Starting | Phase::Exited | Phase::Removing | Phase::Dead(_),
+        ) => already(),
 
         (Kill, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
-        (Kill, _) => conflict(format!("cannot kill container: {name}: container {id} is not running")),
+        (Kill, _) => {
+            conflict(format!("cannot kill container: {name}: container {id} is not running"))
+        }
 
         (Pause, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
         (Pause, Phase::Paused(_)) => conflict(format!("container {id} is already paused")),
         (Unpause, Phase::Paused(_)) => Ok(()),
-        (Unpause, Phase::Running(_) | Phase::Stopping(_)) => conflict(format!("container {id} is not paused")),
+        (Unpause, Phase::Running(_) | Phase::Stopping(_)) => {
+            conflict(format!("container {id} is not paused"))
+        }
         (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
 
         (Remove(_), Phase::Created | Phase::Exited | Phase::Dead(_)) => Ok(()),
@@ -103,7 +112,10 @@ mod tests {
     #[test]
     fn a_stopped_container_cannot_be_killed_and_need_not_be_stopped() {
         assert_eq!(check(&Phase::Exited, Ask::Stop), "NotModified ");
-        assert_eq!(check(&Phase::Exited, Ask::Kill), "Conflict cannot kill container: web: container abc is not running");
+        assert_eq!(
+            check(&Phase::Exited, Ask::Kill),
+            "Conflict cannot kill container: web: container abc is not running"
+        );
         assert_eq!(check(&Phase::Exited, Ask::Exec), "Conflict container abc is not running");
     }
 
@@ -111,6 +123,9 @@ mod tests {
     fn removal_is_denied_while_starting_unless_forced() {
         assert!(check(&Phase::Starting, Ask::Remove(false)).contains("container is running"));
         assert_eq!(check(&Phase::Starting, Ask::Remove(true)), "ok");
-        assert_eq!(check(&Phase::Removing, Ask::Remove(true)), "Conflict removal of container abc is already in progress");
+        assert_eq!(
+            check(&Phase::Removing, Ask::Remove(true)),
+            "Conflict removal of container abc is already in progress"
+        );
     }
 }

@@ -67,7 +67,11 @@ pub const DEFAULT: [&str; 14] = [
 
 /// The names of the capabilities in a kernel mask, as in `CapBnd` of `/proc/PID/status`.
 pub fn names_of(mask: u64) -> Vec<&'static str> {
-    ALL.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, name)| *name).collect()
+    ALL.iter()
+        .enumerate()
+        .filter(|(bit, _)| mask & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// The full name of what a user typed: `net_admin`, `NET_ADMIN` and `CAP_NET_ADMIN` are one.
@@ -86,7 +90,12 @@ fn normalize(typed: &str, field: &str) -> Result<String> {
 
 /// The capabilities of a container: the defaults, plus `add`, minus `drop`; everything that `available` has when it
 /// is privileged. What the daemon itself lacks cannot be given and is left out, not an error.
-pub fn effective(add: &[String], drop: &[String], privileged: bool, available: u64) -> Result<Vec<String>> {
+pub fn effective(
+    add: &[String],
+    drop: &[String],
+    privileged: bool,
+    available: u64,
+) -> Result<Vec<String>> {
     let add = add.iter().map(|c| normalize(c, "CapAdd")).collect::<Result<Vec<_>>>()?;
     let drop = drop.iter().map(|c| normalize(c, "CapDrop")).collect::<Result<Vec<_>>>()?;
     let has = |list: &[String], name: &str| list.iter().any(|c| c == name);
@@ -94,7 +103,8 @@ pub fn effective(add: &[String], drop: &[String], privileged: bool, available: u
         if privileged {
             return true;
         }
-        let base = if has(&drop, "ALL") { false } else { DEFAULT.contains(name) || has(&add, "ALL") };
+        let base =
+            if has(&drop, "ALL") { false } else { DEFAULT.contains(name) || has(&add, "ALL") };
         let added = has(&add, name) || (has(&add, "ALL") && has(&drop, "ALL"));
         (base || added) && !has(&drop, name)
     };
@@ -114,7 +124,9 @@ mod tests {
     #[test]
     fn defaults_add_and_drop() {
         assert_eq!(check(&[], &[], false, EVERYTHING).len(), 14);
-        assert!(check(&["net_admin"], &[], false, EVERYTHING).contains(&"CAP_NET_ADMIN".to_owned()));
+        assert!(
+            check(&["net_admin"], &[], false, EVERYTHING).contains(&"CAP_NET_ADMIN".to_owned())
+        );
         assert!(!check(&[], &["MKNOD"], false, EVERYTHING).contains(&"CAP_MKNOD".to_owned()));
         assert!(check(&[], &["ALL"], false, EVERYTHING).is_empty());
         assert_eq!(check(&["CHOWN"], &["ALL"], false, EVERYTHING), ["CAP_CHOWN"]);

@@ -10,8 +10,11 @@ pub fn resolve(requests: &[store::records::container::Device]) -> Result<Vec<(De
     let mut devices = Vec::new();
     for request in requests {
         let gone = |e| {
-            Error::invalid(format!("error gathering device information while adding custom device \"{}\"", request.host))
-                .caused_by(e)
+            Error::invalid(format!(
+                "error gathering device information while adding custom device \"{}\"",
+                request.host
+            ))
+            .caused_by(e)
         };
         let permissions = if request.permissions.is_empty() { "rwm" } else { &request.permissions };
         if !permissions.chars().all(|c| "rwm".contains(c)) {
@@ -32,12 +35,18 @@ pub fn resolve(requests: &[store::records::container::Device]) -> Result<Vec<(De
 
 /// Every device node below `/dev`, for `--privileged`; terminals and what each container has of its own left out.
 pub fn host_devices() -> Vec<Device> {
-    nodes_below(Path::new("/dev")).into_iter().filter_map(|(node, _)| at(&node, &node).ok()).collect()
+    nodes_below(Path::new("/dev"))
+        .into_iter()
+        .filter_map(|(node, _)| at(&node, &node).ok())
+        .collect()
 }
 
 fn at(node: &Path, inside: &Path) -> Result<Device> {
     let not_a_device = || {
-        Error::invalid(format!("error gathering device information while adding custom device \"{}\": not a device node", node.display()))
+        Error::invalid(format!(
+            "error gathering device information while adding custom device \"{}\": not a device node",
+            node.display()
+        ))
     };
     let metadata = std::fs::symlink_metadata(node).map_err(|_| not_a_device())?;
     let kind = match metadata.file_type() {

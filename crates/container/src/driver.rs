@@ -12,7 +12,9 @@ use std::time::Duration;
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result};
 use store::records::container::ContainerRecord;
-use task::protocol::{Answer, Attachment, Event, Exec, Exit, Request as ToShim, Session, TerminalSize};
+use task::protocol::{
+    Answer, Attachment, Event, Exec, Exit, Request as ToShim, Session, TerminalSize,
+};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -167,7 +169,9 @@ impl Container {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Error::not_found(format!("No such container: {}", self.published.borrow().record.id));
+        let gone = || {
+            Error::not_found(format!("No such container: {}", self.published.borrow().record.id))
+        };
         self.requests.send(request(reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -284,8 +288,13 @@ impl Driver {
             Request::Nothing(reply) => answer(reply, Ok(())),
             Request::Resize(session, size, reply) => {
                 let result = match self.now.phase.live() {
-                    Some(live) => live.shim.call(ToShim::Resize { session, size }, &[]).await.map(|_| ()),
-                    None => Err(Error::conflict(format!("container {} is not running", self.now.record.id))),
+                    Some(live) => {
+                        live.shim.call(ToShim::Resize { session, size }, &[]).await.map(|_| ())
+                    }
+                    None => Err(Error::conflict(format!(
+                        "container {} is not running",
+                        self.now.record.id
+                    ))),
                 };
                 answer(reply, result);
             }
@@ -309,7 +318,8 @@ impl Driver {
                 });
                 self.events = Some(started.events);
                 self.now.endpoints = started.endpoints;
-                self.now.phase = Phase::Running(Live { shim: started.shim, pid: started.pid, since });
+                self.now.phase =
+                    Phase::Running(Live { shim: started.shim, pid: started.pid, since });
                 self.publish();
                 self.event("start", &[]);
                 self.save(Save::Soon);
@@ -328,7 +338,8 @@ impl Driver {
                 self.publish();
                 self.save(Save::Soon);
                 if self.now.record.host.auto_remove {
-                    let _reported_by_start = self.remove(RemoveRequest { force: true, volumes: true });
+                    let _reported_by_start =
+                        self.remove(RemoveRequest { force: true, volumes: true });
                 }
                 Err(error)
             }
@@ -443,7 +454,10 @@ impl Driver {
                 self.now.record.id
             ))),
             Phase::Starting | Phase::Removing | Phase::Dead(_) | Phase::Gone => {
-                Err(Error::conflict(format!("container {} is marked for removal and cannot be attached", self.now.record.id)))
+                Err(Error::conflict(format!(
+                    "container {} is marked for removal and cannot be attached",
+                    self.now.record.id
+                )))
             }
         }
     }
@@ -481,8 +495,10 @@ impl Driver {
         self.events = None;
         let services = Arc::clone(&self.services);
         let id = self.now.record.id.clone();
-        let exit = tokio::task::spawn_blocking(move || crate::recover::lost_shim(&services, &id)).await;
-        let (exit, error) = exit.unwrap_or_else(|e| (crate::recover::unknown_exit(), Some(e.to_string())));
+        let exit =
+            tokio::task::spawn_blocking(move || crate::recover::lost_shim(&services, &id)).await;
+        let (exit, error) =
+            exit.unwrap_or_else(|e| (crate::recover::unknown_exit(), Some(e.to_string())));
         self.ended(&exit, error).await;
     }
 
@@ -504,7 +520,10 @@ impl Driver {
         self.now.exits += 1;
         self.publish();
         let ran = (finished.unix_nanos() - started.unix_nanos()).max(0) / 1_000_000_000;
-        self.event("die", &[("execDuration", ran.to_string()), ("exitCode", exit.code.to_string())]);
+        self.event(
+            "die",
+            &[("execDuration", ran.to_string()), ("exitCode", exit.code.to_string())],
+        );
         let waiting = std::mem::take(&mut self.stopped);
         if !waiting.is_empty() {
             self.event("stop", &[]);

@@ -14,11 +14,19 @@ use store::records::container::{ContainerRecord, HostConfig};
 /// Where the files of container `id` are.
 pub fn paths(paths: &Paths, id: &str) -> EngineFiles {
     let dir = paths.data_of(id);
-    EngineFiles { hosts: dir.join("hosts"), hostname: dir.join("hostname"), resolv_conf: dir.join("resolv.conf") }
+    EngineFiles {
+        hosts: dir.join("hosts"),
+        hostname: dir.join("hostname"),
+        resolv_conf: dir.join("resolv.conf"),
+    }
 }
 
 /// Writes the files that do not depend on addresses. Called once, when the container is created.
-pub fn write_at_create(files: &EngineFiles, record: &ContainerRecord, host_resolv_conf: &str) -> Result<()> {
+pub fn write_at_create(
+    files: &EngineFiles,
+    record: &ContainerRecord,
+    host_resolv_conf: &str,
+) -> Result<()> {
     let hostname = crate::spec::hostname(record);
     let hostname = if record.config.domainname.is_empty() {
         format!("{hostname}\n")
@@ -32,7 +40,11 @@ pub fn write_at_create(files: &EngineFiles, record: &ContainerRecord, host_resol
 }
 
 /// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted.
-pub fn write_hosts(files: &EngineFiles, record: &ContainerRecord, endpoints: &[&Endpoint]) -> Result<()> {
+pub fn write_hosts(
+    files: &EngineFiles,
+    record: &ContainerRecord,
+    endpoints: &[&Endpoint],
+) -> Result<()> {
     write(&files.hosts, hosts(record, endpoints).as_bytes())
 }
 
@@ -74,7 +86,11 @@ fn hosts(record: &ContainerRecord, endpoints: &[&Endpoint]) -> String {
 /// user asked for.
 fn resolv_conf(host: &HostConfig, on_host: &str) -> String {
     let lines = |keyword: &str| -> Vec<&str> {
-        on_host.lines().map(str::trim).filter(|l| l.split_whitespace().next() == Some(keyword)).collect()
+        on_host
+            .lines()
+            .map(str::trim)
+            .filter(|l| l.split_whitespace().next() == Some(keyword))
+            .collect()
     };
     let own_network = host.network_mode != "host" && !host.network_mode.starts_with("container:");
     let mut text = String::new();
@@ -118,15 +134,20 @@ impl SeccompCache {
     /// A cache in `dir`, which is created, for the kernel of that release (`uname -r`).
     pub fn open(dir: PathBuf, release: &str) -> Result<Self> {
         stdx::fs::create_dir(&dir, 0o700)?;
-        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-        let kernel = seccomp::Kernel { major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) };
+        let mut numbers =
+            release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        let kernel = seccomp::Kernel {
+            major: numbers.next().unwrap_or(0),
+            minor: numbers.next().unwrap_or(0),
+        };
         Ok(Self { dir, kernel, known: Mutex::default() })
     }
 
     /// The program for a container, `None` when it runs unconfined.
     pub fn program(&self, host: &HostConfig, capabilities: &[String]) -> Result<Option<PathBuf>> {
         let prefixes = ["seccomp=", "seccomp:"];
-        let asked = host.security_opt.iter().find_map(|o| prefixes.iter().find_map(|p| o.strip_prefix(p)));
+        let asked =
+            host.security_opt.iter().find_map(|o| prefixes.iter().find_map(|p| o.strip_prefix(p)));
         // Clients send a profile's text, not its path.
         let own = match asked {
             Some("unconfined") => return Ok(None),
@@ -136,7 +157,8 @@ impl SeccompCache {
             Some(text) => Some(text),
         };
         let arch = seccomp::Arch::native();
-        let key = seccomp::Program::cache_key(own.unwrap_or("builtin"), capabilities, arch, self.kernel);
+        let key =
+            seccomp::Program::cache_key(own.unwrap_or("builtin"), capabilities, arch, self.kernel);
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(path) = known.get(&key) {
             return Ok(Some(path.clone()));

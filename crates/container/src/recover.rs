@@ -82,7 +82,11 @@ impl Driver {
 /// A shim that answers, with its events and state.
 async fn ask(
     folder: &Path,
-) -> Option<(std::sync::Arc<Shim>, tokio::sync::mpsc::UnboundedReceiver<task::protocol::Event>, State)> {
+) -> Option<(
+    std::sync::Arc<Shim>,
+    tokio::sync::mpsc::UnboundedReceiver<task::protocol::Event>,
+    State,
+)> {
     let (shim, events) = Shim::reconnect(folder).ok()?;
     match shim.call(Request::State, &[]).await {
         Ok(Answer::State(state)) => Some((shim, events, state)),
@@ -102,7 +106,11 @@ fn read_exit(path: &Path) -> Option<Exit> {
 
 /// The exit of a container nobody saw ending.
 pub(crate) fn unknown_exit() -> Exit {
-    Exit { code: 137, at: i64::try_from(Timestamp::now().unix_nanos()).unwrap_or(i64::MAX), oom: false }
+    Exit {
+        code: 137,
+        at: i64::try_from(Timestamp::now().unix_nanos()).unwrap_or(i64::MAX),
+        oom: false,
+    }
 }
 
 /// A shim that ended without telling: its exit record if it wrote one, otherwise what is left of the container is

@@ -11,7 +11,9 @@ use std::time::Duration;
 use stdx::{Context as _, Error, Kind, Result};
 use sys::command::Child;
 use task::frame;
-use task::protocol::{Answer, Attachment, Call, Event, Failure, FailureKind, Message, Request, Session};
+use task::protocol::{
+    Answer, Attachment, Call, Event, Failure, FailureKind, Message, Request, Session,
+};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -34,7 +36,10 @@ pub struct Shim {
 impl Shim {
     /// Takes over one end of a connection. Events come out of the channel, which ends when the shim does. A shim that
     /// this daemon started (`child`) is reaped then.
-    pub fn new(socket: OwnedFd, child: Option<Child>) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
+    pub fn new(
+        socket: OwnedFd,
+        child: Option<Child>,
+    ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         let stream = stream
             .set_nonblocking(true)
@@ -62,7 +67,8 @@ impl Shim {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.table().insert(number, sender);
-        let bytes = frame::encode(&Call { number, request }).map_err(|e| Error::internal(e.to_string()))?;
+        let bytes =
+            frame::encode(&Call { number, request }).map_err(|e| Error::internal(e.to_string()))?;
         if let Err(e) = self.write(&bytes, fds).await {
             self.table().remove(&number);
             return Err(Error::io("send to shim", e).with_kind(Kind::Internal));
@@ -82,7 +88,8 @@ impl Shim {
     pub async fn abandon(&self) {
         let Err(error) = self.call(Request::Shutdown, &[]).await else { return };
         if error.kind() == Kind::Timeout
-            && let Some(child) = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut()
+            && let Some(child) =
+                self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut()
         {
             let _ended = child.kill();
         }
@@ -100,7 +107,10 @@ impl Shim {
         let (mut rest, mut fds) = (bytes, fds);
         while !rest.is_empty() {
             self.stream.writable().await?;
-            match self.stream.try_io(Interest::WRITABLE, || sys::scm::send_with_fds(&self.stream, rest, fds)) {
+            match self
+                .stream
+                .try_io(Interest::WRITABLE, || sys::scm::send_with_fds(&self.stream, rest, fds))
+            {
                 Ok(sent) => {
                     rest = &rest[sent..];
                     fds = &[];
@@ -119,7 +129,8 @@ impl Shim {
 
 /// A socket pair for an attachment: the daemon's end for tokio, the shim's end to be sent.
 pub fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().context(|| "create a socket pair")?;
+    let (ours, theirs) =
+        std::os::unix::net::UnixStream::pair().context(|| "create a socket pair")?;
     ours.set_nonblocking(true).context(|| "create a socket pair")?;
     theirs.set_nonblocking(true).context(|| "create a socket pair")?;
     let ours = UnixStream::from_std(ours).context(|| "create a socket pair")?;
@@ -174,11 +185,13 @@ async fn read(shim: Arc<Shim>, events: mpsc::UnboundedSender<Event>) {
 /// choose the exit codes 126 and 127.
 fn failed(failure: Failure) -> Error {
     match failure.kind {
-        FailureKind::ProgramNotFound | FailureKind::ProgramNotExecutable => Error::invalid(format!(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create \
+        FailureKind::ProgramNotFound | FailureKind::ProgramNotExecutable => {
+            Error::invalid(format!(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create \
              failed: unable to start container process: {}: unknown",
-            failure.message
-        )),
+                failure.message
+            ))
+        }
         FailureKind::Invalid => Error::invalid(failure.message),
         FailureKind::NotFound => Error::not_found(failure.message),
         FailureKind::Conflict => Error::conflict(failure.message),

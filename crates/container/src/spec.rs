@@ -59,7 +59,8 @@ const MASKED: [&str; 12] = [
 ];
 
 /// Paths that containers must not write.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The paths hidden by default, for `inspect`.
 pub fn default_masked_paths() -> Vec<String> {
@@ -91,7 +92,8 @@ pub fn oci_spec(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<o
         mounts: mounts(record, around),
         process: Some(process(record, around)?),
         hostname: (host.uts_mode != "host").then(|| hostname(record).to_owned()),
-        domainname: (!record.config.domainname.is_empty()).then(|| record.config.domainname.clone()),
+        domainname: (!record.config.domainname.is_empty())
+            .then(|| record.config.domainname.clone()),
         hooks: None,
         annotations: host.annotations.clone(),
         linux: Some(linux(record, around)?),
@@ -112,7 +114,9 @@ pub fn environment(record: &ContainerRecord, terminal: bool) -> Vec<String> {
 /// (CVE-2026-57231).
 pub fn merge_env(env: &mut Vec<String>, more: &[String]) {
     for entry in more {
-        let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else { continue };
+        let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            continue;
+        };
         match env.iter_mut().find(|e| e.split_once('=').is_some_and(|(n, _)| n == name)) {
             Some(slot) => slot.clone_from(entry),
             None => env.push(entry.clone()),
@@ -139,7 +143,11 @@ fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::P
         },
         args,
         env: environment(record, config.tty),
-        cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+        cwd: if config.working_dir.is_empty() {
+            "/".to_owned()
+        } else {
+            config.working_dir.clone()
+        },
         capabilities: Some(capabilities),
         rlimits: rlimits(&host.resources),
         no_new_privileges: no_new_privileges(&host.security_opt),
@@ -162,7 +170,12 @@ pub fn capability_sets(host: &HostConfig, available: u64) -> Result<oci::Capabil
 
 /// Whether the security options ask for `no_new_privs`.
 pub fn no_new_privileges(options: &[String]) -> bool {
-    options.iter().any(|o| matches!(o.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"))
+    options.iter().any(|o| {
+        matches!(
+            o.as_str(),
+            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
+        )
+    })
 }
 
 fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
@@ -174,7 +187,10 @@ fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
     }
     for ulimit in &resources.ulimits {
         let kind = format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase());
-        limits.insert(kind.clone(), oci::Rlimit { kind, soft: limit(ulimit.soft), hard: limit(ulimit.hard) });
+        limits.insert(
+            kind.clone(),
+            oci::Rlimit { kind, soft: limit(ulimit.soft), hard: limit(ulimit.hard) },
+        );
     }
     limits.into_values().collect()
 }
@@ -185,29 +201,71 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-        mount("/sys", "sysfs", "sysfs", if host.privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["nosuid", "noexec", "nodev", "ro"] }),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", if host.privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["nosuid", "noexec", "nodev", "ro"] }),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            if host.privileged {
+                &["nosuid", "noexec", "nodev", "rw"]
+            } else {
+                &["nosuid", "noexec", "nodev", "ro"]
+            },
+        ),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            if host.privileged {
+                &["nosuid", "noexec", "nodev", "rw"]
+            } else {
+                &["nosuid", "noexec", "nodev", "ro"]
+            },
+        ),
     ];
     if host.ipc_mode == "host" {
-        mounts.push(bind("/dev/mqueue", Path::new("/dev/mqueue"), &["rbind", "nosuid", "noexec", "nodev"]));
+        mounts.push(bind(
+            "/dev/mqueue",
+            Path::new("/dev/mqueue"),
+            &["rbind", "nosuid", "noexec", "nodev"],
+        ));
     } else {
         mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     }
     if host.ipc_mode == "host" {
-        mounts.push(bind("/dev/shm", Path::new("/dev/shm"), &["rbind", "nosuid", "noexec", "nodev"]));
+        mounts.push(bind(
+            "/dev/shm",
+            Path::new("/dev/shm"),
+            &["rbind", "nosuid", "noexec", "nodev"],
+        ));
     } else if host.ipc_mode != "none" && !own.contains(&"/dev/shm") {
         let size = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
         let size = format!("size={size}");
-        mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+        mounts.push(mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &size],
+        ));
     }
     // A container with the host's network still has its own /etc/hosts and /etc/hostname, as with Docker.
     let files = around.files;
-    for (target, source) in
-        [("/etc/resolv.conf", &files.resolv_conf), ("/etc/hostname", &files.hostname), ("/etc/hosts", &files.hosts)]
-    {
+    for (target, source) in [
+        ("/etc/resolv.conf", &files.resolv_conf),
+        ("/etc/hostname", &files.hostname),
+        ("/etc/hosts", &files.hosts),
+    ] {
         if !own.contains(&target) {
-            let options: &[&str] = if host.readonly_rootfs { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
+            let options: &[&str] = if host.readonly_rootfs {
+                &["rbind", "rprivate", "ro"]
+            } else {
+                &["rbind", "rprivate"]
+            };
             mounts.push(bind(target, source, options));
         }
     }
@@ -250,7 +308,11 @@ fn mount_point(point: &MountPoint) -> oci::Mount {
         }
         MountKind::Bind | MountKind::Volume => {
             options.push(if point.non_recursive { "bind" } else { "rbind" });
-            options.push(if point.propagation.is_empty() { "rprivate" } else { &point.propagation });
+            options.push(if point.propagation.is_empty() {
+                "rprivate"
+            } else {
+                &point.propagation
+            });
             if !point.rw {
                 options.push("ro");
             }
@@ -268,7 +330,8 @@ fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Lin
         None => default.iter().map(|p| (*p).to_owned()).collect(),
     };
     let unconfined = host.security_opt.iter().any(|o| o == "systempaths=unconfined");
-    let mut devices: Vec<oci::Device> = if host.privileged { around.host_devices.to_vec() } else { Vec::new() };
+    let mut devices: Vec<oci::Device> =
+        if host.privileged { around.host_devices.to_vec() } else { Vec::new() };
     devices.extend(around.devices.iter().map(|(device, _)| device.clone()));
     Ok(oci::Linux {
         namespaces: namespaces(host),
@@ -278,7 +341,11 @@ fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Lin
         rootfs_propagation: rootfs_propagation(&record.mounts),
         sysctl: host.sysctls.clone(),
         masked_paths: if unconfined { Vec::new() } else { hidden(&host.masked_paths, &MASKED) },
-        readonly_paths: if unconfined { Vec::new() } else { hidden(&host.readonly_paths, &READ_ONLY) },
+        readonly_paths: if unconfined {
+            Vec::new()
+        } else {
+            hidden(&host.readonly_paths, &READ_ONLY)
+        },
         ..oci::Linux::default()
     })
 }
@@ -402,7 +469,10 @@ fn parse_device_rule(text: &str) -> Result<oci::DeviceRule> {
         "*" => Ok(None),
         digits => digits.parse::<u32>().map(|n| Some(i64::from(n))).map_err(|_| invalid()),
     };
-    if !matches!(kind, "a" | "b" | "c") || access.is_empty() || !access.chars().all(|c| "rwm".contains(c)) {
+    if !matches!(kind, "a" | "b" | "c")
+        || access.is_empty()
+        || !access.chars().all(|c| "rwm".contains(c))
+    {
         return Err(invalid());
     }
     Ok(oci::DeviceRule {

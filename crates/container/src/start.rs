@@ -64,7 +64,9 @@ async fn run(
         blocking(move || prepare(&services, &record, streams)).await?
     };
     let (shim, events) = Shim::new(prepared.launched.socket, Some(prepared.launched.child))?;
-    let result = create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &sockets).await;
+    let result =
+        create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &sockets)
+            .await;
     match result {
         Ok((pid, at, endpoints)) => Ok(Started { shim, events, pid, at, endpoints }),
         Err(error) => {
@@ -119,7 +121,11 @@ fn join(
     Ok(endpoints)
 }
 
-fn prepare(services: &Services, record: &ContainerRecord, attachments: Vec<Attachment>) -> Result<Prepared> {
+fn prepare(
+    services: &Services,
+    record: &ContainerRecord,
+    attachments: Vec<Attachment>,
+) -> Result<Prepared> {
     let runtime_dir = services.paths.exec_of(&record.id);
     // What an earlier run left: its exit is in the record.
     for stale in ["exit.json", "shim.json", "shim.sock", "network.json"] {
@@ -148,7 +154,8 @@ fn prepare(services: &Services, record: &ContainerRecord, attachments: Vec<Attac
             devices: &devices,
         },
     )?;
-    let capabilities = spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
+    let capabilities =
+        spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
     let seccomp = services.seccomp.program(&record.host, capabilities.unwrap_or_default())?;
     let create = Box::new(Create {
         id: record.id.clone(),
@@ -162,7 +169,8 @@ fn prepare(services: &Services, record: &ContainerRecord, attachments: Vec<Attac
         stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
         attachments,
-        durable_exit: (!record.host.auto_remove).then(|| services.paths.data_of(&record.id).join("exit.json")),
+        durable_exit: (!record.host.auto_remove)
+            .then(|| services.paths.data_of(&record.id).join("exit.json")),
         runtime_dir,
         start: false,
     });
@@ -190,7 +198,9 @@ pub fn log(config: &LogConfig, dir: &std::path::Path, id: &str) -> Result<Log> {
         "" | "json-file" => {
             for name in config.options.keys() {
                 if !matches!(name.as_str(), "max-size" | "max-file" | "mode" | "max-buffer-size") {
-                    return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver")));
+                    return Err(Error::invalid(format!(
+                        "unknown log opt '{name}' for json-file log driver"
+                    )));
                 }
             }
             let max_size = match option("max-size") {
@@ -206,7 +216,12 @@ pub fn log(config: &LogConfig, dir: &std::path::Path, id: &str) -> Result<Log> {
                     .filter(|n| *n > 0)
                     .ok_or_else(|| Error::invalid("max-file cannot be less than 1"))?,
             };
-            Ok(Log::JsonFile { path: dir.join(format!("{id}-json.log")), max_size, max_files, attributes: Vec::new() })
+            Ok(Log::JsonFile {
+                path: dir.join(format!("{id}-json.log")),
+                max_size,
+                max_files,
+                attributes: Vec::new(),
+            })
         }
         other => Err(Error::not_implemented(format!(
             "logging driver \"{other}\" is not there yet; use json-file or none"
@@ -227,7 +242,9 @@ impl ContextSize for Result<types::ByteSize, types::InvalidSize> {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) => Err::<T, _>(Error::internal(e.to_string())).context(|| "worker"),

@@ -46,7 +46,12 @@ impl Phase {
     pub fn live(&self) -> Option<&Live> {
         match self {
             Self::Running(live) | Self::Paused(live) | Self::Stopping(live) => Some(live),
-            Self::Created | Self::Starting | Self::Exited | Self::Removing | Self::Dead(_) | Self::Gone => None,
+            Self::Created
+            | Self::Starting
+            | Self::Exited
+            | Self::Removing
+            | Self::Dead(_)
+            | Self::Gone => None,
         }
     }
 

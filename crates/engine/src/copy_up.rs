@@ -3,8 +3,8 @@
 //! The image is seen through a detached read-only mount, and the copying happens on a jailed thread that can reach
 //! these two directories and nothing else.
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use runtime::Rootfs;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -63,7 +63,12 @@ fn copy_tree(from: &Dir, to: &Dir) -> io::Result<()> {
 }
 
 fn copy_file(from: &Dir, to: &Dir, name: &OsStr, stat: &Stat) -> io::Result<()> {
-    let source = rustix::fs::openat(from.as_fd(), name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let source = rustix::fs::openat(
+        from.as_fd(),
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(to.as_fd(), name, flags, Mode::from_raw_mode(0o600))?;
     let (mut source, mut target) = (std::fs::File::from(source), std::fs::File::from(target));
@@ -72,7 +77,8 @@ fn copy_file(from: &Dir, to: &Dir, name: &OsStr, stat: &Stat) -> io::Result<()> 
     rustix::fs::fchown(&target, user, group)?;
     // After the owner, whose change takes setuid bits away.
     rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    let time =
+        Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     rustix::fs::futimens(&target, &Timestamps { last_access: time, last_modification: time })?;
     Ok(())
 }
@@ -102,8 +108,13 @@ mod tests {
         std::fs::create_dir_all(layer.join("data/sub")).unwrap();
         std::fs::create_dir_all(&volume).unwrap();
         std::fs::write(layer.join("data/sub/file"), "seed").unwrap();
-        std::fs::set_permissions(layer.join("data/sub/file"), std::fs::Permissions::from_mode(0o4750)).unwrap();
-        std::fs::set_permissions(layer.join("data"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        std::fs::set_permissions(
+            layer.join("data/sub/file"),
+            std::fs::Permissions::from_mode(0o4750),
+        )
+        .unwrap();
+        std::fs::set_permissions(layer.join("data"), std::fs::Permissions::from_mode(0o1777))
+            .unwrap();
         std::os::unix::fs::chown(layer.join("data"), Some(999), Some(998)).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", layer.join("data/link")).unwrap();
         let mounts = snapshot::Mounts::Overlay { lower: vec![layer], upper: None, work: None };

@@ -36,9 +36,20 @@ impl Events {
         Self { past: Mutex::default(), live: broadcast::channel(BEHIND).0 }
     }
 
-    pub(crate) fn publish(&self, kind: &'static str, action: &str, id: &str, attributes: BTreeMap<String, String>) {
-        let event =
-            Arc::new(Event { kind, action: action.to_owned(), id: id.to_owned(), attributes, time: Timestamp::now() });
+    pub(crate) fn publish(
+        &self,
+        kind: &'static str,
+        action: &str,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
+        let event = Arc::new(Event {
+            kind,
+            action: action.to_owned(),
+            id: id.to_owned(),
+            attributes,
+            time: Timestamp::now(),
+        });
         let mut past = self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if past.len() == KEPT {
             past.pop_front();
@@ -48,10 +59,15 @@ impl Events {
         let _listeners = self.live.send(event);
     }
 
-    pub(crate) fn subscribe(&self, since: Option<Timestamp>, until: Option<Timestamp>) -> EventStream {
+    pub(crate) fn subscribe(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> EventStream {
         let past = self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let seen = |event: &&Arc<Event>| {
-            since.is_some_and(|since| event.time >= since) && until.is_none_or(|until| event.time <= until)
+            since.is_some_and(|since| event.time >= since)
+                && until.is_none_or(|until| event.time <= until)
         };
         // Without `since` only what comes is wanted, unless everything wanted is over already.
         let past = past.iter().filter(seen).cloned().collect();

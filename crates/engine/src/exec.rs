@@ -1,8 +1,8 @@
 //! Further processes in running containers.
 
-use crate::containers::attach::Attached;
-use crate::containers::Resize;
 use crate::Engine;
+use crate::containers::Resize;
+use crate::containers::attach::Attached;
 use container::shim::socket_pair;
 use container::spec;
 use oci::runtime::{Capabilities, ConsoleSize, Process, User};
@@ -84,7 +84,10 @@ impl Execs {
     }
 
     fn get(&self, id: &str) -> Result<ExecView> {
-        self.table().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        self.table()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
     fn change(&self, id: &str, change: impl FnOnce(&mut ExecView)) {
@@ -105,7 +108,11 @@ impl Execs {
     /// The sessions of `container` that run.
     pub(crate) fn running_in(&self, container: &str) -> Vec<String> {
         let table = self.table();
-        table.values().filter(|e| e.container_id == container && e.running).map(|e| e.id.clone()).collect()
+        table
+            .values()
+            .filter(|e| e.container_id == container && e.running)
+            .map(|e| e.id.clone())
+            .collect()
     }
 
     /// The container is gone.
@@ -136,7 +143,12 @@ impl Engine {
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
-        container::admission::admit(&now.phase, container::admission::Ask::Exec, &now.record.id, &now.record.name)?;
+        container::admission::admit(
+            &now.phase,
+            container::admission::Ask::Exec,
+            &now.record.id,
+            &now.record.name,
+        )?;
         let id = types::ContainerId::from_bytes(&crate::mounts::random()?).to_string();
         let command = config.cmd.join(" ");
         self.inner.execs.insert(ExecView {
@@ -164,8 +176,10 @@ impl Engine {
         let container = self.inner.containers.find(&exec.container_id)?;
         let record = container.now().record;
         let config = &exec.config;
-        let process = self.exec_process(&record, config, start.console_size.or(config.console_size))?;
-        let capabilities = process.capabilities.as_ref().map(|c| c.bounding.clone()).unwrap_or_default();
+        let process =
+            self.exec_process(&record, config, start.console_size.or(config.console_size))?;
+        let capabilities =
+            process.capabilities.as_ref().map(|c| c.bounding.clone()).unwrap_or_default();
         let seccomp = if config.privileged {
             None
         } else {
@@ -233,18 +247,32 @@ impl Engine {
         }
     }
 
-    fn exec_process(&self, record: &ContainerRecord, config: &ExecConfig, size: Option<Resize>) -> Result<Process> {
+    fn exec_process(
+        &self,
+        record: &ContainerRecord,
+        config: &ExecConfig,
+        size: Option<Resize>,
+    ) -> Result<Process> {
         let services = &self.inner.services;
         let mut env = spec::environment(record, config.tty);
         spec::merge_env(&mut env, &config.env);
         let capabilities = if config.privileged {
-            let all: Vec<String> =
-                container::capabilities::names_of(services.capabilities).into_iter().map(str::to_owned).collect();
-            Capabilities { bounding: all.clone(), effective: all.clone(), permitted: all, ..Capabilities::default() }
+            let all: Vec<String> = container::capabilities::names_of(services.capabilities)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            Capabilities {
+                bounding: all.clone(),
+                effective: all.clone(),
+                permitted: all,
+                ..Capabilities::default()
+            }
         } else {
             spec::capability_sets(&record.host, services.capabilities)?
         };
-        let or = |own: &str, container: &str| if own.is_empty() { container.to_owned() } else { own.to_owned() };
+        let or = |own: &str, container: &str| {
+            if own.is_empty() { container.to_owned() } else { own.to_owned() }
+        };
         Ok(Process {
             terminal: config.tty,
             console_size: size

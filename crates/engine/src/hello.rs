@@ -34,7 +34,9 @@ pub(crate) fn bundle(engine: &Engine, init: &Path) -> Result<()> {
         architecture: types::Platform::host().architecture().to_owned(),
         os: "linux".to_owned(),
         config: oci::image::RunConfig {
-            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+            env: vec![
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            ],
             cmd: Some(vec!["/hello".to_owned()]),
             ..oci::image::RunConfig::default()
         },

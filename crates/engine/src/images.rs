@@ -114,7 +114,11 @@ impl Engine {
     }
 
     /// Loads the images of an archive (`docker save`, OCI layout). Blocking: call it from a blocking thread.
-    pub fn load_images(&self, archive: &mut (dyn Read + Send), progress: &dyn Progress) -> Result<()> {
+    pub fn load_images(
+        &self,
+        archive: &mut (dyn Read + Send),
+        progress: &dyn Progress,
+    ) -> Result<()> {
         for loaded in self.inner.images.load(archive, progress)? {
             self.image_event("load", loaded.id.as_str(), loaded.id.as_str());
         }
@@ -122,7 +126,12 @@ impl Engine {
     }
 
     /// Removes a name, and the image when it was its last one.
-    pub async fn remove_image(&self, name: &str, force: bool, noprune: bool) -> Result<Vec<Removed>> {
+    pub async fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        noprune: bool,
+    ) -> Result<Vec<Removed>> {
         // Parents are never kept as images of their own here, so there is nothing that `noprune` would keep.
         let _no_parents = noprune;
         let engine = self.clone();
@@ -136,7 +145,9 @@ impl Engine {
         .map_err(|e| Error::internal(e.to_string()))??;
         for one in &removed {
             match one {
-                Removed::Untagged { reference: _, image } => self.image_event("untag", image.as_str(), image.as_str()),
+                Removed::Untagged { reference: _, image } => {
+                    self.image_event("untag", image.as_str(), image.as_str())
+                }
                 Removed::Image(image) => self.image_event("delete", image.as_str(), image.as_str()),
                 Removed::Layer(_) => {}
             }
@@ -161,7 +172,10 @@ impl Engine {
     }
 
     pub(crate) fn image_size(&self, id: &str) -> i64 {
-        self.inner.images.resolve(id).map_or(0, |image| i64::try_from(image.size()).unwrap_or(i64::MAX))
+        self.inner
+            .images
+            .resolve(id)
+            .map_or(0, |image| i64::try_from(image.size()).unwrap_or(i64::MAX))
     }
 
     /// The image's name as the user gave it, or its id when that name means another image by now.
@@ -172,7 +186,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<ForContainer> {
+    pub(crate) fn image_for(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ForContainer> {
         if name.is_empty() {
             return Err(Error::invalid("no image specified"));
         }

@@ -52,7 +52,8 @@ impl Host {
 }
 
 fn os_name() -> String {
-    let release = std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
+    let release = std::fs::read_to_string("/etc/os-release")
+        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
     let release = release.unwrap_or_default();
     let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned())
@@ -146,7 +147,10 @@ impl Engine {
             cpus: host.cpus,
             memory: host.memory,
             name: host.hostname.clone(),
-            security_options: vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()],
+            security_options: vec![
+                "name=seccomp,profile=builtin".to_owned(),
+                "name=cgroupns".to_owned(),
+            ],
             runtimes: vec!["gantry".to_owned()],
             insecure_registries: settings.insecure_registries.clone(),
             mirrors: settings.registry_mirrors.clone(),
@@ -155,7 +159,8 @@ impl Engine {
             debug: settings.debug,
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             listeners: self.inner.events.listeners(),
-            forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1"),
+            forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|t| t.trim() == "1"),
             features: self.inner.features.clone(),
             ..Info::default()
         };
@@ -165,7 +170,9 @@ impl Engine {
             match crate::containers::view::status(&now) {
                 Status::Running | Status::Restarting => info.running += 1,
                 Status::Paused => info.paused += 1,
-                Status::Created | Status::Exited | Status::Removing | Status::Dead => info.stopped += 1,
+                Status::Created | Status::Exited | Status::Removing | Status::Dead => {
+                    info.stopped += 1
+                }
             }
         }
         info

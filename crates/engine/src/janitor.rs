@@ -15,7 +15,10 @@ pub(crate) struct Janitor {
 
 impl Janitor {
     /// Starts the thread; it empties `folders` and the snapshots' own trash now and whenever it is woken.
-    pub(crate) fn start(folders: Vec<PathBuf>, snapshots: Arc<dyn snapshot::Snapshotter>) -> Result<Self> {
+    pub(crate) fn start(
+        folders: Vec<PathBuf>,
+        snapshots: Arc<dyn snapshot::Snapshotter>,
+    ) -> Result<Self> {
         let (wake, woken) = channel();
         std::thread::Builder::new()
             .name("janitor".to_owned())
@@ -60,7 +63,12 @@ pub(crate) fn throw_away(folder: &Path, trash: &Path) -> Result<()> {
     match std::fs::rename(folder, trash.join(name)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         // The same name is in the trash still: then it is deleted here and now.
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists
+            ) =>
+        {
             stdx::fs::remove_tree(folder)
         }
         result => result.context(|| format!("remove {}", folder.display())),

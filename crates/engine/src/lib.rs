@@ -43,7 +43,8 @@ pub use containers::attach::{AttachRequest, Attached};
 pub use containers::create::{CreateContainer, Created};
 pub use containers::logs::{Logs, LogsRequest, OpenLog};
 pub use containers::view::{
-    ContainerView, EndpointView, NetworkView, PathsView, Sizes, SnapshotView, StateView, Status, Top,
+    ContainerView, EndpointView, NetworkView, PathsView, Sizes, SnapshotView, StateView, Status,
+    Top,
 };
 pub use containers::wait::{WaitCondition, Waited};
 pub use containers::{RemoveOptions, Resize};

@@ -16,9 +16,15 @@ pub(crate) struct Plan {
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// Resolves everything that is to be mounted. `known` says whether a volume exists. Pure but for looking at sources.
-pub(crate) fn plan(config: &Config, host: &HostConfig, known: impl Fn(&str) -> Result<bool>) -> Result<Plan> {
+pub(crate) fn plan(
+    config: &Config,
+    host: &HostConfig,
+    known: impl Fn(&str) -> Result<bool>,
+) -> Result<Plan> {
     if !host.volumes_from.is_empty() {
-        return Err(Error::not_implemented("--volumes-from is not there yet; name the volumes with -v"));
+        return Err(Error::not_implemented(
+            "--volumes-from is not there yet; name the volumes with -v",
+        ));
     }
     let mut points = Vec::new();
     for bind in &host.binds {
@@ -129,7 +135,9 @@ fn parse_bind(text: &str) -> Result<MountPoint> {
             "ro" | "readonly" => point.rw = false,
             "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" | "default" => {}
             "nocopy" if point.kind == MountKind::Volume => point.copy_up = false,
-            p if PROPAGATIONS.contains(&p) && point.kind == MountKind::Bind => point.propagation = p.to_owned(),
+            p if PROPAGATIONS.contains(&p) && point.kind == MountKind::Bind => {
+                point.propagation = p.to_owned()
+            }
             _ => return Err(Error::invalid(format!("invalid mode: {mode}"))),
         }
     }
@@ -147,7 +155,10 @@ fn from_request(request: &MountRequest) -> Result<MountPoint> {
         return Err(invalid("field Target must not be empty".to_owned()));
     }
     if !request.target.starts_with('/') {
-        return Err(invalid(format!("invalid mount path: '{}' mount path must be absolute", request.target)));
+        return Err(invalid(format!(
+            "invalid mount path: '{}' mount path must be absolute",
+            request.target
+        )));
     }
     let target = destination(&request.target, &request.target, &request.kind)?;
     let mut point = match request.kind.as_str() {
@@ -156,17 +167,26 @@ fn from_request(request: &MountRequest) -> Result<MountPoint> {
                 return Err(invalid("field Source must not be empty".to_owned()));
             }
             if !request.source.starts_with('/') {
-                return Err(invalid(format!("invalid mount path: '{}' mount path must be absolute", request.source)));
+                return Err(invalid(format!(
+                    "invalid mount path: '{}' mount path must be absolute",
+                    request.source
+                )));
             }
             if request.create_mountpoint {
                 make_missing_source(Path::new(&request.source))?;
             } else if std::fs::symlink_metadata(&request.source).is_err() {
-                return Err(invalid(format!("bind source path does not exist: {}", request.source)));
+                return Err(invalid(format!(
+                    "bind source path does not exist: {}",
+                    request.source
+                )));
             }
             let mut point = bind_point(&request.source);
             if !request.propagation.is_empty() {
                 if !PROPAGATIONS.contains(&request.propagation.as_str()) {
-                    return Err(invalid(format!("invalid propagation mode: {}", request.propagation)));
+                    return Err(invalid(format!(
+                        "invalid propagation mode: {}",
+                        request.propagation
+                    )));
                 }
                 point.propagation.clone_from(&request.propagation);
             }
@@ -180,12 +200,20 @@ fn from_request(request: &MountRequest) -> Result<MountPoint> {
             if !request.subpath.is_empty() {
                 return Err(Error::not_implemented("volume-subpath is not there yet"));
             }
-            if !(request.driver.is_empty() || request.driver == "local") || !request.driver_options.is_empty() {
-                return Err(Error::not_implemented("volume drivers and their options are not there yet"));
+            if !(request.driver.is_empty() || request.driver == "local")
+                || !request.driver_options.is_empty()
+            {
+                return Err(Error::not_implemented(
+                    "volume drivers and their options are not there yet",
+                ));
             }
             let name = match request.source.as_str() {
                 "" => String::new(),
-                name => name.parse::<volume::Name>().map_err(|e| invalid(e.to_string()))?.as_str().to_owned(),
+                name => name
+                    .parse::<volume::Name>()
+                    .map_err(|e| invalid(e.to_string()))?
+                    .as_str()
+                    .to_owned(),
             };
             let mut point = volume_point(&name, name.is_empty());
             point.copy_up = !request.no_copy;
@@ -201,7 +229,11 @@ fn from_request(request: &MountRequest) -> Result<MountPoint> {
             }
             tmpfs(&request.target, &options.join(","))?
         }
-        other => return Err(Error::not_implemented(format!("mounts of type \"{other}\" are not there yet"))),
+        other => {
+            return Err(Error::not_implemented(format!(
+                "mounts of type \"{other}\" are not there yet"
+            )));
+        }
     };
     point.destination = target;
     point.rw = !request.read_only;
@@ -221,8 +253,9 @@ fn tmpfs(target: &str, options: &str) -> Result<MountPoint> {
         match name {
             "ro" => point.rw = false,
             "rw" => {}
-            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "exec" | "noexec" | "suid" | "nosuid" | "dev"
-            | "nodev" | "sync" | "async" | "dirsync" | "noatime" | "nodiratime" | "relatime" | "strictatime" => {
+            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "exec" | "noexec"
+            | "suid" | "nosuid" | "dev" | "nodev" | "sync" | "async" | "dirsync" | "noatime"
+            | "nodiratime" | "relatime" | "strictatime" => {
                 point.options.push(option.to_owned());
             }
             _ => return Err(Error::invalid(format!("invalid tmpfs option [\"{option}\"]"))),
@@ -301,7 +334,10 @@ mod tests {
 
     #[test]
     fn the_same_place_twice_is_refused() {
-        let host = HostConfig { binds: vec!["/tmp:/x".to_owned(), "vol:/x".to_owned()], ..HostConfig::default() };
+        let host = HostConfig {
+            binds: vec!["/tmp:/x".to_owned(), "vol:/x".to_owned()],
+            ..HostConfig::default()
+        };
         let error = plan(&Config::default(), &host, |_| Ok(true)).unwrap_err();
         assert_eq!(error.to_string(), "Duplicate mount point: /x");
     }
@@ -311,6 +347,8 @@ mod tests {
         let config = Config { volumes: vec!["/data".to_owned()], ..Config::default() };
         let plan = plan(&config, &HostConfig::default(), |_| Ok(false)).unwrap();
         assert_eq!(plan.new_volumes.len(), 1);
-        assert!(plan.points[0].anonymous && plan.points[0].name.as_ref().is_some_and(|n| n.len() == 64));
+        assert!(
+            plan.points[0].anonymous && plan.points[0].name.as_ref().is_some_and(|n| n.len() == 64)
+        );
     }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Networks {
 impl Networks {
     /// The networks as the store remembers them; the default three are made up once.
     pub(crate) fn open(store: Arc<Store>, bridge: Arc<dyn network::Driver>) -> Result<Self> {
-        let mut records: Vec<NetworkRecord> = store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
+        let mut records: Vec<NetworkRecord> =
+            store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
         if records.is_empty() {
             records = [(BRIDGE, "bridge"), ("host", "host"), ("none", "null")]
                 .into_iter()
@@ -170,7 +171,11 @@ impl Networking for Networks {
             mac: None,
         };
         self.endpoints().insert(record.id.clone(), endpoint.id);
-        let mut owned = EndpointRecord { id: endpoint.id.to_string(), network: bridge.id.clone(), ..EndpointRecord::default() };
+        let mut owned = EndpointRecord {
+            id: endpoint.id.to_string(),
+            network: bridge.id.clone(),
+            ..EndpointRecord::default()
+        };
         write(runtime_dir, &owned)?;
         fail_point!("network.join.after-record");
         let joined = self.bridge.join(&endpoint, &mut sandbox)?;
@@ -205,12 +210,14 @@ fn id_of(record: &NetworkRecord) -> Result<NetworkId> {
 }
 
 fn write(folder: &Path, record: &EndpointRecord) -> Result<()> {
-    let bytes = serde_json::to_vec(record).map_err(|e| Error::internal("encode endpoint").caused_by(e))?;
+    let bytes =
+        serde_json::to_vec(record).map_err(|e| Error::internal("encode endpoint").caused_by(e))?;
     replace(&folder.join("network.json"), &bytes, 0o600, Durability::Process)
 }
 
 fn view(owned: &EndpointRecord) -> Endpoint {
-    let (address, prefix) = owned.addresses.first().and_then(|a| a.split_once('/')).unwrap_or_default();
+    let (address, prefix) =
+        owned.addresses.first().and_then(|a| a.split_once('/')).unwrap_or_default();
     Endpoint {
         network: BRIDGE.to_owned(),
         network_id: owned.network.clone(),

@@ -26,11 +26,15 @@ use store::records::volume::VolumeRecord;
 use task::protocol::ShimRecord;
 
 /// Folders of a data-root that Docker or containerd made: a sign that it is not ours.
-const FOREIGN: [&str; 5] = ["overlay2", "image", "buildkit", "io.containerd.metadata.v1.bolt", "swarm"];
+const FOREIGN: [&str; 5] =
+    ["overlay2", "image", "buildkit", "io.containerd.metadata.v1.bolt", "swarm"];
 
 impl Engine {
     /// Opens everything and brings the containers back. Call it inside a tokio runtime.
-    pub async fn open(settings: Settings, drivers: impl FnOnce(&Settings) -> Result<Drivers>) -> Result<Self> {
+    pub async fn open(
+        settings: Settings,
+        drivers: impl FnOnce(&Settings) -> Result<Drivers>,
+    ) -> Result<Self> {
         prepare_roots(&settings)?;
         let lock = FileLock::try_acquire(&settings.data_root.join("lock"))?.ok_or_else(|| {
             Error::conflict(format!(
@@ -75,7 +79,10 @@ impl Engine {
             shim: sys::command::Program::open(&settings.programs.join("gantry-shim"))
                 .context(|| format!("open {}", settings.programs.join("gantry-shim").display()))?,
             init: settings.programs.join("gantry-init"),
-            seccomp: container::files::SeccompCache::open(paths.exec.join("seccomp"), &host.kernel)?,
+            seccomp: container::files::SeccompCache::open(
+                paths.exec.join("seccomp"),
+                &host.kernel,
+            )?,
             hierarchies: hierarchies.to_string(),
             cgroup: settings.cgroup(),
             capabilities: host.capabilities,
@@ -137,7 +144,8 @@ impl Engine {
     /// Takes over what may change while the daemon runs: labels, mirrors, insecure registries, debug.
     pub fn reload(&self, new: &Settings) -> Result<()> {
         self.inner.fetchers.reload(new)?;
-        let mut settings = self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut settings =
+            self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         settings.labels.clone_from(&new.labels);
         settings.registry_mirrors.clone_from(&new.registry_mirrors);
         settings.insecure_registries.clone_from(&new.insecure_registries);
@@ -168,7 +176,8 @@ fn prepare_roots(settings: &Settings) -> Result<()> {
 
 /// All containers that any record tells of: the store's, and those with `--rm`.
 fn known_containers(store: &Store, paths: &Paths) -> Result<HashMap<String, ContainerRecord>> {
-    let mut known: HashMap<String, ContainerRecord> = store.all::<ContainerRecord>()?.into_iter().collect();
+    let mut known: HashMap<String, ContainerRecord> =
+        store.all::<ContainerRecord>()?.into_iter().collect();
     for entry in folders(&paths.exec.join("containers"))? {
         if let Some(record) = read_record_file(&entry) {
             known.insert(record.id.clone(), record);
@@ -191,7 +200,9 @@ fn sweep(
 ) -> Result<()> {
     let keys = known.keys().map(|id| Ok(snapshot::Key::new(id)?)).collect::<Result<Vec<_>>>()?;
     snapshots.sweep(&keys)?;
-    let owned = |folder: &Path| folder.file_name().and_then(|n| n.to_str()).is_some_and(|id| known.contains_key(id));
+    let owned = |folder: &Path| {
+        folder.file_name().and_then(|n| n.to_str()).is_some_and(|id| known.contains_key(id))
+    };
     for folder in folders(&paths.exec.join("containers"))? {
         if !owned(&folder) {
             end_orphan(&folder, boot_id);
@@ -232,15 +243,19 @@ fn end_orphan(folder: &Path, boot_id: &str) {
 }
 
 fn read_shim(folder: &Path, boot_id: &str) -> Option<ShimRecord> {
-    let record: ShimRecord = serde_json::from_slice(&std::fs::read(folder.join("shim.json")).ok()?).ok()?;
+    let record: ShimRecord =
+        serde_json::from_slice(&std::fs::read(folder.join("shim.json")).ok()?).ok()?;
     (record.boot_id == boot_id).then_some(record)
 }
 
 /// Whether the process of a shim's record still is that process (field 22 of `/proc/PID/stat`, its start time).
 fn is_same_process(record: &ShimRecord) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", record.pid)) else { return false };
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", record.pid)) else {
+        return false;
+    };
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name.split_whitespace().nth(19).and_then(|t| t.parse::<u64>().ok()) == Some(record.start_time)
+    after_name.split_whitespace().nth(19).and_then(|t| t.parse::<u64>().ok())
+        == Some(record.start_time)
 }
 
 /// Volumes that were being made or removed when the daemon died, and those of `--rm` containers that are gone.
@@ -251,7 +266,9 @@ fn sweep_volumes(
 ) -> Result<()> {
     let records: HashMap<String, VolumeRecord> = store.all::<VolumeRecord>()?.into_iter().collect();
     for name in volumes.list()? {
-        let used = known.values().any(|c| c.mounts.iter().any(|m| m.name.as_deref() == Some(name.as_str())));
+        let used = known
+            .values()
+            .any(|c| c.mounts.iter().any(|m| m.name.as_deref() == Some(name.as_str())));
         if !used && !records.contains_key(name.as_str()) {
             volumes.remove(&name)?;
         }
@@ -265,7 +282,9 @@ fn live_endpoints(services: &Services, known: &HashMap<String, ContainerRecord>)
         let folder = services.paths.exec_of(&record.id);
         let shim = read_shim(&folder, &services.boot_id).filter(is_same_process)?;
         let owned: EndpointRecord = Networks::read(&folder)?;
-        let netns = shim.container_pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
+        let netns = shim
+            .container_pid
+            .and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
         Some(Live {
             endpoint: network::Endpoint {
                 id: owned.id.parse().ok()?,

@@ -24,7 +24,8 @@ impl Engine {
     /// One volume.
     pub fn inspect_volume(&self, name: &str) -> Result<VolumeView> {
         let record = self.inner.records.store().get::<VolumeRecord>(name)?;
-        let record = record.ok_or_else(|| stdx::Error::not_found(format!("get {name}: no such volume")))?;
+        let record =
+            record.ok_or_else(|| stdx::Error::not_found(format!("get {name}: no such volume")))?;
         self.volume_view(record)
     }
 

@@ -55,7 +55,8 @@ impl Records {
     fn write_file(&self, record: &ContainerRecord) -> Result<()> {
         let folder = self.paths.exec_of(&record.id);
         stdx::fs::create_dir(&folder, 0o700)?;
-        let bytes = serde_json::to_vec(record).map_err(|e| Error::internal("encode record").caused_by(e))?;
+        let bytes = serde_json::to_vec(record)
+            .map_err(|e| Error::internal("encode record").caused_by(e))?;
         replace(&folder.join("record.json"), &bytes, 0o600, Durability::Process)
     }
 
@@ -159,7 +160,8 @@ impl World for EngineWorld {
     }
 
     fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()> {
-        let anonymous: Vec<String> = if volumes { anonymous_volumes(record, &self.registry) } else { Vec::new() };
+        let anonymous: Vec<String> =
+            if volumes { anonymous_volumes(record, &self.registry) } else { Vec::new() };
         self.records.forget(record, &anonymous)?;
         fail_point!("container.remove.after-record");
         // From here on nothing can fail the removal: what stays is swept at the next start.
@@ -186,7 +188,9 @@ impl EngineWorld {
         let results = [
             throw_away(&self.paths.exec_of(&record.id), &self.paths.exec.join("trash")),
             throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash")),
-            snapshot::Key::new(&record.id).map_err(Error::from).and_then(|key| self.snapshots.remove_active(&key)),
+            snapshot::Key::new(&record.id)
+                .map_err(Error::from)
+                .and_then(|key| self.snapshots.remove_active(&key)),
         ];
         let volumes = volumes.iter().map(|name| self.volumes.remove(&name.parse()?));
         results.into_iter().chain(volumes).collect()
@@ -213,7 +217,12 @@ fn anonymous_volumes(record: &ContainerRecord, registry: &Registry) -> Vec<Strin
 }
 
 /// A container's event: its image, name and labels are always among the attributes.
-pub(crate) fn publish(events: &Events, record: &ContainerRecord, action: &str, attributes: &[(&str, String)]) {
+pub(crate) fn publish(
+    events: &Events,
+    record: &ContainerRecord,
+    action: &str,
+    attributes: &[(&str, String)],
+) {
     let mut all: BTreeMap<String, String> = record.config.labels.clone();
     all.insert("image".to_owned(), record.config.image.clone());
     all.insert("name".to_owned(), record.name.clone());

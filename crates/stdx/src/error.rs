@@ -133,7 +133,11 @@ impl fmt::Display for Error {
         f.write_str(&self.message)?;
         let mut cause = self.source.as_deref().map(|s| s as &dyn std::error::Error);
         while let Some(error) = cause {
-            if self.message.is_empty() { write!(f, "{error}")? } else { write!(f, ": {error}")? }
+            if self.message.is_empty() {
+                write!(f, "{error}")?;
+            } else {
+                write!(f, ": {error}")?;
+            }
             // Our own errors print their causes themselves.
             cause = if error.is::<Self>() { None } else { error.source() };
         }
@@ -191,7 +195,9 @@ mod tests {
 
     #[test]
     fn context_keeps_the_kind() {
-        let error = Err::<(), _>(Error::not_found("No such image: x")).context(|| "run").expect_err("an error");
+        let error = Err::<(), _>(Error::not_found("No such image: x"))
+            .context(|| "run")
+            .expect_err("an error");
         assert_eq!(error.kind(), Kind::NotFound);
     }
 

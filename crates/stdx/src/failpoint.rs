@@ -27,7 +27,9 @@ pub fn arm_from_env() -> Result<(), String> {
     let Ok(text) = std::env::var(ENV) else { return Ok(()) };
     let mut table = Vec::new();
     for entry in text.split(';').filter(|e| !e.is_empty()) {
-        let (name, action) = entry.split_once('=').ok_or_else(|| format!("{ENV}: \"{entry}\" is not name=action"))?;
+        let (name, action) = entry
+            .split_once('=')
+            .ok_or_else(|| format!("{ENV}: \"{entry}\" is not name=action"))?;
         let action = match action {
             "kill" => Action::Kill,
             "error" => Action::Error,
@@ -49,7 +51,8 @@ pub fn hit(name: &str) -> Option<Action> {
     let action = TABLE.get()?.iter().find(|(n, _)| n == name).map(|(_, a)| *a)?;
     if action == Action::Kill {
         // SIGKILL, not exit: no destructor may run, as in a real crash.
-        let _sent = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _sent =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
     Some(action)
 }

@@ -22,7 +22,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> 
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let tmp = dir.join(format!(".{name}.{}.tmp", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut file = File::from(rustix::fs::open(&tmp, flags, Mode::from_raw_mode(mode))?);
         file.write_all(bytes)?;
         if durability == Durability::Power {
@@ -34,7 +35,9 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> 
         }
         Ok(())
     };
-    write().inspect_err(|_| drop(std::fs::remove_file(&tmp))).context(|| format!("write {}", path.display()))
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&tmp)))
+        .context(|| format!("write {}", path.display()))
 }
 
 /// Makes the names in `dir` survive a power cut.
@@ -50,7 +53,9 @@ pub fn sync_filesystem(fd: impl AsFd) -> std::io::Result<()> {
 /// Removes a file; that it is gone already is success.
 pub fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(|| format!("remove {}", path.display())),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).context(|| format!("remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -58,7 +63,9 @@ pub fn remove_file(path: &Path) -> Result<()> {
 /// Removes a tree without following links; that it is gone already is success.
 pub fn remove_tree(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(|| format!("remove {}", path.display())),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).context(|| format!("remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }

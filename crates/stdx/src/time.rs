@@ -79,7 +79,13 @@ impl fmt::Display for Timestamp {
     /// Go's `RFC3339Nano`; with `{:#}` always nine decimals, as log lines want.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day, rest) = self.date();
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)?;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            rest / 3600,
+            rest / 60 % 60,
+            rest % 60
+        )?;
         let nanos = self.subsec_nanos();
         if f.alternate() {
             write!(f, ".{nanos:09}")?;
@@ -109,7 +115,9 @@ fn parse(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let part = bytes.get(from..to)?;
-        part.iter().all(u8::is_ascii_digit).then(|| part.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0')))
+        part.iter()
+            .all(u8::is_ascii_digit)
+            .then(|| part.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0')))
     };
     let at = |i: usize, set: &[u8]| bytes.get(i).filter(|b| set.contains(b)).map(|_| ());
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
@@ -119,7 +127,12 @@ fn parse(text: &str) -> Option<Timestamp> {
     at(10, b"Tt ")?;
     at(13, b":")?;
     at(16, b":")?;
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     let mut i = 19;
@@ -149,7 +162,8 @@ fn parse(text: &str) -> Option<Timestamp> {
     let era = y.div_euclid(400);
     let yoe = y.rem_euclid(400);
     let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * m + 2) / 5 + day - 1;
-    let seconds = (era * 146_097 + doe - 719_468) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    let seconds =
+        (era * 146_097 + doe - 719_468) * 86_400 + hour * 3600 + minute * 60 + second - offset;
     Some(Timestamp { nanos: i128::from(seconds) * NANOS + nanos })
 }
 
@@ -159,7 +173,9 @@ mod tests {
 
     #[test]
     fn prints_as_go_does() {
-        let check = |seconds, nanos, text: &str| assert_eq!(Timestamp::from_unix(seconds, nanos).to_string(), text);
+        let check = |seconds, nanos, text: &str| {
+            assert_eq!(Timestamp::from_unix(seconds, nanos).to_string(), text)
+        };
         check(0, 0, "1970-01-01T00:00:00Z");
         check(1_700_000_000, 120_000_000, "2023-11-14T22:13:20.12Z");
         check(951_782_400, 1, "2000-02-29T00:00:00.000000001Z");
@@ -169,11 +185,22 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints_and_offsets() {
-        for text in ["2023-11-14T22:13:20.12Z", "0001-01-01T00:00:00Z", "2000-02-29T23:59:59.000000001Z"] {
+        for text in
+            ["2023-11-14T22:13:20.12Z", "0001-01-01T00:00:00Z", "2000-02-29T23:59:59.000000001Z"]
+        {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
-        assert_eq!("2023-01-01T02:00:00+02:00".parse::<Timestamp>().unwrap().to_string(), "2023-01-01T00:00:00Z");
-        for bad in ["", "2023-01-01", "2023-13-01T00:00:00Z", "2023-01-01T00:00:00", "2023-01-01T00:00:00.Z"] {
+        assert_eq!(
+            "2023-01-01T02:00:00+02:00".parse::<Timestamp>().unwrap().to_string(),
+            "2023-01-01T00:00:00Z"
+        );
+        for bad in [
+            "",
+            "2023-01-01",
+            "2023-13-01T00:00:00Z",
+            "2023-01-01T00:00:00",
+            "2023-01-01T00:00:00.Z",
+        ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
     }

@@ -122,6 +122,9 @@ struct Tracer(Child);
 
 impl Tracer {
     fn stop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let _asked = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
         let _ended = self.0.wait();
     }

@@ -54,10 +54,14 @@ fn every_namespace_unless_the_hosts_is_asked_for() {
 fn limits_are_dockers() {
     let check = |resources: Resources| limits(&resources, 4096);
     assert_eq!(check(Resources::default()).pids, Some(oci::Pids { limit: 4096 }));
-    assert_eq!(check(Resources { pids_limit: Some(-1), ..Resources::default() }).pids, Some(oci::Pids { limit: -1 }));
+    assert_eq!(
+        check(Resources { pids_limit: Some(-1), ..Resources::default() }).pids,
+        Some(oci::Pids { limit: -1 })
+    );
     let memory = check(Resources { memory: 100, ..Resources::default() }).memory.unwrap();
     assert_eq!((memory.limit, memory.swap), (Some(100), Some(200)));
-    let memory = check(Resources { memory: 100, memory_swap: -1, ..Resources::default() }).memory.unwrap();
+    let memory =
+        check(Resources { memory: 100, memory_swap: -1, ..Resources::default() }).memory.unwrap();
     assert_eq!(memory.swap, Some(-1));
     let cpu = check(Resources { nano_cpus: 1_500_000_000, ..Resources::default() }).cpu.unwrap();
     assert_eq!((cpu.quota, cpu.period), (Some(150_000), Some(100_000)));
@@ -88,8 +92,12 @@ fn devices_are_denied_before_any_is_allowed() {
 #[test]
 fn the_environment_is_ours_then_the_users() {
     let mut record = record();
-    record.config.env = vec!["PATH=/bin".to_owned(), "SECRET".to_owned(), "=x".to_owned(), "A=b=c".to_owned()];
-    assert_eq!(environment(&record, true), ["PATH=/bin", "HOSTNAME=0123456789ab", "TERM=xterm", "A=b=c"]);
+    record.config.env =
+        vec!["PATH=/bin".to_owned(), "SECRET".to_owned(), "=x".to_owned(), "A=b=c".to_owned()];
+    assert_eq!(
+        environment(&record, true),
+        ["PATH=/bin", "HOSTNAME=0123456789ab", "TERM=xterm", "A=b=c"]
+    );
 }
 
 #[test]
@@ -98,7 +106,11 @@ fn an_init_goes_before_the_command() {
     record.host.init = Some(true);
     let spec = spec(&record);
     assert_eq!(spec.process.unwrap().args, ["/sbin/docker-init", "--", "true"]);
-    assert!(spec.mounts.iter().any(|m| m.destination == Path::new(INIT) && m.options.contains(&"ro".to_owned())));
+    assert!(
+        spec.mounts
+            .iter()
+            .any(|m| m.destination == Path::new(INIT) && m.options.contains(&"ro".to_owned()))
+    );
 }
 
 #[test]

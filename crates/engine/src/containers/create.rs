@@ -4,10 +4,12 @@ use crate::Engine;
 use crate::{mounts, names};
 use container::{Container, files};
 use std::sync::Arc;
-use stdx::time::Timestamp;
 use stdx::fs::Durability;
+use stdx::time::Timestamp;
 use stdx::{Error, Result, Undo, fail_point};
-use store::records::container::{Config, ContainerRecord, HostConfig, LastRun, LogConfig, MountKind};
+use store::records::container::{
+    Config, ContainerRecord, HostConfig, LastRun, LogConfig, MountKind,
+};
 use types::{ContainerId, ContainerName, Platform};
 
 /// What a user asks for.
@@ -73,7 +75,8 @@ impl Engine {
             restart_count: 0,
         };
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
-        let durability = if record.host.auto_remove { Durability::Process } else { Durability::Power };
+        let durability =
+            if record.host.auto_remove { Durability::Process } else { Durability::Power };
         for volume in &plan.new_volumes {
             let volume: volume::Name = volume.name.parse()?;
             inner.volumes.create(&volume, &volume::Options::new(), durability)?;
@@ -130,10 +133,13 @@ impl Engine {
 
     /// Refuses what is not there yet, and fills in the daemon's defaults.
     fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
-        let missing = |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
+        let missing =
+            |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
         // An unknown network's name is found out at the start, as with Docker.
         if host.network_mode.starts_with("container:") {
-            return missing("sharing another container's network is not there yet; use bridge, host or none");
+            return missing(
+                "sharing another container's network is not there yet; use bridge, host or none",
+            );
         }
         if !matches!(host.restart.name.as_str(), "" | "no") {
             return missing("restart policies are not there yet");
@@ -141,7 +147,9 @@ impl Engine {
         if host.restart.name.is_empty() {
             host.restart.name = "no".to_owned();
         }
-        for (flag, mode) in [("--pid", &host.pid_mode), ("--ipc", &host.ipc_mode), ("--uts", &host.uts_mode)] {
+        for (flag, mode) in
+            [("--pid", &host.pid_mode), ("--ipc", &host.ipc_mode), ("--uts", &host.uts_mode)]
+        {
             if mode.starts_with("container:") {
                 return missing(&format!("{flag} {mode} is not there yet"));
             }
@@ -150,7 +158,10 @@ impl Engine {
             return missing("user namespaces are not there yet");
         }
         if !matches!(host.runtime.as_str(), "" | "gantry" | "runc") {
-            return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+            return Err(Error::invalid(format!(
+                "unknown or invalid runtime name: {}",
+                host.runtime
+            )));
         }
         if !host.storage_opt.is_empty() {
             return missing("--storage-opt is not there yet");
@@ -159,7 +170,14 @@ impl Engine {
             return missing("volume plugins are not there yet");
         }
         for option in &host.security_opt {
-            let known = ["seccomp=", "seccomp:", "no-new-privileges", "apparmor=unconfined", "label=disable", "systempaths=unconfined"];
+            let known = [
+                "seccomp=",
+                "seccomp:",
+                "no-new-privileges",
+                "apparmor=unconfined",
+                "label=disable",
+                "systempaths=unconfined",
+            ];
             if !known.iter().any(|k| option.starts_with(k)) {
                 return missing(&format!("--security-opt {option} is not there yet"));
             }
@@ -167,7 +185,12 @@ impl Engine {
         if let Some(signal) = &config.stop_signal {
             container::signals::parse(signal)?;
         }
-        container::capabilities::effective(&host.cap_add, &host.cap_drop, host.privileged, u64::MAX)?;
+        container::capabilities::effective(
+            &host.cap_add,
+            &host.cap_drop,
+            host.privileged,
+            u64::MAX,
+        )?;
         if host.network_mode.is_empty() {
             host.network_mode = "default".to_owned();
         }
@@ -239,7 +262,8 @@ mod tests {
     }
 
     fn merged(user: Config) -> (Option<Vec<String>>, Option<Vec<String>>) {
-        let image = Config { entrypoint: words("/entry"), cmd: words("serve"), ..Config::default() };
+        let image =
+            Config { entrypoint: words("/entry"), cmd: words("serve"), ..Config::default() };
         let mut config = user;
         merge_image(&mut config, &image);
         (config.entrypoint, config.cmd)
@@ -248,17 +272,26 @@ mod tests {
     #[test]
     fn commands_merge_as_docker_merges_them() {
         assert_eq!(merged(Config::default()), (words("/entry"), words("serve")));
-        assert_eq!(merged(Config { cmd: words("sh"), ..Config::default() }), (words("/entry"), words("sh")));
+        assert_eq!(
+            merged(Config { cmd: words("sh"), ..Config::default() }),
+            (words("/entry"), words("sh"))
+        );
         // An entry point of the user's own drops the image's command with its entry point.
-        assert_eq!(merged(Config { entrypoint: words("/mine"), ..Config::default() }), (words("/mine"), None));
-        let cleared = Config { entrypoint: Some(vec![String::new()]), cmd: words("ls"), ..Config::default() };
+        assert_eq!(
+            merged(Config { entrypoint: words("/mine"), ..Config::default() }),
+            (words("/mine"), None)
+        );
+        let cleared =
+            Config { entrypoint: Some(vec![String::new()]), cmd: words("ls"), ..Config::default() };
         assert_eq!(merged(cleared), (None, words("ls")));
     }
 
     #[test]
     fn the_users_environment_wins_and_bare_names_are_dropped() {
-        let image = Config { env: vec!["A=1".to_owned(), "SECRET".to_owned()], ..Config::default() };
-        let mut config = Config { env: vec!["A=2".to_owned(), "B=".to_owned()], ..Config::default() };
+        let image =
+            Config { env: vec!["A=1".to_owned(), "SECRET".to_owned()], ..Config::default() };
+        let mut config =
+            Config { env: vec!["A=2".to_owned(), "B=".to_owned()], ..Config::default() };
         merge_image(&mut config, &image);
         assert_eq!(config.env, ["A=2", "B="]);
     }

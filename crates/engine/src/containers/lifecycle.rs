@@ -14,13 +14,23 @@ impl Engine {
     }
 
     /// Ends a container: its stop signal, then SIGKILL after `timeout` seconds (negative: never). Waits for the end.
-    pub async fn stop_container(&self, name: &str, signal: Option<String>, timeout: Option<i64>) -> Result<()> {
+    pub async fn stop_container(
+        &self,
+        name: &str,
+        signal: Option<String>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
         let container = self.inner.containers.find(name)?;
         container.stop(stop_request(signal, timeout)?).await
     }
 
     /// Ends a container if it runs, and runs it.
-    pub async fn restart_container(&self, name: &str, signal: Option<String>, timeout: Option<i64>) -> Result<()> {
+    pub async fn restart_container(
+        &self,
+        name: &str,
+        signal: Option<String>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
         let container = self.inner.containers.find(name)?;
         container.restart(stop_request(signal, timeout)?).await
     }
@@ -29,10 +39,17 @@ impl Engine {
     pub async fn kill_container(&self, name: &str, signal: Option<String>) -> Result<()> {
         let worded = |e: Error| {
             let own = e.message().starts_with("cannot kill");
-            if own { e } else { Error::new(e.kind(), format!("cannot kill container: {name}: {}", e.message())) }
+            if own {
+                e
+            } else {
+                Error::new(e.kind(), format!("cannot kill container: {name}: {}", e.message()))
+            }
         };
         let container = self.inner.containers.find(name).map_err(worded)?;
-        let signal = signal.filter(|s| !s.is_empty()).map_or(Ok(signals::KILL), |s| signals::parse(&s)).map_err(worded)?;
+        let signal = signal
+            .filter(|s| !s.is_empty())
+            .map_or(Ok(signals::KILL), |s| signals::parse(&s))
+            .map_err(worded)?;
         container.kill(KillRequest { signal }).await
     }
 
@@ -53,18 +70,24 @@ impl Engine {
             return Err(Error::invalid("Neither old nor new names may be empty"));
         }
         let new: types::ContainerName = new.strip_prefix('/').unwrap_or(new).parse().map_err(
-            |e: types::InvalidContainerName| Error::invalid(format!("Error when allocating new name: {e}")),
+            |e: types::InvalidContainerName| {
+                Error::invalid(format!("Error when allocating new name: {e}"))
+            },
         )?;
         let record = container.now().record;
         if record.name == new.as_str() {
-            return Err(Error::invalid("Renaming a container with the same name as its current name"));
+            return Err(Error::invalid(
+                "Renaming a container with the same name as its current name",
+            ));
         }
         self.inner.containers.reserve(new.as_str(), &record.id).map_err(|e| {
             Error::new(e.kind(), format!("Error when allocating new name: {}", e.message()))
         })?;
         let renamed = container.rename(new.as_str().to_owned()).await;
         // The name that is not in use now is given back.
-        self.inner.containers.release(if renamed.is_ok() { &record.name } else { new.as_str() }, &record.id);
+        self.inner
+            .containers
+            .release(if renamed.is_ok() { &record.name } else { new.as_str() }, &record.id);
         renamed
     }
 
@@ -90,7 +113,10 @@ impl Engine {
         let mut removed = Vec::new();
         let mut bytes = 0;
         for view in self.list_containers() {
-            let stopped = matches!(view.state.status, super::view::Status::Created | super::view::Status::Exited);
+            let stopped = matches!(
+                view.state.status,
+                super::view::Status::Created | super::view::Status::Exited
+            );
             if !stopped || keep(&view) {
                 continue;
             }

@@ -55,7 +55,8 @@ impl Engine {
         let path = log_path(self, &now.record)?;
         let tty = now.record.config.tty;
         let follow = request.follow && now.phase.is_running();
-        let query = Query { tail: request.tail, since: request.since, until: request.until, follow };
+        let query =
+            Query { tail: request.tail, since: request.since, until: request.until, follow };
         let open = self.inner.open_log;
         let reader = tokio::task::spawn_blocking(move || open(&path, query))
             .await
@@ -193,7 +194,8 @@ fn write_entry(bytes: &mut Vec<u8>, entry: &Entry, request: &LogsRequest, tty: b
     }
     if request.details {
         let attributes = entry.attributes.iter().flat_map(|a| a.iter());
-        let pairs: Vec<String> = attributes.map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> =
+            attributes.map(|(name, value)| format!("{name}={value}")).collect();
         bytes.extend_from_slice(pairs.join(",").as_bytes());
         bytes.push(b' ');
     }
@@ -229,7 +231,12 @@ mod tests {
         write_entry(&mut bytes, &entry("hi", false), &both, false);
         assert_eq!(bytes, b"\x02\0\0\0\0\0\0\x03hi\n");
         bytes.clear();
-        write_entry(&mut bytes, &entry("hi", true), &LogsRequest { timestamps: true, ..both.clone() }, true);
+        write_entry(
+            &mut bytes,
+            &entry("hi", true),
+            &LogsRequest { timestamps: true, ..both.clone() },
+            true,
+        );
         assert_eq!(bytes, b"1970-01-01T00:00:00.000000000Z hi");
         bytes.clear();
         write_entry(&mut bytes, &entry("hi", false), &LogsRequest { stderr: false, ..both }, false);

@@ -175,7 +175,8 @@ impl Engine {
 
     /// All containers, the newest first.
     pub fn list_containers(&self) -> Vec<ContainerView> {
-        let mut views: Vec<ContainerView> = self.inner.containers.all().iter().map(|c| self.view(c)).collect();
+        let mut views: Vec<ContainerView> =
+            self.inner.containers.all().iter().map(|c| self.view(c)).collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
         views
     }
@@ -196,7 +197,11 @@ impl Engine {
         let files = container::files::paths(&self.inner.services.paths, &record.id);
         let command = spec::command_line(&record);
         let text = |path: &std::path::Path| path.display().to_string();
-        let log = container::start_log(&record.host.log, &self.inner.services.paths.data_of(&record.id), &record.id);
+        let log = container::start_log(
+            &record.host.log,
+            &self.inner.services.paths.data_of(&record.id),
+            &record.id,
+        );
         ContainerView {
             state: state(&now),
             network: self.network_view(&now),
@@ -238,7 +243,9 @@ impl Engine {
             })
             .collect();
         let network_id = self.inner.networks.id_of(mode);
-        endpoints.entry(mode.to_owned()).or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
+        endpoints
+            .entry(mode.to_owned())
+            .or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
         let live = now.phase.live();
         NetworkView {
             mode: mode.to_owned(),
@@ -259,9 +266,11 @@ impl Engine {
                 work: work.as_ref().map(text).unwrap_or_default(),
                 merged: String::new(),
             },
-            Ok(snapshot::Mounts::Directory(path)) => {
-                SnapshotView { driver: "vfs".to_owned(), upper: text(&path), ..SnapshotView::default() }
-            }
+            Ok(snapshot::Mounts::Directory(path)) => SnapshotView {
+                driver: "vfs".to_owned(),
+                upper: text(&path),
+                ..SnapshotView::default()
+            },
             Err(_) => SnapshotView { driver: "overlay2".to_owned(), ..SnapshotView::default() },
         }
     }
@@ -293,7 +302,8 @@ pub(crate) fn status(now: &Published) -> Status {
 
 fn state(now: &Published) -> StateView {
     let last = &now.record.last;
-    let error = if let Phase::Dead(error) = &now.phase { Some(error.clone()) } else { last.error.clone() };
+    let error =
+        if let Phase::Dead(error) = &now.phase { Some(error.clone()) } else { last.error.clone() };
     StateView {
         status: status(now),
         pid: now.phase.live().map_or(0, |live| live.pid),
