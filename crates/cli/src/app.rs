@@ -264,6 +264,12 @@ impl App {
         Ok(Client::new(Options { host, version, user_agent, headers }))
     }
 
+    /// The platform that is asked for: the flag, or `DOCKER_DEFAULT_PLATFORM`; empty for the daemon's own.
+    pub fn platform(&self, matches: &Matches) -> String {
+        let given = matches.get("platform").map(str::to_owned);
+        given.or_else(|| self.env.get("DOCKER_DEFAULT_PLATFORM")).unwrap_or_default()
+    }
+
     /// The keys that detach: the flag, the user's configuration, or empty for the default.
     pub fn detach_keys(&self, matches: &Matches) -> String {
         match matches.get("detach-keys") {

@@ -221,11 +221,13 @@ fn attach(
         return;
     }
     let mut buffer = [0; 4096];
-    while ends != Ends::AtOnce {
-        let count = reader.read(&mut buffer).unwrap_or(0);
-        state.input.lock().unwrap().extend_from_slice(&buffer[..count]);
-        if count == 0 || (ends == Ends::OnX && buffer[..count].contains(&b'X')) {
-            break;
+    if ends != Ends::AtOnce {
+        loop {
+            let count = reader.read(&mut buffer).unwrap_or(0);
+            state.input.lock().unwrap().extend_from_slice(&buffer[..count]);
+            if count == 0 || (ends == Ends::OnX && buffer[..count].contains(&b'X')) {
+                break;
+            }
         }
     }
     // The container ended: its stream does, and whoever waits is told.
@@ -259,16 +261,8 @@ fn read_request(reader: &mut BufReader<UnixStream>) -> Option<(Request, bool)> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    while chunked {
-        let mut size = String::new();
-        reader.read_line(&mut size).ok()?;
-        let size = usize::from_str_radix(size.trim(), 16).ok()?;
-        let mut piece = vec![0; size + 2];
-        reader.read_exact(&mut piece).ok()?;
-        if size == 0 {
-            break;
-        }
-        body.extend_from_slice(&piece[..size]);
+    if chunked {
+        read_chunks(reader, &mut body)?;
     }
     let (version, path) = match path.strip_prefix("/v").and_then(|rest| rest.split_once('/')) {
         Some((version, rest)) if version.starts_with('1') => {
@@ -278,6 +272,20 @@ fn read_request(reader: &mut BufReader<UnixStream>) -> Option<(Request, bool)> {
     };
     let body = String::from_utf8_lossy(&body).into_owned();
     Some((Request { line: format!("{method} {path}"), version, body }, upgrade))
+}
+
+fn read_chunks(reader: &mut BufReader<UnixStream>, body: &mut Vec<u8>) -> Option<()> {
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        let mut piece = vec![0; size + 2];
+        reader.read_exact(&mut piece).ok()?;
+        if size == 0 {
+            return Some(());
+        }
+        body.extend_from_slice(&piece[..size]);
+    }
 }
 
 fn path_of(line: &str) -> &str {

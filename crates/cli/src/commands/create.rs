@@ -47,7 +47,8 @@ pub(super) fn read<'a>(
     args.directory = std::env::current_dir()?;
     let (rows, columns) = terminal::size();
     args.console = [rows.into(), columns.into()];
-    if let Some(platform) = matches.get("platform")
+    let platform = app.platform(matches);
+    if !platform.is_empty()
         && let Err(e) = platform.parse::<Platform>()
     {
         return Err(Failure::new(format!("error parsing specified platform: {e}")));
@@ -66,7 +67,7 @@ pub(super) async fn create(
     let image = reference(&args.image)?;
     let cidfile = CidFile::open(args.matches.get("cidfile"))?;
     let name = args.matches.text("name");
-    let platform = args.matches.text("platform");
+    let platform = app.platform(args.matches);
     if args.pull == Pull::Always
         && let Some(image) = &image
     {

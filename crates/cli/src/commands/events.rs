@@ -139,7 +139,10 @@ pub(super) fn moment(text: &str) -> Result<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    if let Ok(nanos) = units::parse_duration(text) {
+    // "0" is a duration too, but means the beginning.
+    if text != "0"
+        && let Ok(nanos) = units::parse_duration(text)
+    {
         // Whole seconds, as Docker has it.
         let then = Timestamp::now().unix_nanos() - i128::from(nanos);
         return Ok(then.div_euclid(1_000_000_000).to_string());
@@ -172,6 +175,7 @@ mod tests {
     fn moments_are_seconds_since_1970() {
         let check = |text: &str, want: &str| assert_eq!(moment(text).unwrap(), want, "{text}");
         check("", "");
+        check("0", "0");
         check("1732000000", "1732000000");
         check("1732000000.5", "1732000000.5");
         check("2024-11-19T07:06:40Z", "1732000000.000000000");

@@ -42,7 +42,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         output::print("Using default tag: latest\n")?;
     }
     let image = image.with_default_tag();
-    let platform = matches.text("platform");
+    let platform = app.platform(matches);
     let client = app.client()?;
     let mut stream = client.pull_image(&options(app, &image, &platform)).await?;
     if quiet {
