@@ -38,6 +38,9 @@ struct Job {
     /// Standard input.
     #[serde(default)]
     stdin: String,
+    /// What a terminal must have said before it is given `stdin`.
+    #[serde(default)]
+    expect: String,
     /// Mount a tmpfs here first, in a mount namespace of this process's own.
     #[serde(default)]
     tmpfs: Option<PathBuf>,
@@ -167,7 +170,8 @@ fn run(job: &Job) -> Outcome {
             if !job.execs.is_empty() {
                 sys::process::signal(&container.pidfd, 9).expect("kill the container");
             }
-            let shown = container.console.map(|master| (talk(&master, &job.stdin), master));
+            let shown =
+                container.console.map(|master| (talk(&master, &job.expect, &job.stdin), master));
             outcome.code = wait(&container.pidfd);
             (outcome.stdout, outcome.stderr) = streams.read();
             if let Some((text, _master)) = shown {
@@ -189,7 +193,7 @@ fn exec(process: &Process, target: &OwnedFd, cgroup: Option<&cgroups::Group>) ->
     match runtime::exec(&request) {
         Err(error) => fail(&mut outcome, &error),
         Ok(added) => {
-            let shown = added.console.as_ref().map(|master| talk(master, ""));
+            let shown = added.console.as_ref().map(|master| talk(master, "", ""));
             outcome.code = wait(&added.pidfd);
             (outcome.stdout, outcome.stderr) = streams.read();
             outcome.stdout.push_str(&shown.unwrap_or_default());
@@ -213,15 +217,19 @@ fn wait(pidfd: &OwnedFd) -> i32 {
     status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0))
 }
 
-/// Everything a terminal says, after saying `input`.
-fn talk(master: &OwnedFd, input: &str) -> String {
-    rustix::io::write(master, input.as_bytes()).expect("write to the terminal");
-    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-    // EIO: the other end is closed.
-    while let Ok(n @ 1..) = rustix::io::read(master, &mut buffer) {
-        text.extend_from_slice(&buffer[..n]);
+/// Everything a terminal says; it is given `input` once it has said `expect`.
+fn talk(master: &OwnedFd, expect: &str, input: &str) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    let mut said = false;
+    loop {
+        if !said && text.contains(expect) {
+            rustix::io::write(master, input.as_bytes()).expect("write to the terminal");
+            said = true;
+        }
+        // EIO: the other end is closed.
+        let Ok(n @ 1..) = rustix::io::read(master, &mut buffer) else { return text };
+        text.push_str(&String::from_utf8_lossy(&buffer[..n]));
     }
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Pipes whose ends we hold; what is written must fit them.

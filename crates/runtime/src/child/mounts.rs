@@ -75,13 +75,16 @@ impl Tree {
     }
 
     fn bind(&self, plan: &MountPlan, tree: &OwnedFd) -> Result<()> {
-        let stat = rustix::fs::fstat(tree).step(|| "look at the source")?;
-        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let directory = is_directory(tree)?;
         if plan.target == Path::new("/sys") && file_system(tree)? != SYSFS {
             return Err(Error::Invalid("only a sysfs can be mounted at /sys".to_owned()));
         }
         let target =
             if directory { self.directory(&plan.target)? } else { self.file(&plan.target)? };
+        if !directory && is_directory(&target)? {
+            // The kernel's own word, EINVAL, says nothing.
+            return Err(rustix::io::Errno::NOTDIR).step(|| "mount a file on a directory");
+        }
         self.refuse_procfs(plan, &target)?;
         apply(tree, plan)?;
         mount::attach(tree, &target).step(|| "attach")
@@ -187,8 +190,7 @@ impl Tree {
             found => found,
         };
         let found = found.step(|| "open the mount point")?;
-        let stat = rustix::fs::fstat(&found).step(|| "look at the mount point")?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        if !is_directory(&found)? {
             return Err(Error::Invalid(format!(
                 "filesystem {kind:?} must be mounted on ordinary directory"
             )));
@@ -219,6 +221,11 @@ impl Tree {
 
 /// `SYSFS_MAGIC` (linux/magic.h).
 const SYSFS: i64 = 0x6265_6572;
+
+fn is_directory(fd: &OwnedFd) -> Result<bool> {
+    let stat = rustix::fs::fstat(fd).step(|| "look at the file")?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
 
 fn file_system(fd: &OwnedFd) -> Result<i64> {
     Ok(rustix::fs::fstatfs(fd.as_fd()).step(|| "look at the file system")?.f_type)

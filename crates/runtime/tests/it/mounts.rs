@@ -97,7 +97,10 @@ fn a_missing_source_and_a_mismatch_are_told() {
         "mount /usr at /etc/passwd: open or make the mount point: not a directory"
     );
     let outcome = Job::shell("true").mount(mount("/etc", "bind", "/etc/passwd", &["rbind"])).run();
-    assert_eq!(outcome.failed(), "mount /etc/passwd at /etc: attach: not a directory");
+    assert_eq!(
+        outcome.failed(),
+        "mount /etc/passwd at /etc: mount a file on a directory: not a directory"
+    );
     let outcome = Job::shell("true").mount(mount("/x", "tmpfs", "tmpfs", &["colour=blue"])).run();
     assert!(outcome.failed().starts_with("mount tmpfs at /x: colour=blue"), "{outcome:?}");
     let outcome = Job::shell("true").mount(mount("/x", "nosuchfs", "none", &[])).run();

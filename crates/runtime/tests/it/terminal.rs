@@ -28,11 +28,13 @@ fn a_terminal_belongs_to_its_user() {
 #[test]
 fn input_is_echoed_and_read_and_ctrl_c_interrupts() {
     let terminal = |script: &str, input: &str| {
-        Job::shell(script).process(|p| p.terminal = true).set("stdin", input).run()
+        let job = Job::shell(script).process(|p| p.terminal = true);
+        job.set("expect", "ready").set("stdin", input).run()
     };
-    let outcome = terminal("read line; echo got $line", "word\n");
-    assert_eq!(outcome.ok().replace('\r', ""), "word\ngot word");
-    let outcome = terminal("trap 'echo caught; exit 5' INT; while :; do sleep 0.05; done", "\u{3}");
+    let outcome = terminal("echo ready; read line; echo got $line", "word\n");
+    assert_eq!(outcome.ok().replace('\r', ""), "ready\nword\ngot word");
+    let script = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let outcome = terminal(script, "\u{3}");
     assert_eq!((outcome.code, outcome.stdout.contains("caught")), (5, true), "{outcome:?}");
 }
 
