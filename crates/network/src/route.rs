@@ -5,7 +5,7 @@
 
 mod read;
 
-pub use read::{LINK_GROUP, LinkEvent, LinkInfo, addresses, event, link, links, routes};
+pub use read::{LINK_GROUP, LinkEvent, LinkInfo, addresses, event, link, link_of, links, routes};
 
 use crate::Mac;
 use ipnet::Ipv4Net;

@@ -99,9 +99,13 @@ fn set_up_inside(sandbox: &mut Sandbox, plan: &LinkPlan) -> stdx::Result<u32> {
 /// for again only after a second. Asking for the link makes the kernel catch up at once (since Linux 6.8; before, the
 /// worker is usually, not certainly, faster than the container's first program).
 fn forward_now(host: &mut Socket, plan: &LinkPlan) -> stdx::Result<()> {
-    match route::link(host, &plan.host)? {
+    if route::link(host, &plan.host)?.is_none() {
+        return Err(Error::internal(format!("link {} vanished", plan.host)));
+    }
+    // The first port gives the bridge itself its carrier, in the same delayed way: the gateway would not answer yet.
+    match route::link_of(host, plan.bridge)? {
         Some(_) => Ok(()),
-        None => Err(Error::internal(format!("link {} vanished", plan.host))),
+        None => Err(Error::internal("the network's bridge vanished")),
     }
 }
 

@@ -166,17 +166,18 @@ impl Engine {
     /// One container; `size`: measure what it takes on disk.
     pub fn inspect_container(&self, name: &str, size: bool) -> Result<ContainerView> {
         let container = self.inner.containers.find(name)?;
-        let mut view = self.view(&container);
+        let mut view = self.view(&container, true);
         if size {
             view.size = self.container_size(&view.record.id);
         }
         Ok(view)
     }
 
-    /// All containers, the newest first.
+    /// All containers, the newest first. Where their root file systems are kept is left out: it takes a look at the
+    /// disk for each, and no list shows it.
     pub fn list_containers(&self) -> Vec<ContainerView> {
         let mut views: Vec<ContainerView> =
-            self.inner.containers.all().iter().map(|c| self.view(c)).collect();
+            self.inner.containers.all().iter().map(|c| self.view(c, false)).collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
         views
     }
@@ -191,7 +192,7 @@ impl Engine {
         Some(Sizes { rw, root: rw.saturating_add(self.image_size(&record.image_id)) })
     }
 
-    fn view(&self, container: &Container) -> ContainerView {
+    fn view(&self, container: &Container, with_snapshot: bool) -> ContainerView {
         let now = container.now();
         let record = Arc::clone(&now.record);
         let files = container::files::paths(&self.inner.services.paths, &record.id);
@@ -218,7 +219,11 @@ impl Engine {
             },
             exec_ids: self.inner.execs.running_in(&record.id),
             image_name: self.image_name(&record),
-            snapshot: self.snapshot_view(&record.id),
+            snapshot: if with_snapshot {
+                self.snapshot_view(&record.id)
+            } else {
+                SnapshotView::default()
+            },
             size: None,
             record,
         }

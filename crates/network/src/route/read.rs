@@ -64,6 +64,17 @@ pub fn link(socket: &mut Socket, name: &str) -> Result<Option<LinkInfo>> {
     }
 }
 
+/// The link of that number, if there is one.
+pub fn link_of(socket: &mut Socket, index: u32) -> Result<Option<LinkInfo>> {
+    let mut batch = Batch::new();
+    batch.message(RTM_GETLINK, 0, &ifinfo(index, 0, 0), |a| a.u32(IFLA_EXT_MASK, SKIP_STATS));
+    match socket.query(&batch) {
+        Ok(answers) => Ok(answers.iter().find_map(parse_link)),
+        Err(e) if e.errno() == Some(ENODEV) => Ok(None),
+        Err(e) => Err(Error::internal(format!("find link {index}")).caused_by(e)),
+    }
+}
+
 /// The addresses of all links: the link's number and the address with its prefix.
 pub fn addresses(socket: &mut Socket) -> Result<Vec<(u32, IpNet)>> {
     let mut batch = Batch::new();
