@@ -51,6 +51,9 @@ pub struct Container {
     /// system is synced (`ovl_sync_fs` at unmounting). Keeping this one until the exit is reported keeps that wait out
     /// of the container's last moment; a layer that is to be deleted anyway is best deleted before.
     pub root: OwnedFd,
+    /// Its mount namespace, for the same reason: taking its mounts apart waits for every processor (RCU), and the
+    /// namespace's last process would do that before its end is known. `None` when the process has ended already.
+    pub mounts: Option<OwnedFd>,
     waiting: Option<Sync>,
 }
 
@@ -158,7 +161,14 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
     let born = birth::bear(how, between, &|sync| child::container(&job, sync))?;
     let console = birth::meet(&born)?;
     let waiting = matches!(hold, Hold::Socket).then_some(born.sync);
-    Ok(Container { pid: born.pid, pidfd: born.pidfd, console, root: job.rootfs, waiting })
+    // The process is our child and not waited for, so the number is still its.
+    let mounts = rustix::fs::open(
+        format!("/proc/{}/ns/mnt", born.pid),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let mounts = mounts.ok();
+    Ok(Container { pid: born.pid, pidfd: born.pidfd, console, root: job.rootfs, mounts, waiting })
 }
 
 fn bind_source(source: &Source) -> Result<Option<OwnedFd>> {

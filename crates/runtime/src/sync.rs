@@ -14,7 +14,7 @@
 //! Each message is one packet. The sockets are closed on exec, which is how the parent learns of it; end of stream
 //! without `Executing` before means that the child was killed.
 //!
-//! When creator and starter are different processes ([`Hold::Listen`](crate::Hold)), the child says `Ready` to its
+//! When creator and starter are different processes (`Hold::Listen`), the child says `Ready` to its
 //! creator and then listens at the starter's socket: from there on the same messages go over the connection.
 
 use std::io;

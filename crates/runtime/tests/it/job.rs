@@ -282,9 +282,8 @@ pub(crate) fn busybox() -> &'static Path {
         assert!(rustix::process::geteuid().is_root(), "these tests need root");
         let program = Path::new("/bin/busybox");
         assert!(program.exists(), "these tests need /bin/busybox (package busybox-static)");
-        let base = std::env::temp_dir().join("runtime-it-busybox");
-        let building =
-            std::env::temp_dir().join(format!("runtime-it-busybox-{}", std::process::id()));
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtime-busybox");
+        let building = base.with_extension(std::process::id().to_string());
         for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home"] {
             std::fs::create_dir_all(building.join(name)).unwrap();
         }
