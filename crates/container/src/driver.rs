@@ -322,7 +322,7 @@ impl Driver {
                     Phase::Running(Live { shim: started.shim, pid: started.pid, since });
                 self.publish();
                 self.event("start", &[]);
-                self.save(Save::Soon);
+                self.save(Save::Eventually);
                 self.services.network.settled();
                 Ok(())
             }

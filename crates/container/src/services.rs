@@ -38,6 +38,8 @@ pub enum Save {
     Now,
     /// Soon, together with others; until then the exec-root holds what is needed to know it again.
     Soon,
+    /// With whatever is written next: a shim knows it until then. That a container *runs* costs no sync of its own.
+    Eventually,
 }
 
 /// The engine as a driver sees it.

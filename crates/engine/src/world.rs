@@ -107,15 +107,17 @@ impl Records {
     fn save(&self, record: &Arc<ContainerRecord>, when: Save) -> Result<()> {
         match (when, record.host.auto_remove) {
             (Save::Now, true) => self.write_file(record),
-            (Save::Soon, true) => Ok(()),
+            (Save::Soon | Save::Eventually, true) => Ok(()),
             (Save::Now, false) => {
                 let _turn = self.turn();
                 self.dirty().remove(&record.id);
                 self.store.write(|batch| batch.put(&record.id, record.as_ref()))
             }
-            (Save::Soon, false) => {
+            (when, false) => {
                 self.dirty().insert(record.id.clone(), Arc::clone(record));
-                self.wake.notify_one();
+                if when == Save::Soon {
+                    self.wake.notify_one();
+                }
                 Ok(())
             }
         }
