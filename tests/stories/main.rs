@@ -1,6 +1,7 @@
 //! User stories through the real programs: one module per story.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a skipped story says why")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(clippy::disallowed_methods, reason = "they wait and start programs as users do")]
 
@@ -14,3 +15,9 @@ mod nospace;
 mod restart;
 mod run;
 mod terminal;
+
+/// A moment that all events so far are before, in whole seconds since 1970: what happened in the second that has begun
+/// is after "now", for Docker as for us.
+fn a_moment_from_now() -> String {
+    (stdx::time::Timestamp::now().unix_seconds() + 1).to_string()
+}

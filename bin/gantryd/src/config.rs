@@ -113,8 +113,9 @@ fn read(path: &Path, required: bool) -> Result<File> {
             return Ok(File::default());
         }
         Err(e) => {
-            return Err(e)
-                .context(|| format!("unable to configure the daemon with file {}", path.display()));
+            return Err(e).context(|| {
+                format!("unable to configure the daemon with file {}", path.display())
+            });
         }
     };
     if text.trim().is_empty() {

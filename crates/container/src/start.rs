@@ -4,7 +4,7 @@
 //!   prepare   (blocking)   folder, network namespace chosen, hosts file, specification, shim executed
 //!   create    (shim)  ─┐   cgroup, root file system, namespaces, init: everything but exec
 //!   join      (daemon) ┴─  veth, addresses, routes: at the same time
-//!   start     (shim)       exec
+//!   start     (shim)       exec, asked for as soon as the links are there
 //! ```
 //!
 //! A failure at any point ends the shim, which takes back what it made, and gives the addresses back. A crash at any
@@ -87,20 +87,21 @@ async fn create_and_start(
     let fds: Vec<_> = sandbox.netns.iter().chain(sockets).map(|fd| fd.as_fd()).collect();
     create.start = sandbox.to_join.is_none();
     let asked = shim.call(Request::Create(create), &fds);
-    let mut endpoints = BTreeMap::new();
-    let answer = if let Some(netns) = sandbox.to_join {
-        let joined = {
+    let (answer, endpoints) = if let Some(netns) = sandbox.to_join {
+        // Linked is usually sooner than created: the shim then finds the start waiting when it has created, and nobody
+        // waits for the news of it to go to and fro.
+        let started = async {
             let (services, record) = (Arc::clone(services), Arc::clone(record));
-            blocking(move || join(&services, &record, netns))
+            let endpoints = blocking(move || join(&services, &record, netns)).await?;
+            fail_point!("container.start.before-exec");
+            Ok::<_, Error>((shim.call(Request::Start, &[]).await?, endpoints))
         };
-        let (created, joined) = tokio::join!(asked, joined);
+        let (created, started) = tokio::join!(asked, started);
         // What is wrong with the container itself is the more useful of two errors.
         created?;
-        endpoints = joined?;
-        fail_point!("container.start.before-exec");
-        shim.call(Request::Start, &[]).await?
+        started?
     } else {
-        asked.await?
+        (asked.await?, BTreeMap::new())
     };
     fail_point!("container.start.after-exec");
     match answer {

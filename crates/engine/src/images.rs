@@ -6,7 +6,7 @@ use image::{Images, Progress, PullRequest, Removed, Usage};
 use remote::{Credentials, Registry};
 use std::io::Read;
 use std::sync::{Arc, RwLock};
-use stdx::{Error, Result};
+use stdx::{Error, Kind, Result};
 use store::Store;
 use store::records::container::{Config, ContainerRecord, Healthcheck};
 use types::{ImageRef, Platform};
@@ -107,7 +107,14 @@ impl Engine {
         let reference: ImageRef = reference.parse::<ImageRef>()?.with_default_tag();
         let session = Arc::new(self.inner.fetchers.session(auth.map(credentials)));
         let request = PullRequest { reference: reference.clone(), platform };
-        self.inner.images.pull(session, &request, progress.as_ref()).await?;
+        let pulled = self.inner.images.pull(session, &request, progress.as_ref()).await;
+        // What was unpacked for nothing, or was unpacked already, is in the trash.
+        self.inner.janitor.wake();
+        pulled.map_err(|e| match e.kind() {
+            // Docker's status too: to a 401 its client answers with a prompt for a password.
+            Kind::Unauthorized => e.with_kind(Kind::Internal),
+            _ => e,
+        })?;
         let name = reference.familiar();
         self.image_event("pull", &name, &name);
         Ok(())

@@ -1,12 +1,20 @@
 //! Deletes what has been thrown away, off everybody's path.
 //!
 //! Removing a container renames its folders into `trash/`, which takes microseconds and is one step; the janitor's
-//! thread deletes them. What a crash leaves in the trash is deleted at the next start.
+//! thread deletes them, a moment later and several at once. What a crash leaves in the trash is deleted at the next
+//! start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use stdx::{Context as _, Result};
+
+/// Deleting begins when nothing has been thrown away for this long: whoever removed something has been answered and has
+/// the processors and the disk to himself.
+const QUIET: Duration = Duration::from_millis(20);
+/// It begins at the latest after this.
+const LATEST: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Janitor {
@@ -38,7 +46,8 @@ impl Janitor {
 
 fn work(woken: &Receiver<()>, folders: &[PathBuf], snapshots: &dyn snapshot::Snapshotter) {
     while woken.recv().is_ok() {
-        while woken.try_recv().is_ok() {}
+        let latest = Instant::now() + LATEST;
+        while woken.recv_timeout(QUIET).is_ok() && Instant::now() < latest {}
         for folder in folders {
             empty(folder);
         }

@@ -99,8 +99,10 @@ impl Networks {
 
     /// Makes the bridge again if containers are on it, and removes what has no owner.
     pub(crate) fn recover(&self, live: Vec<Live>) -> Result<()> {
-        if !live.is_empty() {
-            self.bridge()?;
+        // Once it was made it stays, like Docker's; a daemon that cannot make it now still serves what needs none.
+        let was_made = self.record(BRIDGE).is_ok_and(|record| !record.ipam.pools.is_empty());
+        if was_made && let Err(e) = self.bridge() {
+            tracing::warn!("make the default bridge: {e}");
         }
         for one in &live {
             self.endpoints().insert(one.endpoint.container.to_string(), one.endpoint.id);

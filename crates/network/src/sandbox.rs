@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::{Batch, Protocol, Socket};
 use sys::netns;
@@ -101,6 +102,10 @@ fn sysctl(key: &str, value: &str) -> io::Result<()> {
     }
 }
 
+/// How long a container that was just started has the processors and the kernel's link lock to itself: what runs for a
+/// moment only has ended by then, and whoever starts one after the other is not back yet.
+const REST: Duration = Duration::from_millis(5);
+
 /// Keeps a few sandboxes ready, because making one takes longer than joining it.
 ///
 /// One thread makes them, after the taker has done its own work with the kernel's link lock.
@@ -120,7 +125,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Stock {
     sandboxes: VecDeque<Sandbox>,
-    /// Somebody said that now is a good time.
+    /// Somebody said that soon is a good time.
     wanted: bool,
     closed: bool,
 }
@@ -152,7 +157,7 @@ impl Sandboxes {
         }
     }
 
-    /// Now is a good time to make what was taken: nobody waits for this processor or the kernel's link lock.
+    /// Soon is a good time to make what was taken: a container has been started, and after [`REST`] it has begun.
     pub fn refill(&self) {
         self.shared.lock().wanted = true;
         self.shared.changed.notify_one();
@@ -191,6 +196,12 @@ impl Shared {
             if !stock.wanted || stock.sandboxes.len() >= self.ready {
                 stock.wanted = false;
                 stock = self.changed.wait(stock).unwrap_or_else(PoisonError::into_inner);
+                let closed = |stock: &mut Stock| !stock.closed;
+                stock = self
+                    .changed
+                    .wait_timeout_while(stock, REST, closed)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 continue;
             }
             drop(stock);

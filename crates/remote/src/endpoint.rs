@@ -107,7 +107,8 @@ impl Clients {
     /// The client for `url`'s host. With `is_insecure`, any certificate will do.
     pub(crate) fn get(&self, url: &Url, is_insecure: bool) -> Result<Client> {
         let plain = url.scheme() == "http";
-        let key = (format!("{}://{}", url.scheme(), authority(url)), is_insecure);
+        let stamp = if plain { String::new() } else { self.stamp(&authority(url)) };
+        let key = (format!("{}://{} {stamp}", url.scheme(), authority(url)), is_insecure);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = open.get(&key) {
             return Ok(client.clone());
@@ -119,6 +120,16 @@ impl Clients {
         }
         open.insert(key, client.clone());
         Ok(client)
+    }
+
+    /// When the registry's certificates last changed: what is put there counts from the next request on.
+    fn stamp(&self, authority: &str) -> String {
+        use std::os::unix::fs::MetadataExt as _;
+        let changed = |dir: &PathBuf| {
+            std::fs::metadata(dir.join(authority))
+                .map_or_else(|_| "-".to_owned(), |m| format!("{}.{}", m.mtime(), m.mtime_nsec()))
+        };
+        self.certificates.iter().map(changed).collect::<Vec<_>>().join(" ")
     }
 
     /// No trust is loaded: this works on hosts without any certificates.
@@ -157,7 +168,8 @@ impl Clients {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(30))
             .read_timeout(self.idle_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
+            // Long enough for the requests of one pull; an idle daemon holds no connections.
+            .pool_idle_timeout(Duration::from_secs(1))
     }
 }
 

@@ -98,25 +98,38 @@ pub(crate) fn run() -> Result<()> {
     let poll = Poll::new().context(|| "epoll")?;
     let mut daemons = Daemons::new(poll.clone());
     daemons.add(setup::daemon_socket()?).context(|| "serve the daemon")?;
-    let Some((caller, create, fds)) = first_request(&poll, &mut daemons)? else { return Ok(()) };
+    let Some(First { caller, create, fds, more }) = first_request(&poll, &mut daemons)? else {
+        return Ok(());
+    };
     let Some(mut supervisor) = Supervisor::create(poll, daemons, signals, caller, &create, fds)
     else {
         return Ok(());
     };
+    for (caller, call, fds) in more {
+        supervisor.on_request(caller, call.request, fds);
+    }
     supervisor.serve()
 }
 
-/// `Create`, who asked, and the descriptors that came with it.
-type First = (Caller, Box<Create>, Vec<OwnedFd>);
+/// `Create`, who asked, the descriptors that came with it, and what was asked right after it.
+struct First {
+    caller: Caller,
+    create: Box<Create>,
+    fds: Vec<OwnedFd>,
+    more: Vec<(Caller, Call, Vec<OwnedFd>)>,
+}
 
 /// Waits for `Create`. `None` when the daemon went away before it.
 fn first_request(poll: &Poll, daemons: &mut Daemons) -> Result<Option<First>> {
     while !daemons.is_empty() {
         for (token, events) in poll.wait(None).context(|| "wait")? {
             let Token::Daemon(id) = token else { continue };
-            for (caller, call, fds) in daemons.on_daemon(id, events) {
+            let mut calls = daemons.on_daemon(id, events).into_iter();
+            while let Some((caller, call, fds)) = calls.next() {
                 if let Request::Create(create) = call.request {
-                    return Ok(Some((caller, create, fds)));
+                    // The start may be here already: it is sent as soon as the container's links are made.
+                    let more = calls.collect();
+                    return Ok(Some(First { caller, create, fds, more }));
                 }
                 daemons.answer(caller, crate::request::conflict("there is no container yet"));
             }

@@ -58,7 +58,8 @@ enum Miss {
 fn executable(path: &Path) -> std::result::Result<(), Miss> {
     let stat = rustix::fs::stat(path).map_err(Miss::Stat)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return Err(Miss::Other(Errno::ISDIR));
+        // What execve(2) says of a directory, and so runc, whose words users know.
+        return Err(Miss::Other(Errno::ACCESS));
     }
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(Miss::Other)
 }

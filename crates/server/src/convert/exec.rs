@@ -15,7 +15,9 @@ pub(crate) fn create(body: ExecCreateBody) -> Result<ExecConfig> {
     {
         return Err(Error::invalid("invalid argument: a text contains a NUL character"));
     }
-    crate::edge::detach::DetachKeys::parse(&body.detach_keys)?;
+    crate::edge::detach::DetachKeys::parse(&body.detach_keys).map_err(|_| {
+        Error::invalid(format!("Invalid escape keys ({}) provided", body.detach_keys))
+    })?;
     Ok(ExecConfig {
         cmd,
         env,

@@ -98,8 +98,11 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
                 Ok(None) => return,
                 Err(error) => Err(io::Error::other(error.to_string())),
             };
-            // Nobody reads on once the archive has ended or is refused; then the rest is of no interest.
-            if bytes.send(piece).await.is_err() {
+            // Nobody reads on once the archive has ended or is refused. The rest is taken all the same: a client that
+            // is still sending does not look for the answer.
+            let failed = piece.is_err();
+            let _unread = bytes.send(piece).await;
+            if failed {
                 return;
             }
         }

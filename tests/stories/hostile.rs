@@ -1,0 +1,205 @@
+//! What a client can send that no client should: an error in Docker's shape, and the daemon goes on.
+
+use testkit::http::{raw, request};
+use testkit::{Daemon, need};
+
+#[test]
+fn broken_requests_are_refused_with_a_message() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let bodies = [
+        ("", "EOF"),
+        ("{", "EOF"),
+        ("[]", ""),
+        ("\"text\"", ""),
+        ("{\"Image\": 7}", ""),
+        ("{\"Image\": \"busybox\", \"HostConfig\": {\"Memory\": 1e999}}", ""),
+        ("{\"Image\": \"busybox\", \"HostConfig\": {\"Memory\": -5}}", ""),
+        ("{\"Image\": \"busybox\", \"Cmd\": {}}", ""),
+        ("{\"Image\": \"busybox\", \"Env\": [\"\\ud800\"]} trailing", ""),
+        ("{\"Image\": \"\"}", ""),
+        ("{}", ""),
+    ];
+    for (body, said) in bodies {
+        let answer = request(&socket, "POST", "/v1.45/containers/create", Some(body)).is(400);
+        assert!(
+            !answer.message().is_empty() && answer.message().contains(said),
+            "{body}: {answer:?}"
+        );
+    }
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    request(&socket, "POST", "/v1.45/containers/create", Some(&deep)).is(400);
+    let deep = format!(
+        "{{\"Image\":\"busybox\",\"Labels\":{}1{}}}",
+        "{\"a\":".repeat(100_000),
+        "}".repeat(100_000)
+    );
+    request(&socket, "POST", "/v1.45/containers/create", Some(&deep)).is(400);
+    let keys: String = (0..200_000).map(|n| format!("\"k{n}\":\"\",")).collect();
+    let many = format!("{{\"Image\":\"busybox\",\"Labels\":{{{}\"z\":\"\"}}}}", keys);
+    let answer = request(&socket, "POST", "/v1.45/containers/create", Some(&many));
+    assert!(matches!(answer.status, 201 | 400 | 413), "{} {}", answer.status, answer.message());
+    daemon.gantry().run(&["run", "--rm", "busybox", "true"]).ok();
+}
+
+#[test]
+fn broken_http_is_refused() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let pid = daemon.pid();
+    assert!(matches!(raw(&socket, b"garbage\r\n\r\n").status, 0 | 400));
+    assert!(matches!(
+        raw(&socket, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").status,
+        0 | 400
+    ));
+    assert!(matches!(
+        raw(&socket, &[b"GET / HTTP/1.1\r\n".as_slice(), &b"A: b\r\n".repeat(100_000)].concat())
+            .status,
+        0 | 400 | 431
+    ));
+    assert!(matches!(
+        raw(
+            &socket,
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1 << 20)).as_bytes()
+        )
+        .status,
+        0 | 400 | 404 | 414 | 431
+    ));
+    let both = "POST /v1.45/containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
+    assert!(matches!(raw(&socket, both.as_bytes()).status, 0 | 400));
+    request(&socket, "GET", "/no/such/page", None).is(404);
+    request(&socket, "DELETE", "/_ping", None);
+    for path in [
+        "/v1.45/containers/%2e%2e%2f%2e%2e/json",
+        "/v1.45/containers/a%00b/json",
+        "/v1.45/containers/%ff/json",
+        "/v1.45/containers//json",
+        "/v1.45/images/..%2f..%2fetc/json",
+    ] {
+        let answer = request(&socket, "GET", path, None);
+        assert!(matches!(answer.status, 301 | 400 | 404), "{path}: {answer:?}");
+    }
+    for path in [
+        "/v1.45/containers/json?filters=nonsense",
+        "/v1.45/containers/json?limit=many",
+        "/v1.45/containers/json?filters={\"status\":[\"nonsense\"]}",
+    ] {
+        request(&socket, "GET", path, None).is(400);
+    }
+    assert_eq!(daemon.pid(), pid);
+    daemon.gantry().run(&["run", "--rm", "busybox", "true"]).ok();
+}
+
+#[test]
+fn versions_are_negotiated() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let ping = request(&socket, "GET", "/_ping", None).is(200);
+    assert_eq!(ping.body, "OK");
+    assert!(
+        ping.header("api-version").is_some() && ping.header("ostype") == Some("linux"),
+        "{ping:?}"
+    );
+    let head = request(&socket, "HEAD", "/_ping", None).is(200);
+    assert_eq!(head.body, "");
+    for version in ["1.22", "1.24", "1.30", "1.41", "1.45"] {
+        request(&socket, "GET", &format!("/v{version}/containers/json"), None).is(200);
+    }
+    let old = request(&socket, "GET", "/v1.11/version", None).is(400);
+    assert!(old.message().contains("too old"), "{old:?}");
+    let new = request(&socket, "GET", "/v9.99/version", None).is(400);
+    assert!(new.message().contains("too new"), "{new:?}");
+    let absent = request(&socket, "GET", "/v1.45/containers/absent/json", None).is(404);
+    assert_eq!(absent.message(), "No such container: absent");
+}
+
+#[test]
+fn names_cannot_be_paths() {
+    need!(Root);
+    let daemon = Daemon::start();
+    for name in ["../x", "a/b", "", ".", "..", "-a", "a b", "a\u{e4}", &"n".repeat(300)] {
+        let encoded: String = name.bytes().map(|b| format!("%{b:02x}")).collect();
+        let path = format!("/v1.45/containers/create?name={encoded}");
+        let answer = request(&daemon.socket(), "POST", &path, Some("{\"Image\":\"busybox\"}"));
+        // No name at all is a name of the daemon's choice; a long one is only long.
+        if name.is_empty() || name.len() == 300 {
+            assert!(matches!(answer.status, 201 | 400), "{name}: {answer:?}");
+        } else {
+            assert_eq!(answer.status, 400, "{name}: {answer:?}");
+        }
+    }
+    for image in ["../../etc", "/etc/passwd", "busybox@sha256:short", "a:b:c", "UPPER"] {
+        let body = serde_json::json!({"Image": image}).to_string();
+        let answer = request(&daemon.socket(), "POST", "/v1.45/containers/create", Some(&body));
+        assert!(matches!(answer.status, 400 | 404), "{image}: {answer:?}");
+    }
+}
+
+#[test]
+fn archives_that_are_none_leave_nothing() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let leaks = testkit::Leaks::snapshot(&daemon);
+    let good = std::fs::read(testkit::images::archive()).unwrap();
+    let random: Vec<u8> =
+        (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for bytes in [
+        &b""[..],
+        b"garbage",
+        &random,
+        &good[..good.len() / 2],
+        &good[..1024],
+        &[0; 10240],
+        &[0x1f, 0x8b, 8, 0],
+    ] {
+        let output = daemon.gantry().run_with(&["load"], bytes);
+        assert_ne!(output.code, 0, "{} bytes: {output}", bytes.len());
+        assert!(!output.stderr.trim().is_empty(), "{output}");
+    }
+    leaks.check(&daemon);
+}
+
+#[test]
+fn clients_that_hang_hold_nobody_up() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    client
+        .run(&[
+            "run",
+            "-d",
+            "--name",
+            "noisy",
+            "busybox",
+            "sh",
+            "-c",
+            "yes | head -c 20000000; echo done; sleep 1000",
+        ])
+        .ok();
+    // Fifty that say half a request, fifty that read nothing of an endless answer.
+    let mut held = Vec::new();
+    for n in 0..100 {
+        use std::io::Write as _;
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+        let request: &[u8] = if n % 2 == 0 {
+            b"GET /v1.45/containers/js"
+        } else {
+            b"GET /v1.45/containers/noisy/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+        };
+        stream.write_all(request).unwrap();
+        held.push(stream);
+    }
+    let start = std::time::Instant::now();
+    client.run(&["run", "--rm", "busybox", "true"]).ok();
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    // A log reader never slows its container (an attached client may).
+    testkit::process::eventually(
+        "the container has written all",
+        testkit::process::PATIENCE,
+        || client.run(&["logs", "--tail", "1", "noisy"]).ok().stdout == "done\n",
+    );
+    drop(held);
+}

@@ -1,0 +1,116 @@
+//! What a container can see and do, looked at from inside.
+
+use testkit::{Cli, Daemon, need};
+
+#[test]
+fn a_container_has_little_and_sees_little() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let secret = daemon.path("secret");
+    std::fs::write(&secret, "host").unwrap();
+    let client = daemon.gantry();
+    let see = |script: &str| client.run(&["run", "--rm", "busybox", "sh", "-c", script]);
+    see("grep -E 'Cap(Inh|Amb)' /proc/self/status")
+        .ok()
+        .prints("CapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n");
+    see("grep CapEff /proc/self/status").ok().prints("CapEff:\t00000000a80425fb\n");
+    see("grep Seccomp: /proc/self/status").ok().prints("Seccomp:\t2\n");
+    // Descriptors: nothing but the three streams (and the one that lists them).
+    see("ls /proc/self/fd | wc -l").ok().prints("4\n");
+    see("ls -l /proc/1/fd").ok().lacks("gantry");
+    // Its own processes only.
+    see("ls -d /proc/[0-9]* | wc -l").ok().prints("3\n");
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug"] {
+        see(&format!("wc -c <{path}")).lacks("1");
+    }
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sysrq-trigger",
+        "/sys/kernel/uevent_helper",
+        "/proc/bus/x",
+        "/proc/irq/0/smp_affinity",
+    ] {
+        see(&format!("echo x >{path}")).exits(1);
+    }
+    see("ls -A /sys/firmware /proc/acpi 2>/dev/null | grep -v : | grep -c .").prints("0\n");
+    // The host's tree is nowhere.
+    see("cat /proc/self/mountinfo")
+        .ok()
+        .lacks("gantry-shim")
+        .lacks(&format!("{} ", secret.display()));
+    see("cat /proc/1/root/etc/passwd | head -n 1").ok().says("root:x:0:0:root:/root:/bin/sh");
+    see("mount -t proc proc /tmp").exits(1);
+    see("mknod /tmp/sda b 8 0 && cat /tmp/sda").exits(1);
+    see("unshare -U true").exits(1);
+    see("chroot / mount -o remount,rw /proc/sys").exits(1);
+    see("dmesg").exits(1);
+    see("hostname other").exits(1);
+    see("date -s 2000-01-01").says("not permitted");
+    see("cat /proc/1/cgroup").ok().lacks(&daemon.cgroup());
+    see("readlink /proc/1/exe").ok().lacks("gantry");
+}
+
+#[test]
+fn namespaces_are_the_containers_own() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        let host = daemon.host().run("readlink", &[&format!("/proc/self/ns/{kind}")]).ok();
+        let own = client
+            .run(&["run", "--rm", "busybox", "readlink", &format!("/proc/self/ns/{kind}")])
+            .ok();
+        assert_ne!(host.text(), own.text(), "{kind}");
+    }
+}
+
+#[test]
+fn what_is_granted_is_granted() {
+    need!(Root);
+    let daemon = Daemon::start();
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        let run = |flags: &[&str], script: &str| {
+            client.run(&[&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat())
+        };
+        run(&["--privileged"], "mount -t tmpfs none /tmp && echo mounted").ok().prints("mounted\n");
+        run(&["--privileged"], "grep Seccomp: /proc/self/status").ok().prints("Seccomp:\t0\n");
+        run(
+            &["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"],
+            "mount -t tmpfs none /tmp",
+        )
+        .ok();
+        run(&["--cap-drop", "ALL"], "chown 1:1 /tmp").exits(1);
+        run(
+            &["--security-opt", "no-new-privileges", "-u", "tester"],
+            "grep NoNewPrivs /proc/self/status",
+        )
+        .ok()
+        .prints("NoNewPrivs:\t1\n");
+        run(&["--ulimit", "nofile=64:128"], "ulimit -n; ulimit -Hn").ok().prints("64\n128\n");
+        // More than the machine may give is clipped, not fatal.
+        run(&["--ulimit", "nofile=10000000:10000000"], "true").ok();
+        run(&["-u", "tester"], "cat /proc/self/status | grep CapEff")
+            .ok()
+            .prints("CapEff:\t0000000000000000\n");
+        let profile = daemon.path("profile.json");
+        std::fs::write(&profile, r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#).unwrap();
+        run(&["--security-opt", &format!("seccomp={}", profile.display())], "mkdir /tmp/x")
+            .exits(1)
+            .says("Operation not permitted");
+    }
+}
+
+#[test]
+fn the_daemons_folders_are_closed() {
+    need!(Root);
+    use std::os::unix::fs::PermissionsExt as _;
+    let daemon = Daemon::start();
+    daemon.gantry().run(&["run", "-d", "busybox", "sleep", "1000"]).ok();
+    for root in [daemon.data_root(), daemon.exec_root().join("containers")] {
+        let mode = std::fs::metadata(&root).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{} has mode {mode:o}", root.display());
+    }
+    let mode = std::fs::metadata(daemon.socket()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o660, "{mode:o}");
+}
