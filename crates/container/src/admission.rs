@@ -58,10 +58,10 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         }
 
         (Pause, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
-        (Pause, Phase::Paused(_)) => conflict(format!("container {id} is already paused")),
+        (Pause, Phase::Paused(_)) => conflict(format!("Container {id} is already paused")),
         (Unpause, Phase::Paused(_)) => Ok(()),
         (Unpause, Phase::Running(_) | Phase::Stopping(_)) => {
-            conflict(format!("container {id} is not paused"))
+            conflict(format!("Container {id} is not paused"))
         }
         (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
 

@@ -209,11 +209,9 @@ impl Engine {
                 Ok(listens.then(|| Attached { stream: ours, history: Vec::new(), tty: config.tty }))
             }
             Err(error) => {
-                // Docker's words for an exec; only a missing program is 127.
-                let error = worded(error);
-                let missing = error.message().contains("executable file not found");
-                self.inner.execs.ended(id, if missing { 127 } else { 126 });
-                Err(error)
+                // Docker's code for every session that could not be started.
+                self.inner.execs.ended(id, 126);
+                Err(worded(error))
             }
         }
     }
@@ -299,6 +297,11 @@ fn worded(error: Error) -> Error {
     if !matches!(error.kind(), Kind::InvalidArgument | Kind::Internal) {
         return error;
     }
-    let why = error.message().split_once(WORDS).map_or(error.message(), |(_, why)| why);
-    Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}"))
+    let text = error.to_string();
+    if text.starts_with("unable to find ") {
+        return error;
+    }
+    let why = text.split_once(WORDS).map_or(text.as_str(), |(_, why)| why);
+    let why = why.strip_suffix(": unknown").unwrap_or(why);
+    Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}: unknown"))
 }

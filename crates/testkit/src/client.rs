@@ -97,8 +97,16 @@ impl Client {
     /// Runs a line of shell in which `docker` is this client.
     #[track_caller]
     pub fn shell(&self, line: &str) -> Output {
+        // Under the name `docker`, by which our own client calls itself then.
+        let docker = self.home.join("docker");
+        match std::os::unix::fs::symlink(&self.program, &docker) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                panic!("link {}: {e}", docker.display())
+            }
+            _ => {}
+        }
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("docker() {{ {} \"$@\"; }}\n{line}", self.program.display())]);
+        command.args(["-c", &format!("docker() {{ {} \"$@\"; }}\n{line}", docker.display())]);
         self.environment(&mut command);
         let mut output = process::run(command);
         line.clone_into(&mut output.line);

@@ -71,7 +71,10 @@ impl Engine {
         }
         let new: types::ContainerName = new.strip_prefix('/').unwrap_or(new).parse().map_err(
             |e: types::InvalidContainerName| {
-                Error::invalid(format!("Error when allocating new name: {e}"))
+                Error::invalid(format!(
+                    "Error when allocating new name: {}",
+                    e.to_string().replacen('(', "(/", 1)
+                ))
             },
         )?;
         let record = container.now().record;

@@ -36,6 +36,10 @@ pub(super) fn fill(root: &Dir, devices: &[DevicePlan]) -> Result<()> {
         }
     }
     for (name, target) in LINKS {
+        // Only where the kernel has it.
+        if name == "core" && root.symlink_metadata(target).is_err() {
+            continue;
+        }
         match rustix::fs::symlinkat(target, &dev, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e).step(|| format!("make link /dev/{name}")),

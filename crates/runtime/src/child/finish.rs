@@ -138,6 +138,13 @@ fn enter(root: &Dir, process: &ProcessPlan) -> std::result::Result<(), Errno> {
 }
 
 fn cwd_failed(process: &ProcessPlan, errno: Errno) -> Error {
+    if errno == Errno::NOTDIR {
+        // Docker's words.
+        return Error::Invalid(format!(
+            "Cannot mkdir: {} is not a directory",
+            process.cwd.display()
+        ));
+    }
     let text =
         format!("chdir to cwd ({:?}) set in config.json failed", process.cwd.display().to_string());
     Error::System { step: text, errno: errno.raw_os_error(), cause: words(&errno.into()) }

@@ -91,7 +91,7 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
     let quiet = call.query.flag_or_true("quiet");
     let (bytes, archive) = mpsc::channel(8);
     let mut body = call.body;
-    tokio::spawn(async move {
+    let taking = tokio::spawn(async move {
         loop {
             let piece = match body::next_piece(&mut body).await {
                 Ok(Some(piece)) => Ok(piece),
@@ -119,7 +119,9 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
             };
             engine.load_images(&mut archive, &loud)
         });
-        loading.await.map_err(|e| Error::internal(e.to_string()))?
+        let loaded = loading.await.map_err(|e| Error::internal(e.to_string()))?;
+        let _all_taken = taking.await;
+        loaded
     };
     progress_stream(work, lines).await
 }

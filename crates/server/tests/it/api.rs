@@ -353,7 +353,7 @@ async fn a_container_that_does_not_run_answers_as_in_docker() {
     );
     assert_eq!(
         rig.post(&v("web/rename?name=b"), "").await.error(400),
-        "Error when allocating new name: Invalid container name (b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        "Error when allocating new name: Invalid container name (/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
     );
     assert_eq!(rig.post(&v("web/rename?name=other"), "").await.status, 204);
     let create =
