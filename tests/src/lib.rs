@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod normalise;
 pub mod transcript;

@@ -130,7 +130,7 @@ impl Records {
         }
         let _turn = self.turn();
         self.dirty().remove(&record.id);
-        self.store.write(|batch| {
+        self.store.write_freeing(|batch| {
             for volume in volumes {
                 batch.remove::<VolumeRecord>(volume)?;
             }

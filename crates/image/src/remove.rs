@@ -65,7 +65,7 @@ impl Images {
         let plan = plan(text, &image, &names, force, uses)?;
         let keys: Vec<String> = plan.untag.iter().map(index::key).collect();
         stdx::fail_point!("image.remove.before-record");
-        self.store.write(|batch| {
+        self.store.write_freeing(|batch| {
             keys.iter().try_for_each(|key| batch.remove::<NameRecord>(key))?;
             if plan.delete { batch.remove::<ImageRecord>(image.id.as_str()) } else { Ok(()) }
         })?;

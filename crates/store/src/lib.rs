@@ -16,7 +16,7 @@ mod time;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use stdx::{Error, Kind, Result};
 
 /// A kind of record: its table and its form.
@@ -29,7 +29,15 @@ pub trait Record: Serialize + DeserializeOwned {
 #[derive(Debug)]
 pub struct Store {
     db: redb::Database,
+    /// Space that is given up when removing needs some and there is none.
+    reserve: PathBuf,
 }
+
+/// Bytes of the reserve.
+const RESERVE: u64 = 4 << 20;
+/// With less space than this nothing is written that does not free some: a transaction that fails half-way would leave
+/// the database closed to all further writing until the daemon is started anew.
+const LEAST: u64 = 1 << 20;
 
 impl Store {
     /// Opens or creates the store. Only one process can have it open.
@@ -37,7 +45,29 @@ impl Store {
         let db = redb::Database::create(path).map_err(|e| {
             Error::new(Kind::Internal, format!("open store {}", path.display())).caused_by(e)
         })?;
-        Ok(Self { db })
+        let store = Self { db, reserve: path.with_extension("reserve") };
+        store.keep_reserve();
+        Ok(store)
+    }
+
+    /// Sets the reserve aside if there is plenty of space and it is not there.
+    fn keep_reserve(&self) {
+        if self.reserve.exists() || self.free().is_none_or(|free| free < 4 * RESERVE) {
+            return;
+        }
+        let made = std::fs::File::create(&self.reserve).and_then(|file| {
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE)?)
+        });
+        if made.is_err() {
+            // A reserve that is no reserve would only be in the way.
+            let _gone = std::fs::remove_file(&self.reserve);
+        }
+    }
+
+    /// Bytes free where the store is.
+    fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(self.reserve.parent()?).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// The record under `key`.
@@ -69,6 +99,25 @@ impl Store {
 
     /// One transaction. It is on disk when this returns `Ok` (two fsyncs), and nothing of it is when it does not.
     pub fn write<T>(&self, change: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        if self.free().is_some_and(|free| free < LEAST) {
+            let folder = self.reserve.parent().unwrap_or(Path::new("/")).display();
+            return Err(Error::new(Kind::NoSpace, format!("no space left on device: {folder}")));
+        }
+        self.commit(change)
+    }
+
+    /// As [`write`](Self::write), for what makes space: it works on a full disk too, by giving up the reserve.
+    pub fn write_freeing<T>(&self, change: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        if self.free().is_some_and(|free| free < LEAST) {
+            stdx::fs::remove_file(&self.reserve)?;
+            return self.commit(change);
+        }
+        let done = self.commit(change);
+        self.keep_reserve();
+        done
+    }
+
+    fn commit<T>(&self, change: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
         let mut transaction = self.db.begin_write().map_err(broken)?;
         transaction.set_quick_repair(true);
         let value = change(&mut Batch { transaction: &transaction })?;

@@ -32,10 +32,10 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let container = client.inspect_container(name).await?;
     let state = &container.state;
     let refusal = match () {
-        () if !state.running => Some("cannot attach to a stopped container, start it first"),
-        () if state.paused => Some("cannot attach to a paused container, unpause it first"),
+        () if !state.running => Some("You cannot attach to a stopped container, start it first"),
+        () if state.paused => Some("You cannot attach to a paused container, unpause it first"),
         () if state.restarting => {
-            Some("cannot attach to a restarting container, wait until it is running")
+            Some("You cannot attach to a restarting container, wait until it is running")
         }
         () => None,
     };

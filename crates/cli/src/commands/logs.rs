@@ -45,8 +45,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         follow: matches.is("follow"),
         timestamps: matches.is("timestamps"),
         details: matches.is("details"),
-        since: super::events::moment(matches.get("since").unwrap_or_default())?,
-        until: super::events::moment(matches.get("until").unwrap_or_default())?,
+        since: super::events::moment("since", matches.get("since").unwrap_or_default())?,
+        until: super::events::moment("until", matches.get("until").unwrap_or_default())?,
         tail: matches.get("tail").unwrap_or("all").to_owned(),
     };
     let mut log = client.container_logs(&container.id, &options).await?;

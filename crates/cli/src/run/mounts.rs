@@ -19,7 +19,13 @@ pub(super) fn volumes(
             None => {
                 volumes.insert(flag.clone(), Empty {});
             }
-            Some((source, rest)) => binds.push(format!("{}:{rest}", absolute(source, directory))),
+            Some((source, rest)) => {
+                let bind = format!("{}:{rest}", absolute(source, directory));
+                // Said twice in the same words it is one, as for Docker.
+                if !binds.contains(&bind) {
+                    binds.push(bind);
+                }
+            }
         }
     }
     (Some(binds).filter(|b| !b.is_empty()), volumes)

@@ -1,0 +1,209 @@
+//! Every named point, once: armed, reached by an operation that must pass it, and looked at afterwards.
+
+use super::{Scene, guarded, want};
+use std::time::Duration;
+use testkit::failpoints;
+
+/// Something a user does that passes a point, and how it is finished after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// `run -d` of a container that ends by itself with code 7.
+    Run,
+    /// `rm` of a stopped container with an anonymous volume.
+    Remove,
+    /// `load` of an archive with one more image.
+    Load,
+    /// `rmi` of that image.
+    RemoveImage,
+    /// The first container of a daemon whose network does not exist yet.
+    FirstRun,
+}
+
+/// Which operation passes the points with this prefix; the first that fits counts.
+const OPERATIONS: [(&str, Operation); 15] = [
+    ("container.create.", Operation::Run),
+    ("container.start.", Operation::Run),
+    ("container.remove.", Operation::Remove),
+    ("network.", Operation::Run),
+    ("shim.", Operation::Run),
+    ("localvol.create.", Operation::Run),
+    ("localvol.remove.", Operation::Remove),
+    ("bridge.create.", Operation::FirstRun),
+    ("bridge.", Operation::Run),
+    ("image.remove.", Operation::RemoveImage),
+    ("image.", Operation::Load),
+    ("snapshot.remove.", Operation::Remove),
+    ("snapshot.", Operation::Load),
+    ("blobdir.remove.", Operation::RemoveImage),
+    ("blobdir.", Operation::Load),
+];
+
+/// Runs the matrix; the count of points.
+pub fn run(only: Option<&str>, findings: &mut Vec<String>) -> usize {
+    let points: Vec<String> = failpoints::all()
+        .into_iter()
+        .filter(|p| only.is_none_or(|only| p.starts_with(only)))
+        .collect();
+    for point in &points {
+        guarded(point, findings, || one(point));
+    }
+    points.len()
+}
+
+fn one(point: &str) -> Result<(), String> {
+    let operation = OPERATIONS
+        .iter()
+        .find(|(prefix, _)| point.starts_with(prefix))
+        .map(|(_, operation)| *operation)
+        .ok_or("no operation is known that passes this point: add one to OPERATIONS")?;
+    let mut scene = Scene::start();
+    let archive =
+        testkit::images::large(&scene.daemon.path(""), "extra", 300_000).display().to_string();
+    match operation {
+        Operation::Remove => {
+            want(scene.client.run(&[
+                "run",
+                "--name",
+                "victim",
+                "-v",
+                "/volume",
+                "busybox",
+                "touch",
+                "/volume/x",
+            ]))?;
+        }
+        Operation::RemoveImage => {
+            want(scene.client.run(&["load", "-q", "-i", &archive]))?;
+        }
+        Operation::FirstRun => {
+            want(scene.client.run(&["rm", "-f", "bystander"]))?;
+        }
+        _ => {}
+    }
+    arm(&mut scene, point)?;
+    let command: &[&str] = match operation {
+        Operation::Run | Operation::FirstRun => &[
+            "run",
+            "-d",
+            "--name",
+            "victim",
+            "-v",
+            "/volume",
+            "busybox",
+            "sh",
+            "-c",
+            "sleep 0.5; exit 7",
+        ],
+        Operation::Remove => &["rm", "-v", "victim"],
+        Operation::Load => &["load", "-q", "-i", &archive],
+        Operation::RemoveImage => &["rmi", "extra"],
+    };
+    let output = scene.client.run(command);
+    // A point in the shim ends the shim; the daemon must notice by itself.
+    let hit = if point.starts_with("shim.") {
+        shim_died(&scene)
+    } else {
+        scene.daemon.ends_within(Duration::from_secs(5))
+    };
+    if !hit {
+        return Err(format!("was not passed by {operation:?}\n{output}"));
+    }
+    if !scene.daemon.is_running() {
+        scene.daemon.up_with(&[]);
+    }
+    match operation {
+        Operation::Run | Operation::FirstRun => finish_run(&scene, point)?,
+        Operation::Remove => finish_remove(&scene)?,
+        Operation::Load | Operation::RemoveImage => finish_image(&scene, &archive)?,
+    }
+    if operation == Operation::FirstRun {
+        return Ok(());
+    }
+    // Once more through a restart: recovery leaves nothing to recover.
+    scene.recover();
+    scene.check()
+}
+
+/// Starts the daemon anew with the point armed. One that is passed on the way up is hit there.
+fn arm(scene: &mut Scene, point: &str) -> Result<(), String> {
+    scene.daemon.stop();
+    scene.daemon.launch(&[("GANTRY_FAILPOINTS".to_owned(), format!("{point}=kill"))]);
+    let socket = scene.daemon.socket();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        if !scene.daemon.is_running() {
+            return Ok(());
+        }
+        if std::time::Instant::now() > deadline {
+            return Err("the armed daemon does not answer".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the victim's shim is gone within the time.
+fn shim_died(scene: &Scene) -> bool {
+    let shims = || {
+        scene
+            .daemon
+            .host()
+            .processes()
+            .iter()
+            .filter(|(_, s, n)| n.starts_with("gantry-shim") && *s != 'Z')
+            .count()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while shims() > 1 {
+        if std::time::Instant::now() > deadline {
+            return false;
+        }
+    }
+    true
+}
+
+/// The container is there whole, or not at all; either way its name can be used.
+fn finish_run(scene: &Scene, point: &str) -> Result<(), String> {
+    let client = &scene.client;
+    if scene.state("victim").is_some_and(|s| s.starts_with("running")) {
+        let code = want(client.run(&["wait", "victim"]))?;
+        // A shim that was killed before it wrote the exit down cannot tell it.
+        let expected: &[&str] =
+            if point == "shim.exit.before-record" { &["7", "137"] } else { &["7"] };
+        if !expected.contains(&code.text()) {
+            return Err(format!("exit code {}, not 7", code.text()));
+        }
+    }
+    if let Some(state) = scene.state("victim") {
+        want(client.run(&["logs", "victim"]))?;
+        // What was made must also work.
+        want(client.run(&["start", "victim"])).map_err(|e| format!("{state}, then {e}"))?;
+        let code = want(client.run(&["wait", "victim"]))?;
+        if code.text() != "7" && !point.starts_with("shim.") {
+            return Err(format!("{state}, started again, exit code {}, not 7", code.text()));
+        }
+        want(client.run(&["rm", "-v", "victim"]))?;
+    }
+    want(client.run(&["run", "--name", "victim", "-v", "/volume", "busybox", "true"]))?;
+    want(client.run(&["rm", "-v", "victim"])).map(drop)
+}
+
+fn finish_remove(scene: &Scene) -> Result<(), String> {
+    if scene.state("victim").is_some() {
+        want(scene.client.run(&["rm", "-v", "victim"]))?;
+    }
+    want(scene.client.run(&["run", "--name", "victim", "busybox", "true"]))?;
+    want(scene.client.run(&["rm", "victim"])).map(drop)
+}
+
+/// The image is there whole, or not at all; either way it can be loaded and removed.
+fn finish_image(scene: &Scene, archive: &str) -> Result<(), String> {
+    let client = &scene.client;
+    if client.run(&["inspect", "--type", "image", "extra"]).code == 0 {
+        want(client.run(&["create", "--name", "victim", "extra", "/large"]))?;
+        want(client.run(&["rm", "victim"]))?;
+    }
+    want(client.run(&["load", "-q", "-i", archive]))?;
+    want(client.run(&["create", "--name", "victim", "extra", "/large"]))?;
+    want(client.run(&["rm", "victim"]))?;
+    want(client.run(&["rmi", "extra"])).map(drop)
+}
