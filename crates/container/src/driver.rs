@@ -86,6 +86,7 @@ impl Container {
             requests: receiver,
             events: None,
             attachments: Vec::new(),
+            ending: None,
             stopped: Vec::new(),
             deadline: None,
             then: Then::Nothing,
@@ -193,6 +194,8 @@ pub(crate) struct Driver {
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// Clients that attached before the start.
     pub(crate) attachments: Vec<(Attachment, OwnedFd)>,
+    /// The last shim, which has been told to clean up and end.
+    ending: Option<tokio::task::JoinHandle<()>>,
     /// Whoever waits for the end.
     stopped: Vec<Reply>,
     /// When SIGKILL follows.
@@ -305,6 +308,10 @@ impl Driver {
         self.now.phase = Phase::Starting;
         self.publish();
         let attachments = std::mem::take(&mut self.attachments);
+        // The new shim makes a cgroup of the same name as the one that the last shim may be removing still.
+        if let Some(ending) = self.ending.take() {
+            let _ended = ending.await;
+        }
         match crate::start::start(&self.services, &self.now.record, attachments).await {
             Ok(started) => {
                 let since = Timestamp::from_unix_nanos(started.at);
@@ -478,7 +485,7 @@ impl Driver {
                 if let Some(live) = self.now.phase.live() {
                     let shim = Arc::clone(&live.shim);
                     // The exit is taken: the shim cleans up and ends while we go on.
-                    tokio::spawn(async move { shim.call(ToShim::Shutdown, &[]).await });
+                    self.ending = Some(tokio::spawn(shut_down(shim)));
                 }
                 self.ended(&exit, None).await;
             }
@@ -634,10 +641,15 @@ impl Driver {
         self.events = Some(events);
         self.publish();
         if let Some(exit) = state.exit.clone() {
-            tokio::spawn(async move { shim.call(ToShim::Shutdown, &[]).await });
+            self.ending = Some(tokio::spawn(shut_down(shim)));
             self.ended(&exit, None).await;
         }
     }
+}
+
+/// Tells a shim whose container has ended that it may go; when it has cleaned up, or is gone, this is done.
+async fn shut_down(shim: Arc<Shim>) {
+    let _gone = shim.call(ToShim::Shutdown, &[]).await;
 }
 
 async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {

@@ -20,11 +20,24 @@ impl Driver {
             return;
         };
         match ask(&folder).await {
+            Some((shim, _events, State { started_at: None, exit: None, .. })) => {
+                // The daemon died between creating and starting: nothing ran, and nobody waits for it any more.
+                shim.abandon().await;
+                // The end of what never ran is no exit of the container.
+                if let Err(e) = stdx::fs::remove_file(&folder.join("exit.json")) {
+                    tracing::error!("forget the end of what was never started: {e}");
+                }
+                self.after_recovery();
+            }
             Some((shim, events, state)) => {
                 let endpoints = services.network.adopt(&record, &folder);
                 self.adopted(shim, events, &state, endpoints).await;
             }
-            None if folder.join("exit.json").exists() => self.take_recorded_exit(),
+            None if folder.join("exit.json").exists() => {
+                // It recorded the exit; what it was killed before is done for it.
+                clean_up(&services, &shim_record);
+                self.take_recorded_exit();
+            }
             None if shim_record.container_pid.is_none() && record.last.started.is_zero() => {
                 // The daemon died in the middle of a start, before there was a process.
                 clean_up(&services, &shim_record);
@@ -117,11 +130,11 @@ pub(crate) fn unknown_exit() -> Exit {
 /// killed, since nobody would supervise it.
 pub(crate) fn lost_shim(services: &Services, id: &str) -> (Exit, Option<String>) {
     let folder = services.paths.exec_of(id);
-    if let Some(exit) = read_exit(&folder.join("exit.json")) {
-        return (exit, None);
-    }
     if let Some(record) = read_shim_record(&folder, &services.boot_id) {
         clean_up(services, &record);
+    }
+    if let Some(exit) = read_exit(&folder.join("exit.json")) {
+        return (exit, None);
     }
     (unknown_exit(), Some("the container's shim was killed; the container was ended".to_owned()))
 }

@@ -2,7 +2,8 @@
 
 use super::{Scene, guarded, want};
 use std::time::Duration;
-use testkit::failpoints;
+use testkit::registry::{Access, Registry};
+use testkit::{failpoints, need};
 
 /// Something a user does that passes a point, and how it is finished after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ enum Operation {
     Remove,
     /// `load` of an archive with one more image.
     Load,
+    /// `pull` of an image from a registry.
+    Pull,
     /// `rmi` of that image.
     RemoveImage,
     /// The first container of a daemon whose network does not exist yet.
@@ -20,7 +23,7 @@ enum Operation {
 }
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 15] = [
+const OPERATIONS: [(&str, Operation); 16] = [
     ("container.create.", Operation::Run),
     ("container.start.", Operation::Run),
     ("container.remove.", Operation::Remove),
@@ -31,6 +34,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
     ("bridge.create.", Operation::FirstRun),
     ("bridge.", Operation::Run),
     ("image.remove.", Operation::RemoveImage),
+    ("image.pull.", Operation::Pull),
     ("image.", Operation::Load),
     ("snapshot.remove.", Operation::Remove),
     ("snapshot.", Operation::Load),
@@ -44,6 +48,10 @@ pub fn run(only: Option<&str>, findings: &mut Vec<String>) -> usize {
         .into_iter()
         .filter(|p| only.is_none_or(|only| p.starts_with(only)))
         .collect();
+    // Without a registry the points of a pull cannot be reached; a machine that wants all installs one.
+    let registry = need::find("docker-registry").is_some() && need::find("skopeo").is_some();
+    let points: Vec<String> =
+        points.into_iter().filter(|p| registry || !p.starts_with("image.pull.")).collect();
     for point in &points {
         guarded(point, findings, || one(point));
     }
@@ -80,6 +88,12 @@ fn one(point: &str) -> Result<(), String> {
         }
         _ => {}
     }
+    let registry = (operation == Operation::Pull).then(|| {
+        let registry = Registry::start(scene.daemon.host(), 5000, Access::Plain);
+        registry.copy(scene.daemon.host(), &format!("docker-archive:{archive}"), "extra:1", &[]);
+        registry
+    });
+    let pulled = registry.as_ref().map(|r| r.image("extra:1")).unwrap_or_default();
     arm(&mut scene, point)?;
     let command: &[&str] = match operation {
         Operation::Run | Operation::FirstRun => &[
@@ -96,6 +110,7 @@ fn one(point: &str) -> Result<(), String> {
         ],
         Operation::Remove => &["rm", "-v", "victim"],
         Operation::Load => &["load", "-q", "-i", &archive],
+        Operation::Pull => &["pull", "-q", &pulled],
         Operation::RemoveImage => &["rmi", "extra"],
     };
     let output = scene.client.run(command);
@@ -108,20 +123,23 @@ fn one(point: &str) -> Result<(), String> {
     if !hit {
         return Err(format!("was not passed by {operation:?}\n{output}"));
     }
-    if !scene.daemon.is_running() {
-        scene.daemon.up_with(&[]);
-    }
+    // A point in the shim leaves the daemon alone; what follows is done by one in which nothing is armed.
+    scene.recover();
     match operation {
         Operation::Run | Operation::FirstRun => finish_run(&scene, point)?,
         Operation::Remove => finish_remove(&scene)?,
-        Operation::Load | Operation::RemoveImage => finish_image(&scene, &archive)?,
+        Operation::Load | Operation::RemoveImage => {
+            finish_image(&scene, &["load", "-q", "-i", &archive], "extra")?;
+        }
+        Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
     }
+    drop(registry);
     if operation == Operation::FirstRun {
         return Ok(());
     }
     // Once more through a restart: recovery leaves nothing to recover.
     scene.recover();
-    scene.check()
+    scene.check().map_err(|e| format!("{e}\n{}", scene.daemon.log()))
 }
 
 /// Starts the daemon anew with the point armed. One that is passed on the way up is hit there.
@@ -195,15 +213,15 @@ fn finish_remove(scene: &Scene) -> Result<(), String> {
     want(scene.client.run(&["rm", "victim"])).map(drop)
 }
 
-/// The image is there whole, or not at all; either way it can be loaded and removed.
-fn finish_image(scene: &Scene, archive: &str) -> Result<(), String> {
+/// The image is there whole, or not at all; either way it can be got and removed.
+fn finish_image(scene: &Scene, get: &[&str], name: &str) -> Result<(), String> {
     let client = &scene.client;
-    if client.run(&["inspect", "--type", "image", "extra"]).code == 0 {
-        want(client.run(&["create", "--name", "victim", "extra", "/large"]))?;
+    if client.run(&["inspect", "--type", "image", name]).code == 0 {
+        want(client.run(&["create", "--name", "victim", name, "/large"]))?;
         want(client.run(&["rm", "victim"]))?;
     }
-    want(client.run(&["load", "-q", "-i", archive]))?;
-    want(client.run(&["create", "--name", "victim", "extra", "/large"]))?;
+    want(client.run(get))?;
+    want(client.run(&["create", "--name", "victim", name, "/large"]))?;
     want(client.run(&["rm", "victim"]))?;
-    want(client.run(&["rmi", "extra"])).map(drop)
+    want(client.run(&["rmi", name])).map(drop)
 }
