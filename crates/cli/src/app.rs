@@ -213,8 +213,9 @@ impl App {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let outcome = runtime.block_on((command.run)(self, &matches));
-        // A thread that still resolves a name must not hold the exit.
-        runtime.shutdown_background();
+        // Nothing is taken apart that the end of the process takes apart at once, and a thread that still resolves a name
+        // must not hold it up.
+        std::mem::forget(runtime);
         outcome
     }
 

@@ -6,7 +6,8 @@
 //!
 //! What must survive a power cut is here (containers, images, volumes, networks); what must only survive the daemon's
 //! death is in small files under the exec-root. A [`Store::write`] is one transaction: all of it or nothing, synced when
-//! it returns. redb's quick-repair is on: after a crash the file opens in constant time.
+//! it returns, which takes one fdatasync. After a crash redb reads the file through once when it opens it: 20 ms for the
+//! records of a thousand containers.
 
 #![forbid(unsafe_code)]
 
@@ -97,7 +98,10 @@ impl Store {
         Ok(records)
     }
 
-    /// One transaction. It is on disk when this returns `Ok` (two fsyncs), and nothing of it is when it does not.
+    /// One transaction. It is on disk when this returns `Ok` (one fdatasync), and nothing of it is when it does not.
+    ///
+    /// One-phase commit: checksums tell a torn transaction from a whole one. Two phases (redb's quick-repair) would cost
+    /// every start of a container a second fdatasync; they help only against values that were made to collide.
     pub fn write<T>(&self, change: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
         if self.free().is_some_and(|free| free < LEAST) {
             let folder = self.reserve.parent().unwrap_or(Path::new("/")).display();
@@ -118,8 +122,7 @@ impl Store {
     }
 
     fn commit<T>(&self, change: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
-        let mut transaction = self.db.begin_write().map_err(broken)?;
-        transaction.set_quick_repair(true);
+        let transaction = self.db.begin_write().map_err(broken)?;
         let value = change(&mut Batch { transaction: &transaction })?;
         transaction.commit().map_err(broken)?;
         Ok(value)

@@ -50,7 +50,7 @@ pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInsp
         size_rw: size.map(|s| s.rw),
         size_root_fs: size.map(|s| s.root),
         mounts: record.mounts.iter().map(mount_point).collect(),
-        network_settings: network_settings(network, &record.config.exposed_ports, live, version),
+        network_settings: network_settings(network, &record.config.exposed_ports, live),
         config,
         id: record.id.clone(),
     }
@@ -109,88 +109,73 @@ fn mount_point(point: &MountPoint) -> api::MountPoint {
     }
 }
 
-fn endpoint(view: &EndpointView) -> EndpointSettings {
+fn endpoint(view: EndpointView) -> EndpointSettings {
     EndpointSettings {
-        mac_address: view.mac.clone(),
-        network_id: view.network_id.clone(),
-        endpoint_id: view.endpoint_id.clone(),
-        gateway: view.gateway.clone(),
-        ip_address: view.ip.clone(),
+        mac_address: view.mac,
+        network_id: view.network_id,
+        endpoint_id: view.endpoint_id,
+        gateway: view.gateway,
+        ip_address: view.ip,
         ip_prefix_len: i64::from(view.prefix_len),
         ..EndpointSettings::default()
     }
 }
 
-fn network_settings(
-    network: NetworkView,
-    exposed: &[String],
-    live: bool,
-    version: ApiVersion,
-) -> NetworkSettings {
+fn endpoints(network: BTreeMap<String, EndpointView>) -> BTreeMap<String, EndpointSettings> {
+    network.into_iter().map(|(name, view)| (name, endpoint(view))).collect()
+}
+
+/// The addresses at the top are the default bridge's; all served versions have them (1.52 drops them).
+fn network_settings(network: NetworkView, exposed: &[String], live: bool) -> NetworkSettings {
     let has_ports = live && !matches!(network.mode.as_str(), "host" | "none");
     let ports = if has_ports {
         exposed.iter().map(|port| (port.clone(), None)).collect()
     } else {
         BTreeMap::new()
     };
-    let mut settings = NetworkSettings {
+    let networks = endpoints(network.endpoints);
+    let bridge = networks.get("bridge").cloned().unwrap_or_default();
+    NetworkSettings {
         sandbox_id: network.sandbox_id,
         sandbox_key: network.sandbox_key,
         ports,
-        networks: network
-            .endpoints
-            .iter()
-            .map(|(name, view)| (name.clone(), endpoint(view)))
-            .collect(),
+        endpoint_id: bridge.endpoint_id,
+        gateway: bridge.gateway,
+        ip_address: bridge.ip_address,
+        ip_prefix_len: bridge.ip_prefix_len,
+        mac_address: bridge.mac_address,
+        networks,
         ..NetworkSettings::default()
-    };
-    // The fields at the top are the default bridge's; gone since 1.52 only.
-    let _all_served_versions_have_them = version;
-    if let Some(bridge) = network.endpoints.get("bridge") {
-        settings.endpoint_id.clone_from(&bridge.endpoint_id);
-        settings.gateway.clone_from(&bridge.gateway);
-        settings.ip_address.clone_from(&bridge.ip);
-        settings.ip_prefix_len = i64::from(bridge.prefix_len);
-        settings.mac_address.clone_from(&bridge.mac);
     }
-    settings
 }
 
-/// An item of `GET /containers/json`.
+/// An item of `GET /containers/json`. Takes the view apart: lists are long, and most of it can be moved.
 pub(crate) fn summary(
-    view: &ContainerView,
+    view: ContainerView,
     now: Timestamp,
     version: ApiVersion,
 ) -> ContainerSummary {
-    let record = &view.record;
-    let has_ports =
-        is_live(view.state.status) && !matches!(view.network.mode.as_str(), "host" | "none");
-    let exposed = record.config.exposed_ports.iter().filter_map(|port| exposed_port(port));
+    let ContainerView { record, state, network, paths, image_name, size, .. } = view;
+    let has_ports = is_live(state.status) && !matches!(network.mode.as_str(), "host" | "none");
+    let ports = if has_ports { record.config.exposed_ports.as_slice() } else { &[] };
     ContainerSummary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
-        image: view.image_name.clone(),
+        image: image_name,
         image_id: record.image_id.clone(),
-        command: command(&view.paths.path, &view.paths.args),
+        command: command(paths.path, &paths.args),
         created: record.created.unix_seconds(),
-        ports: if has_ports { exposed.collect() } else { Vec::new() },
-        size_rw: view.size.map_or(0, |size| size.rw),
-        size_root_fs: view.size.map_or(0, |size| size.root),
+        ports: ports.iter().filter_map(|port| exposed_port(port)).collect(),
+        size_rw: size.map_or(0, |size| size.rw),
+        size_root_fs: size.map_or(0, |size| size.root),
         labels: record.config.labels.clone(),
-        state: view.state.status.to_string(),
-        status: times::status(&view.state, now),
+        status: times::status(&state, now),
+        state: state.status.to_string(),
         host_config: api::SummaryHostConfig {
-            network_mode: view.network.mode.clone(),
+            network_mode: network.mode,
             annotations: (version >= ApiVersion::v1(46)).then(|| record.host.annotations.clone()),
         },
-        network_settings: api::SummaryNetworkSettings {
-            networks: view
-                .network
-                .endpoints
-                .iter()
-                .map(|(name, view)| (name.clone(), endpoint(view)))
-                .collect(),
-        },
+        network_settings: api::SummaryNetworkSettings { networks: endpoints(network.endpoints) },
         mounts: record.mounts.iter().map(mount_point).collect(),
     }
 }
@@ -206,8 +191,8 @@ fn exposed_port(text: &str) -> Option<api::Port> {
 }
 
 /// The command line as lists show it: arguments with spaces are quoted, quotes are not escaped.
-fn command(path: &str, args: &[String]) -> String {
-    let mut line = path.to_owned();
+fn command(path: String, args: &[String]) -> String {
+    let mut line = path;
     for arg in args {
         line.push(' ');
         if arg.contains(' ') {
@@ -226,8 +211,8 @@ mod tests {
     #[test]
     fn commands_are_shown_as_docker_shows_them() {
         let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
-        assert_eq!(command("sh", &[]), "sh");
-        assert_eq!(command("sh", &args(&["-c", "echo 1", ""])), "sh -c 'echo 1' ");
+        assert_eq!(command("sh".to_owned(), &[]), "sh");
+        assert_eq!(command("sh".to_owned(), &args(&["-c", "echo 1", ""])), "sh -c 'echo 1' ");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) fn containers(daemon: &Daemon, call: &Call) -> Result<Outcome> {
         if size {
             view.size = daemon.engine.container_size(&view.record.id);
         }
-        items.push(convert::container::summary(&view, now, call.version));
+        items.push(convert::container::summary(view, now, call.version));
     }
     reply::ok(&items)
 }
