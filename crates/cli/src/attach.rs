@@ -203,12 +203,13 @@ pub(crate) enum OnSignal {
     Nothing,
 }
 
-/// Acts on signals and keeps the size of the container's terminal. Ends only when a signal ends us: with the exit code.
+/// Acts on signals and keeps the size of the container's terminal, which was `told` before. Ends only when a signal ends us: with the exit code.
 pub(crate) async fn accompany(
     client: &Client,
     target: Target<'_>,
     on_signal: OnSignal,
     tty: bool,
+    told: Option<(u16, u16)>,
 ) -> u8 {
     let signals = async {
         match on_signal {
@@ -225,6 +226,10 @@ pub(crate) async fn accompany(
     };
     let sizes = async {
         if tty && let Ok(mut changes) = window_changes() {
+            // Changed after it was told and before anybody watched.
+            if told.is_some_and(|told| told != terminal::size()) {
+                resize(client, target).await;
+            }
             while changes.recv().await.is_some() {
                 resize(client, target).await;
             }
@@ -238,13 +243,14 @@ pub(crate) async fn accompany(
 }
 
 /// Tells the daemon the size of the user's terminal. Whatever it answers: the size is not worth an error.
-pub(crate) async fn resize(client: &Client, target: Target<'_>) {
+pub(crate) async fn resize(client: &Client, target: Target<'_>) -> (u16, u16) {
     let (rows, columns) = terminal::size();
     if rows == 0 && columns == 0 {
-        return;
+        return (rows, columns);
     }
     let _size_only = match target {
         Target::Container(id) => client.resize_container(id, rows, columns).await,
         Target::Exec(id) => client.resize_exec(id, rows, columns).await,
     };
+    (rows, columns)
 }

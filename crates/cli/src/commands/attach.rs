@@ -82,7 +82,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     };
     let outcome = tokio::select! {
         outcome = story => outcome,
-        code = attach::accompany(&client, target, on_signal, config.tty) => return Ok(code),
+        code = attach::accompany(&client, target, on_signal, config.tty, None) => return Ok(code),
     };
     drop(raw);
     exit_code(&outcome?)

@@ -84,7 +84,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     }
     let ended = tokio::select! {
         ended = attach::pump(connection, streams) => ended,
-        code = attach::accompany(&client, target, on_signal, tty) => return Ok(code),
+        code = attach::accompany(&client, target, on_signal, tty, None) => return Ok(code),
     };
     drop(raw);
     if ended? == Ended::Detached {

@@ -91,9 +91,7 @@ async fn attached(
     };
     start(app, client, id, matches).await?;
     let target = Target::Container(id);
-    if config.tty {
-        attach::resize(client, target).await;
-    }
+    let told = if config.tty { Some(attach::resize(client, target).await) } else { None };
     let story = async {
         if attach::pump(connection, streams).await? == Ended::Detached {
             return Ok(None);
@@ -102,7 +100,7 @@ async fn attached(
     };
     let outcome = tokio::select! {
         outcome = story => outcome,
-        code = attach::accompany(client, target, on_signal, config.tty) => return Ok(code),
+        code = attach::accompany(client, target, on_signal, config.tty, told) => return Ok(code),
     };
     // The terminal first: what is printed now is for a cooked one.
     drop(raw);

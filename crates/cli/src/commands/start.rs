@@ -94,7 +94,7 @@ async fn attached(app: &App, client: &Client, name: &str, matches: &Matches) -> 
     };
     let outcome = tokio::select! {
         outcome = story => outcome,
-        code = attach::accompany(client, target, on_signal, config.tty) => return Ok(code),
+        code = attach::accompany(client, target, on_signal, config.tty, None) => return Ok(code),
     };
     drop(raw);
     match outcome? {

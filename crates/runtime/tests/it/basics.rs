@@ -80,10 +80,7 @@ fn the_working_directory_is_made_and_entered() {
     assert_eq!(Job::new(&["pwd"]).process(|p| p.cwd = "/a/b".to_owned()).run().ok(), "/a/b");
     let outcome =
         Job::new(&["pwd"]).file("plain", "").process(|p| p.cwd = "/plain/x".to_owned()).run();
-    assert_eq!(
-        outcome.failed(),
-        "chdir to cwd (\"/plain/x\") set in config.json failed: not a directory"
-    );
+    assert_eq!(outcome.failed(), "Cannot mkdir: /plain/x is not a directory");
 }
 
 #[test]
