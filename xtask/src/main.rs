@@ -4,8 +4,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 #![allow(clippy::disallowed_methods, reason = "it runs cargo and other programs")]
 
+mod bare;
 mod bench;
 mod build;
+mod crash;
 mod deps;
 mod peers;
 mod run;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 /// A task: its name, what it does in one line, and how.
 type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TASKS: [Task; 7] = [
+const TASKS: [Task; 9] = [
     (
         "run",
         "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
@@ -28,6 +30,16 @@ const TASKS: [Task; 7] = [
     ("test", "install what tests need and run every tier that this machine allows", test::task),
     ("tidy", "check what no compiler checks: headers, layers, named tests, file lists", tidy::task),
     ("peers", "fetch the reference dockerd 26.1 and its friends into target/peers", peers::task),
+    (
+        "crash",
+        "[--rounds N] [--seed S]: kill the daemon at every named point and at random moments, look for leaks",
+        crash::task,
+    ),
+    (
+        "bare",
+        "[--fresh]: run hello-world from a clone in a minimal Debian with nothing installed",
+        bare::task,
+    ),
     (
         "bench",
         "[NAME…] [--rounds N]: the same work on Gantry, its peers and the bare kernel",
