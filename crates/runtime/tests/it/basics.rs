@@ -63,7 +63,7 @@ fn programs_that_cannot_run_fail_with_the_words_docker_has() {
         ("./nosuch", not_found, "exec: \"./nosuch\": stat ./nosuch: no such file or directory"),
         ("/plain/x", not_found, "exec: \"/plain/x\": stat /plain/x: not a directory"),
         ("/plain", not_executable, "exec: \"/plain\": permission denied"),
-        ("/", not_executable, "exec: \"/\": is a directory"),
+        ("/", not_executable, "exec: \"/\": permission denied"),
         ("/script", not_found, "exec /script: no such file or directory"),
         ("/garbage", not_executable, "exec /garbage: exec format error"),
     ] {
