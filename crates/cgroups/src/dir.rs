@@ -156,16 +156,12 @@ impl AsFd for Dir {
 
 /// Reads a small kernel file from its start to its end.
 pub(crate) fn read_all(fd: impl AsFd) -> Result<String, Errno> {
-    let mut bytes = Vec::with_capacity(4096);
+    // Most are a few bytes: what they are read into is not worth a mapping of its own.
+    let mut bytes = Vec::new();
+    let mut part = [0; 1024];
     loop {
-        let at = bytes.len();
-        if bytes.capacity() - at < 512 {
-            bytes.reserve(bytes.capacity());
-        }
-        let spare = bytes.capacity();
-        bytes.resize(spare, 0);
-        let read = rustix::io::pread(&fd, &mut bytes[at..], at as u64)?;
-        bytes.truncate(at + read);
+        let read = rustix::io::pread(&fd, &mut part, bytes.len() as u64)?;
+        bytes.extend_from_slice(&part[..read]);
         if read == 0 {
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }

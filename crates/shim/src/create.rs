@@ -58,11 +58,9 @@ impl Supervisor {
         } else {
             shim.daemons.answer(caller, Answer::Created { pid });
         }
-        // For whoever finds a container whose shim was killed; the answer need not wait for it.
+        // Neither the answer nor the start that is on its way waits for it; until then the cgroup tells who lives.
         record.container_pid = Some(pid);
-        if let Err(error) = shim.files.write_shim(&record) {
-            shim.files.complain(&error);
-        }
+        shim.unwritten = Some(record);
         Some(shim)
     }
 }

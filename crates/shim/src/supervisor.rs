@@ -15,7 +15,7 @@ use rustix::process::WaitOptions;
 use stdx::time::Timestamp;
 use stdx::{Context as _, Result};
 use sys::signals::SignalFd;
-use task::protocol::{Call, Create, Exit, Request, Session};
+use task::protocol::{Call, Create, Exit, Request, Session, ShimRecord};
 
 use crate::container::Container;
 use crate::daemons::{Caller, Daemons};
@@ -80,6 +80,8 @@ pub(crate) struct Supervisor {
     pub(crate) paused: bool,
     /// The kernel has killed for want of memory.
     pub(crate) oom: bool,
+    /// The record with the container's pid, for whoever finds a container whose shim was killed.
+    pub(crate) unwritten: Option<ShimRecord>,
     /// Where the exit is written for good when nobody takes it.
     pub(crate) durable_exit: Option<std::path::PathBuf>,
     /// Who asked for the end; told when all is cleaned up.
@@ -162,6 +164,7 @@ impl Supervisor {
             phase: Phase::Created,
             paused: false,
             oom: false,
+            unwritten: None,
             durable_exit,
             shutdown: None,
             over: false,
@@ -183,6 +186,7 @@ impl Supervisor {
         }
         // What ended before we waited for it has been signalled already and is reported at once.
         while !(self.over && self.processes.is_empty() && !self.streams.has_clients()) {
+            self.write_record();
             let events = self.poll.wait(self.timeout()).context(|| "wait")?;
             if events.is_empty() && self.deadline().is_none() {
                 self.streams.release();
@@ -198,6 +202,18 @@ impl Supervisor {
             self.settle();
         }
         Ok(())
+    }
+
+    /// Completes our record as soon as the container runs.
+    fn write_record(&mut self) {
+        if matches!(self.phase, Phase::Created) {
+            return;
+        }
+        if let Some(record) = self.unwritten.take()
+            && let Err(error) = self.files.write_shim(&record)
+        {
+            self.files.complain(&error);
+        }
     }
 
     fn on_event(&mut self, token: Token, events: EventFlags) {
