@@ -192,40 +192,45 @@ impl Engine {
         Some(Sizes { rw, root: rw.saturating_add(self.image_size(&record.image_id)) })
     }
 
-    fn view(&self, container: &Container, with_snapshot: bool) -> ContainerView {
+    /// `whole`: with the names of its files and layers, which lists do not show.
+    fn view(&self, container: &Container, whole: bool) -> ContainerView {
         let now = container.now();
         let record = Arc::clone(&now.record);
-        let files = container::files::paths(&self.inner.services.paths, &record.id);
-        let command = spec::command_line(&record);
-        let text = |path: &std::path::Path| path.display().to_string();
-        let log = container::start_log(
-            &record.host.log,
-            &self.inner.services.paths.data_of(&record.id),
-            &record.id,
-        );
+        let mut command = spec::command_line(&record).into_iter();
+        let (path, args) = (command.next().unwrap_or_default(), command.collect());
+        let paths = PathsView { path, args, ..PathsView::default() };
+        let (paths, snapshot) = if whole {
+            (self.with_files(paths, &record), self.snapshot_view(&record.id))
+        } else {
+            (paths, SnapshotView::default())
+        };
         ContainerView {
             state: state(&now),
             network: self.network_view(&now),
-            paths: PathsView {
-                hosts: text(&files.hosts),
-                hostname: text(&files.hostname),
-                resolv_conf: text(&files.resolv_conf),
-                log: match log {
-                    Ok(task::protocol::Log::JsonFile { path, .. }) => text(&path),
-                    _ => String::new(),
-                },
-                path: command.first().cloned().unwrap_or_default(),
-                args: command.get(1..).unwrap_or_default().to_vec(),
-            },
+            paths,
             exec_ids: self.inner.execs.running_in(&record.id),
             image_name: self.image_name(&record),
-            snapshot: if with_snapshot {
-                self.snapshot_view(&record.id)
-            } else {
-                SnapshotView::default()
-            },
+            snapshot,
             size: None,
             record,
+        }
+    }
+
+    fn with_files(&self, paths: PathsView, record: &ContainerRecord) -> PathsView {
+        let places = &self.inner.services.paths;
+        let files = container::files::paths(places, &record.id);
+        let log =
+            container::start_log(&record.host.log, &places.data_of(&record.id), &record.id);
+        let text = |path: &std::path::Path| path.display().to_string();
+        PathsView {
+            hosts: text(&files.hosts),
+            hostname: text(&files.hostname),
+            resolv_conf: text(&files.resolv_conf),
+            log: match log {
+                Ok(task::protocol::Log::JsonFile { path, .. }) => text(&path),
+                _ => String::new(),
+            },
+            ..paths
         }
     }
 
