@@ -13,15 +13,33 @@ const DAEMON: [&str; 1] = ["gantryd"];
 const CLIENT: [&str; 1] = ["gantry"];
 const SMALL: [&str; 3] = ["gantry-shim", "gantry-runtime", "gantry-init"];
 
-pub(crate) fn task(_: &[String]) -> Result<ExitCode> {
-    build()?;
+/// Which profile the daemon and the client are built with, and which the static helpers.
+struct Profiles {
+    programs: (&'static str, &'static str),
+    small: (&'static str, &'static str),
+}
+
+const RELEASE: Profiles = Profiles { programs: ("release", "release"), small: ("small", "small") };
+const FAST: Profiles = Profiles { programs: ("dev", "debug"), small: ("dev", "debug") };
+
+pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
+    match args {
+        [] => build_with(&RELEASE)?,
+        [fast] if fast == "--fast" => build_with(&FAST)?,
+        _ => anyhow::bail!("build takes no argument but --fast (unoptimised, for a quick try)"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds what is out of date and puts it into `target/bin/`.
 pub(crate) fn build() -> Result<()> {
-    sh::run("cargo", &["build", "--release", "-p", DAEMON[0]])?;
-    place("release", &DAEMON)?;
+    build_with(&RELEASE)
+}
+
+fn build_with(profiles: &Profiles) -> Result<()> {
+    let (profile, folder) = profiles.programs;
+    sh::run("cargo", &["build", "--profile", profile, "-p", DAEMON[0]])?;
+    place(folder, &DAEMON)?;
 
     let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let gnu = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -38,10 +56,11 @@ pub(crate) fn build() -> Result<()> {
     };
     let fixed = "-C relocation-model=static";
     let linked_in = "-C target-feature=+crt-static -C relocation-model=static";
-    run(&["--profile", "small"], &SMALL, static_c.then_some(linked_in))?;
-    place(&format!("{target}/small"), &SMALL)?;
-    run(&["--release"], &CLIENT, Some(if static_c { linked_in } else { fixed }))?;
-    place(&format!("{target}/release"), &CLIENT)
+    let (small, small_folder) = profiles.small;
+    run(&["--profile", small], &SMALL, static_c.then_some(linked_in))?;
+    place(&format!("{target}/{small_folder}"), &SMALL)?;
+    run(&["--profile", profile], &CLIENT, Some(if static_c { linked_in } else { fixed }))?;
+    place(&format!("{target}/{folder}"), &CLIENT)
 }
 
 /// Whether programs can be built for `target`; it is installed if rustup can.

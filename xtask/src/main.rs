@@ -26,7 +26,11 @@ const TASKS: [Task; 9] = [
         "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
         run::task,
     ),
-    ("build", "build all programs into target/bin/", build::task),
+    (
+        "build",
+        "[--fast]: build all programs into target/bin/; --fast: unoptimised, for a quick try",
+        build::task,
+    ),
     ("test", "install what tests need and run every tier that this machine allows", test::task),
     ("tidy", "check what no compiler checks: headers, layers, named tests, file lists", tidy::task),
     ("peers", "fetch the reference dockerd 26.1 and its friends into target/peers", peers::task),
