@@ -19,7 +19,16 @@ pub(crate) fn empty(status: StatusCode) -> Outcome {
 
 /// `value` as JSON, with the newline that `dockerd` puts behind it.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Result<Outcome> {
-    let mut text = Vec::with_capacity(256);
+    sized(status, value, 256)
+}
+
+/// A list with status 200; `each`: about how many bytes an item takes.
+pub(crate) fn list<T: Serialize>(items: &[T], each: usize) -> Result<Outcome> {
+    sized(StatusCode::OK, items, items.len().saturating_mul(each).clamp(256, 1 << 20))
+}
+
+fn sized<T: Serialize + ?Sized>(status: StatusCode, value: &T, bytes: usize) -> Result<Outcome> {
+    let mut text = Vec::with_capacity(bytes);
     serde_json::to_writer(&mut text, value)
         .map_err(|e| Error::internal("write answer").caused_by(e))?;
     text.push(b'\n');

@@ -166,7 +166,8 @@ impl Engine {
     /// One container; `size`: measure what it takes on disk.
     pub fn inspect_container(&self, name: &str, size: bool) -> Result<ContainerView> {
         let container = self.inner.containers.find(name)?;
-        let mut view = self.view(&container, true);
+        let now = container.now();
+        let mut view = self.view(&now, self.image_name(&now.record), true);
         if size {
             view.size = self.container_size(&view.record.id);
         }
@@ -176,10 +177,23 @@ impl Engine {
     /// All containers, the newest first. Where their root file systems are kept is left out: it takes a look at the
     /// disk for each, and no list shows it.
     pub fn list_containers(&self) -> Vec<ContainerView> {
-        let mut views: Vec<ContainerView> =
-            self.inner.containers.all().iter().map(|c| self.view(c, false)).collect();
-        views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
-        views
+        let mut all: Vec<Published> =
+            self.inner.containers.all().iter().map(Container::now).collect();
+        all.sort_by_key(|now| std::cmp::Reverse(now.record.created));
+        // Neighbours in the list are often of one image: its name is looked up once for them.
+        let mut last: Option<(Arc<ContainerRecord>, String)> = None;
+        all.iter()
+            .map(|now| {
+                let known = last.as_ref().filter(|(record, _)| {
+                    record.config.image == now.record.config.image
+                        && record.image_id == now.record.image_id
+                });
+                let name =
+                    known.map_or_else(|| self.image_name(&now.record), |(_, name)| name.clone());
+                last = Some((Arc::clone(&now.record), name.clone()));
+                self.view(now, name, false)
+            })
+            .collect()
     }
 
     /// What a container takes on disk.
@@ -193,8 +207,7 @@ impl Engine {
     }
 
     /// `whole`: with the names of its files and layers, which lists do not show.
-    fn view(&self, container: &Container, whole: bool) -> ContainerView {
-        let now = container.now();
+    fn view(&self, now: &Published, image_name: String, whole: bool) -> ContainerView {
         let record = Arc::clone(&now.record);
         let mut command = spec::command_line(&record).into_iter();
         let (path, args) = (command.next().unwrap_or_default(), command.collect());
@@ -205,11 +218,11 @@ impl Engine {
             (paths, SnapshotView::default())
         };
         ContainerView {
-            state: state(&now),
-            network: self.network_view(&now),
+            state: state(now),
+            network: self.network_view(now),
             paths,
             exec_ids: self.inner.execs.running_in(&record.id),
-            image_name: self.image_name(&record),
+            image_name,
             snapshot,
             size: None,
             record,
@@ -219,8 +232,7 @@ impl Engine {
     fn with_files(&self, paths: PathsView, record: &ContainerRecord) -> PathsView {
         let places = &self.inner.services.paths;
         let files = container::files::paths(places, &record.id);
-        let log =
-            container::start_log(&record.host.log, &places.data_of(&record.id), &record.id);
+        let log = container::start_log(&record.host.log, &places.data_of(&record.id), &record.id);
         let text = |path: &std::path::Path| path.display().to_string();
         PathsView {
             hosts: text(&files.hosts),

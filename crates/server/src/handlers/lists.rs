@@ -61,7 +61,7 @@ pub(crate) fn containers(daemon: &Daemon, call: &Call) -> Result<Outcome> {
         }
         items.push(convert::container::summary(view, now, call.version));
     }
-    reply::ok(&items)
+    reply::list(&items, 1024)
 }
 
 /// What of a list is wanted.
