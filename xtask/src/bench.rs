@@ -11,6 +11,7 @@ mod figures;
 mod floor;
 mod host;
 mod image;
+mod many;
 mod memory;
 mod proc;
 mod pull;
@@ -27,10 +28,13 @@ use std::process::ExitCode;
 /// A benchmark: its name, what it measures, its default number of rounds, and how.
 type Bench = (&'static str, &'static str, usize, fn(&Contest) -> Result<Report>);
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 12] = [
     ("run", "run --rm busybox true, by network", 15, verbs::run),
     ("detached", "50 × run -d, one after another", 3, verbs::detached),
     ("verbs", "create, start, exec, stop, rm, rm -f and the clients alone", 10, verbs::verbs),
+    ("list", "ps -a with a hundred ended containers", 10, many::list),
+    ("parallel", "50 × start, eight at a time", 3, many::parallel),
+    ("crowd", "what 500 idle containers cost the daemon", 1, many::crowd),
     ("memory", "proportional memory idle and per running container", 1, memory::memory),
     ("api", "answers over one kept-alive connection", 200, api::api),
     ("pull", "a 300 MB image of five layers from a loopback registry", 3, pull::pull),

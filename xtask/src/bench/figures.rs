@@ -116,6 +116,15 @@ impl Report {
         }
     }
 
+    /// Holds what a row's median takes beyond another's against a bar, if both are there.
+    pub(crate) fn beyond(&mut self, what: &str, base: &str, bar: Option<f64>) {
+        let find = |name: &str| self.rows.iter().find(|r| r.name == name);
+        if let (Some(row), Some(base_row)) = (find(what), find(base)) {
+            let (value, unit) = (row.median() - base_row.median(), row.unit);
+            self.ratios.push(Ratio { what: format!("{what} beyond {base} ({unit})"), value, bar });
+        }
+    }
+
     /// Holds a row's median against a bar of its own.
     pub(crate) fn at_most(&mut self, what: &str, bar: f64) {
         if let Some(row) = self.rows.iter().find(|r| r.name == what) {
@@ -142,7 +151,9 @@ impl Report {
         }
         for ratio in &self.ratios {
             let value = match ratio.value {
-                v if ratio.what.contains(" : ") && v < 1.0 => format!("1/{:.1}", 1.0 / v),
+                v if ratio.what.contains(" : ") && v > 0.0 && v < 1.0 => {
+                    format!("1/{:.1}", 1.0 / v)
+                }
                 v => show(v),
             };
             let verdict = match ratio.bar {
