@@ -1,13 +1,14 @@
-//! The daemon's configuration: flags over `daemon.json` over defaults.
+//! The daemon's configuration: what was given, checked and with defaults.
 
-use serde::Deserialize;
+use crate::given::{self, Given};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use stdx::{Context as _, Error, Result};
+use stdx::{Error, Result};
 
 /// How the daemon runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// Where it listens, as `unix://…`, `tcp://…`.
+    /// Where it listens, as `unix://…`, `tcp://…`, `fd://…`.
     pub(crate) hosts: Vec<String>,
     /// What survives a power cut.
     pub(crate) data_root: PathBuf,
@@ -21,68 +22,68 @@ pub(crate) struct Config {
     pub(crate) debug: bool,
     /// The least level that is logged.
     pub(crate) log_level: String,
+    /// Log lines are JSON.
+    pub(crate) log_json: bool,
+    /// No colours, whatever standard error is.
+    pub(crate) raw_logs: bool,
     /// Registries that may be spoken to without TLS.
     pub(crate) insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub.
     pub(crate) registry_mirrors: Vec<String>,
+    /// Layers fetched at a time.
+    pub(crate) max_concurrent_downloads: u32,
+    /// Layers sent at a time.
+    pub(crate) max_concurrent_uploads: u32,
+    /// How often a download is tried.
+    pub(crate) max_download_attempts: u32,
+    /// The way out.
+    pub(crate) proxies: engine::Proxies,
     /// Labels of the daemon.
     pub(crate) labels: Vec<String>,
+    /// Features by name.
+    pub(crate) features: BTreeMap<String, bool>,
+    /// Clients are told that experimental features are on.
+    pub(crate) experimental: bool,
+    /// Older versions of the API are refused.
+    pub(crate) min_api_version: Option<String>,
+    /// Containers have an init when they do not say.
+    pub(crate) init: bool,
+    /// Another init than ours.
+    pub(crate) init_path: Option<PathBuf>,
+    /// Directories of CDI specifications, the later the stronger; empty: Docker's.
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// Processes a container may have when nobody says otherwise.
     pub(crate) default_pids_limit: i64,
+    /// `tcp://` is TLS.
+    pub(crate) tls: Option<Tls>,
     /// `--tls=false` or `--tlsverify=false` was said: `tcp://` in plain text is wanted.
     pub(crate) plain_tcp: bool,
     /// Remove what was made on the host, and end.
     pub(crate) cleanup: bool,
     /// What the user should know, for the log.
     pub(crate) notices: Vec<String>,
-    /// The flags and the file's place, for a reload.
-    pub(crate) source: (Flags, PathBuf),
+    /// What was given, and where it can be read again.
+    pub(crate) source: Source,
 }
 
-/// What was said on the command line.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "each is the flag of that name")]
-pub(crate) struct Flags {
-    pub(crate) hosts: Option<Vec<String>>,
-    pub(crate) config_file: Option<PathBuf>,
-    pub(crate) data_root: Option<String>,
-    pub(crate) exec_root: Option<String>,
-    pub(crate) pidfile: Option<String>,
-    pub(crate) group: Option<String>,
-    pub(crate) debug: Option<bool>,
-    pub(crate) log_level: Option<String>,
-    pub(crate) insecure_registries: Option<Vec<String>>,
-    pub(crate) registry_mirrors: Option<Vec<String>>,
-    pub(crate) labels: Option<Vec<String>>,
-    pub(crate) live_restore: Option<bool>,
-    pub(crate) default_pids_limit: Option<i64>,
-    pub(crate) tls: Option<bool>,
-    pub(crate) tlsverify: Option<bool>,
-    pub(crate) cleanup: bool,
-    pub(crate) notices: Vec<String>,
+/// The files of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// Clients must show a certificate that this authority signed.
+    pub(crate) ca: Option<PathBuf>,
+    /// Our certificate.
+    pub(crate) cert: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
 }
 
-/// `daemon.json`, as far as it is obeyed. An unknown key is an error, as with dockerd.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct File {
-    hosts: Option<Vec<String>>,
-    data_root: Option<String>,
-    exec_root: Option<String>,
-    pidfile: Option<String>,
-    group: Option<String>,
-    debug: Option<bool>,
-    log_level: Option<String>,
-    insecure_registries: Option<Vec<String>>,
-    registry_mirrors: Option<Vec<String>>,
-    labels: Option<Vec<String>>,
-    live_restore: Option<bool>,
-    default_pids_limit: Option<i64>,
-    tls: Option<bool>,
-    tlsverify: Option<bool>,
-    containerd: Option<String>,
-    containerd_namespace: Option<String>,
-    containerd_plugin_namespace: Option<String>,
+/// Where a configuration came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    flags: Given,
+    merged: Given,
+    path: PathBuf,
+    name: &'static str,
 }
 
 const DATA_ROOT: &str = "/var/lib/gantry";
@@ -90,136 +91,220 @@ const EXEC_ROOT: &str = "/run/gantry";
 const SOCKET: &str = "unix:///run/gantry.sock";
 const PIDS_LIMIT: i64 = 4096;
 
+/// Options that a running daemon takes over from a file that has changed.
+const RELOADED: &[&str] = &[
+    "debug",
+    "log-level",
+    "labels",
+    "insecure-registries",
+    "registry-mirrors",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "features",
+];
+
 /// Puts flags, file and defaults together. `name`: what the program was started as.
-pub(crate) fn load(flags: Flags, name: &str) -> Result<Config> {
+pub(crate) fn load(flags: Given, name: &'static str) -> Result<Config> {
     let folder = if name == "dockerd" { "/etc/docker" } else { "/etc/gantry" };
-    let path = flags.config_file.clone().unwrap_or_else(|| Path::new(folder).join("daemon.json"));
-    let file = read(&path, flags.config_file.is_some())?;
-    merge(flags, file, path, name)
-}
-
-/// Reads the file again with the same flags, for SIGHUP.
-pub(crate) fn reload(old: &Config) -> Result<Config> {
-    let (flags, path) = old.source.clone();
-    let file = read(&path, false)?;
-    merge(flags, file, path, "gantryd")
-}
-
-/// An absent file is empty unless it was asked for; so is an empty one.
-fn read(path: &Path, required: bool) -> Result<File> {
-    let text = match std::fs::read_to_string(path) {
+    let asked = flags.text("config-file").map(PathBuf::from);
+    let path = asked.clone().unwrap_or_else(|| Path::new(folder).join("daemon.json"));
+    let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => {
-            return Ok(File::default());
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && asked.is_none() => Vec::new(),
         Err(e) => {
-            return Err(e).context(|| {
-                format!("unable to configure the daemon with file {}", path.display())
-            });
+            let why = match e.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => e.to_string(),
+            };
+            let why = Error::invalid(format!("open {}: {why}", path.display()));
+            return Err(given::in_file(&path, &why));
         }
     };
-    if text.trim().is_empty() {
-        return Ok(File::default());
-    }
-    serde_json::from_str(&text).map_err(|e| {
-        Error::invalid(format!("unable to configure the daemon with file {}", path.display()))
-            .caused_by(e)
-    })
+    from_text(flags, &text, path, name)
 }
 
-fn merge(flags: Flags, file: File, path: PathBuf, name: &str) -> Result<Config> {
-    let both: Vec<String> = [
-        ("hosts", flags.hosts.is_some() && file.hosts.is_some()),
-        ("data-root", flags.data_root.is_some() && file.data_root.is_some()),
-        ("exec-root", flags.exec_root.is_some() && file.exec_root.is_some()),
-        ("pidfile", flags.pidfile.is_some() && file.pidfile.is_some()),
-        ("group", flags.group.is_some() && file.group.is_some()),
-        ("debug", flags.debug.is_some() && file.debug.is_some()),
-        ("log-level", flags.log_level.is_some() && file.log_level.is_some()),
-        ("live-restore", flags.live_restore.is_some() && file.live_restore.is_some()),
-        (
-            "default-pids-limit",
-            flags.default_pids_limit.is_some() && file.default_pids_limit.is_some(),
-        ),
-        ("tls", flags.tls.is_some() && file.tls.is_some()),
-        ("tlsverify", flags.tlsverify.is_some() && file.tlsverify.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, both)| *both)
-    .map(|(key, _)| key.to_owned())
-    .collect();
-    if !both.is_empty() {
-        return Err(Error::invalid(format!(
-            "unable to configure the daemon with file {}: the following directives are specified both as a flag and in \
-             the configuration file: {}",
-            path.display(),
-            both.join(", ")
-        )));
+/// Reads the file again with the same flags, for SIGHUP. The second value: what has changed and needs a new start.
+pub(crate) fn reload(old: &Config) -> Result<(Config, Vec<&'static str>)> {
+    let Source { flags, path, name, merged } = old.source.clone();
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(given::in_file(&path, &Error::invalid(e.to_string()))),
+    };
+    let new = from_text(flags, &text, path, name)?;
+    let mut changes = merged.changes(&new.source.merged);
+    changes.retain(|id| !RELOADED.contains(id));
+    Ok((new, changes))
+}
+
+fn from_text(flags: Given, text: &[u8], path: PathBuf, name: &'static str) -> Result<Config> {
+    let merged = Given::from_file(text)
+        .and_then(|file| Given::merge(&flags, file))
+        .map_err(|e| given::in_file(&path, &e))?;
+    let validation = "merged configuration validation from file and command line flags failed: ";
+    let config = build(&merged, name)
+        .map_err(|e| given::in_file(&path, &Error::invalid(format!("{validation}{e}"))))?;
+    let notices = merged.admit()?;
+    Ok(Config { notices, source: Source { flags, merged, path, name }, ..config })
+}
+
+fn build(given: &Given, name: &'static str) -> Result<Config> {
+    let log_level = given.text("log-level").unwrap_or_else(|| "info".to_owned());
+    if !matches!(
+        log_level.as_str(),
+        "trace" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic"
+    ) {
+        return Err(Error::invalid(format!("invalid logging level: {log_level}")));
     }
-    if flags.live_restore.or(file.live_restore) == Some(false) {
-        return Err(Error::not_implemented(
-            "live-restore=false is not there yet: containers always outlive the daemon; stop them before it",
-        ));
+    let log_format = given.text("log-format").unwrap_or_else(|| "text".to_owned());
+    if !matches!(log_format.as_str(), "text" | "json") {
+        return Err(Error::invalid(format!("invalid log format: {log_format}")));
     }
-    let mut notices = flags.notices.clone();
-    if file.containerd.is_some()
-        || file.containerd_namespace.is_some()
-        || file.containerd_plugin_namespace.is_some()
-    {
-        notices.push(
-            "the containerd keys have no meaning here: Gantry needs no containerd".to_owned(),
+    let mut hosts = given.list("hosts");
+    if hosts.is_empty() {
+        hosts.push(
+            if name == "dockerd" { "unix:///var/run/docker.sock" } else { SOCKET }.to_owned(),
         );
     }
-    let lists = |flag: &Option<Vec<String>>, file: &Option<Vec<String>>| {
-        flag.iter().chain(file).flatten().cloned().collect::<Vec<_>>()
-    };
-    let level = flags
-        .log_level
-        .clone()
-        .or_else(|| file.log_level.clone())
-        .unwrap_or_else(|| "info".to_owned());
-    if !matches!(level.as_str(), "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "panic")
-    {
-        return Err(Error::invalid(format!("invalid logging level: {level}")));
-    }
-    let mut hosts = lists(&flags.hosts, &file.hosts);
-    if hosts.is_empty() {
-        hosts.push(if name == "dockerd" {
-            "unix:///var/run/docker.sock".to_owned()
-        } else {
-            SOCKET.to_owned()
-        });
-    }
-    let place = |flag: &Option<String>, file: &Option<String>, default: &str| {
-        PathBuf::from(flag.as_deref().or(file.as_deref()).unwrap_or(default))
-    };
-    let said_plain = |v: Option<bool>| v == Some(false);
-    if flags.tls.or(file.tls) == Some(true) || flags.tlsverify.or(file.tlsverify) == Some(true) {
-        return Err(Error::not_implemented(
-            "TLS on the API socket is not there yet; use unix:// or ssh",
-        ));
-    }
+    let path = |id: &str| given.text(id).map(PathBuf::from);
+    let said = |id: &str, value: bool| given.switch(id) == Some(value);
+    exec_options(&given.list("exec-opts"))?;
+    registries(given)?;
     Ok(Config {
         hosts,
-        data_root: place(&flags.data_root, &file.data_root, DATA_ROOT),
-        exec_root: place(&flags.exec_root, &file.exec_root, EXEC_ROOT),
-        pidfile: flags.pidfile.clone().or_else(|| file.pidfile.clone()).map(PathBuf::from),
-        group: flags.group.clone().or_else(|| file.group.clone()),
-        debug: flags.debug.or(file.debug).unwrap_or(false) || level == "debug",
-        log_level: level,
-        insecure_registries: lists(&flags.insecure_registries, &file.insecure_registries),
-        registry_mirrors: lists(&flags.registry_mirrors, &file.registry_mirrors),
-        labels: lists(&flags.labels, &file.labels),
-        default_pids_limit: flags
-            .default_pids_limit
-            .or(file.default_pids_limit)
-            .unwrap_or(PIDS_LIMIT),
-        plain_tcp: said_plain(flags.tls.or(file.tls))
-            || said_plain(flags.tlsverify.or(file.tlsverify)),
-        cleanup: flags.cleanup,
-        notices,
-        source: (flags, path),
+        data_root: path("data-root").unwrap_or_else(|| DATA_ROOT.into()),
+        exec_root: path("exec-root").unwrap_or_else(|| EXEC_ROOT.into()),
+        pidfile: path("pidfile"),
+        group: given.text("group"),
+        debug: given.switch("debug").unwrap_or(log_level == "debug"),
+        log_level,
+        log_json: log_format == "json",
+        raw_logs: given.switch("raw-logs").unwrap_or(false),
+        insecure_registries: given.list("insecure-registries"),
+        registry_mirrors: given.list("registry-mirrors"),
+        max_concurrent_downloads: count(
+            given,
+            "max-concurrent-downloads",
+            "max concurrent downloads",
+            3,
+        )?,
+        max_concurrent_uploads: count(
+            given,
+            "max-concurrent-uploads",
+            "max concurrent uploads",
+            5,
+        )?,
+        max_download_attempts: count(given, "max-download-attempts", "max download attempts", 5)?,
+        proxies: engine::Proxies {
+            http: given.text("http-proxy"),
+            https: given.text("https-proxy"),
+            no: given.text("no-proxy"),
+        },
+        labels: labels(given.list("labels"))?,
+        features: given.switches("features"),
+        experimental: given.switch("experimental").unwrap_or(false),
+        min_api_version: given.text("min-api-version").map(min_api_version).transpose()?,
+        init: given.switch("init").unwrap_or(false),
+        init_path: path("init-path"),
+        cdi_spec_dirs: given.list("cdi-spec-dirs").into_iter().map(PathBuf::from).collect(),
+        default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),
+        tls: (said("tls", true) || said("tlsverify", true)).then(|| tls(given)),
+        plain_tcp: said("tls", false) || said("tlsverify", false),
+        cleanup: given.switch("cleanup").unwrap_or(false),
+        notices: Vec::new(),
+        source: Source {
+            flags: Given::default(),
+            merged: given.clone(),
+            path: PathBuf::new(),
+            name,
+        },
     })
+}
+
+/// Docker's places where nothing is said: `DOCKER_CERT_PATH`, or the user's `.docker`.
+fn tls(given: &Given) -> Tls {
+    let folder = std::env::var_os("DOCKER_CERT_PATH").filter(|p| !p.is_empty()).map_or_else(
+        || {
+            PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
+                .join(".docker")
+        },
+        PathBuf::from,
+    );
+    let file =
+        |id: &str, name: &str| given.text(id).map_or_else(|| folder.join(name), PathBuf::from);
+    Tls {
+        ca: (given.switch("tlsverify") == Some(true)).then(|| file("tlscacert", "ca.pem")),
+        cert: file("tlscert", "cert.pem"),
+        key: file("tlskey", "key.pem"),
+    }
+}
+
+fn count(given: &Given, id: &str, what: &str, default: u32) -> Result<u32> {
+    match given.int(id) {
+        // As with dockerd, nothing is the same as the default.
+        None | Some(0) => Ok(default),
+        Some(n) => u32::try_from(n).map_err(|_| Error::invalid(format!("invalid {what}: {n}"))),
+    }
+}
+
+/// Two values for one label are a mistake; the same one twice is not.
+fn labels(all: Vec<String>) -> Result<Vec<String>> {
+    let mut kept: Vec<String> = Vec::new();
+    for label in all {
+        let key = label.split('=').next().unwrap_or_default();
+        match kept.iter().find(|other| other.split('=').next() == Some(key)) {
+            Some(other) if *other != label => {
+                return Err(Error::invalid(format!("conflict labels for {label} and {other}")));
+            }
+            Some(_) => {}
+            None => kept.push(label),
+        }
+    }
+    Ok(kept)
+}
+
+/// Containers' cgroups are made in the file system, as `native.cgroupdriver=cgroupfs` says; everything else is refused.
+fn exec_options(options: &[String]) -> Result<()> {
+    for option in options {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| Error::invalid(format!("unable to parse key/value option: {option}")))?;
+        match (key.trim().to_ascii_lowercase().as_str(), value) {
+            ("native.cgroupdriver", "cgroupfs") => {}
+            ("native.cgroupdriver", "systemd") => {
+                return Err(Error::not_implemented(
+                    "native.cgroupdriver=systemd is not supported: cgroups are made in the file system (cgroupfs)",
+                ));
+            }
+            ("native.cgroupdriver", other) => {
+                return Err(Error::invalid(format!("invalid cgroupdriver option: {other}")));
+            }
+            _ => return Err(Error::invalid(format!("invalid exec-opt: {option}"))),
+        }
+    }
+    Ok(())
+}
+
+fn registries(given: &Given) -> Result<()> {
+    let mut config = remote::Config::default();
+    given.list("insecure-registries").iter().try_for_each(|text| config.add_insecure(text))
+}
+
+fn min_api_version(text: String) -> Result<String> {
+    let wrong = |why: String| Error::invalid(format!("invalid min-api-version: {why}"));
+    if text.starts_with(['v', 'V']) {
+        return Err(wrong("API version must be provided without \"v\" prefix".to_owned()));
+    }
+    let version: api::ApiVersion =
+        text.parse().map_err(|_| wrong(format!("{text} is no API version")))?;
+    if version < api::MIN {
+        return Err(wrong(format!("minimum supported API version is {}: {text}", api::MIN)));
+    }
+    if version > api::MAX {
+        return Err(wrong(format!("maximum supported API version is {}: {text}", api::MAX)));
+    }
+    Ok(text)
 }
 
 impl Config {
@@ -239,37 +324,103 @@ impl Config {
             });
         Some(format!("{:06x}", hash & 0xff_ffff))
     }
+
+    /// The least level that is logged.
+    pub(crate) fn level(&self) -> &str {
+        match self.log_level.as_str() {
+            _ if self.debug => "debug",
+            "fatal" | "panic" => "error",
+            "warning" => "warn",
+            level => level,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_key_said_twice_is_refused_as_dockerd_refuses_it() {
-        let flags = Flags { debug: Some(true), ..Flags::default() };
-        let file = File { debug: Some(false), ..File::default() };
-        let error =
-            merge(flags, file, PathBuf::from("/etc/gantry/daemon.json"), "gantryd").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("specified both as a flag and in the configuration file: debug")
-        );
+    fn check(file: &str, want: &str) {
+        let got = match from_text(Given::default(), file.as_bytes(), "/f".into(), "gantryd") {
+            Ok(_) => "fine".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let merged = "unable to configure the Docker daemon with file /f: merged configuration validation from file and \
+                      command line flags failed: ";
+        assert_eq!(got.strip_prefix(merged).unwrap_or(&got), want, "{file}");
     }
 
     #[test]
-    fn an_unknown_key_is_refused() {
-        assert!(serde_json::from_str::<File>(r#"{"no-such-key": 1}"#).is_err());
-        assert!(serde_json::from_str::<File>("{}").is_ok());
+    fn values_are_checked_with_dockerds_words() {
+        check(r#"{"log-level":"foo"}"#, "invalid logging level: foo");
+        check(r#"{"log-format":"yaml"}"#, "invalid log format: yaml");
+        check(r#"{"max-concurrent-downloads":-1}"#, "invalid max concurrent downloads: -1");
+        check(r#"{"max-concurrent-uploads":-1}"#, "invalid max concurrent uploads: -1");
+        check(r#"{"max-download-attempts":-1}"#, "invalid max download attempts: -1");
+        check(r#"{"max-download-attempts":0}"#, "fine");
+        check(r#"{"labels":["a=b","a=c"]}"#, "conflict labels for a=c and a=b");
+        check(r#"{"labels":["a=b","a=b"]}"#, "fine");
+        check(r#"{"exec-opts":["native.cgroupdriver=cgroupfs"]}"#, "fine");
+        check(r#"{"exec-opts":["native.cgroupdriver=foo"]}"#, "invalid cgroupdriver option: foo");
+        check(r#"{"exec-opts":["foo"]}"#, "unable to parse key/value option: foo");
+        check(
+            r#"{"exec-opts":["native.cgroupdriver=systemd"]}"#,
+            "native.cgroupdriver=systemd is not supported: cgroups are made in the file system (cgroupfs)",
+        );
+        check(r#"{"min-api-version":"1.24"}"#, "fine");
+        check(
+            r#"{"min-api-version":"1.10"}"#,
+            &format!(
+                "invalid min-api-version: minimum supported API version is {}: 1.10",
+                api::MIN
+            ),
+        );
+        check(
+            r#"{"min-api-version":"1.999"}"#,
+            &format!(
+                "invalid min-api-version: maximum supported API version is {}: 1.999",
+                api::MAX
+            ),
+        );
+        check(
+            r#"{"insecure-registries":["a/b"]}"#,
+            "insecure registry a/b is not valid: invalid host \"a/b\"",
+        );
+        check(r#"{"live-restore":true,"tls":false,"storage-driver":"overlay2"}"#, "fine");
     }
 
     #[test]
     fn another_exec_root_is_another_instance() {
-        let flags = Flags { exec_root: Some("/tmp/x".to_owned()), ..Flags::default() };
-        let config = merge(flags, File::default(), PathBuf::new(), "gantryd").unwrap();
-        assert_eq!(config.instance().map(|i| i.len()), Some(6));
-        let default = merge(Flags::default(), File::default(), PathBuf::new(), "gantryd").unwrap();
-        assert_eq!(default.instance(), None);
+        let load = |file: &str| {
+            from_text(Given::default(), file.as_bytes(), PathBuf::new(), "gantryd").unwrap()
+        };
+        assert_eq!(load(r#"{"exec-root":"/tmp/x"}"#).instance().map(|i| i.len()), Some(6));
+        assert_eq!(load("{}").instance(), None);
+    }
+
+    #[test]
+    fn tls_is_asked_for_and_plain_text_too() {
+        let load = |file: &str| {
+            from_text(Given::default(), file.as_bytes(), PathBuf::new(), "gantryd").unwrap()
+        };
+        let verified = load(r#"{"tlsverify":true,"tlscacert":"/ca","tlscert":"/c","tlskey":"/k"}"#);
+        let (ca, cert, key) = (Some("/ca".into()), "/c".into(), "/k".into());
+        assert_eq!(verified.tls, Some(Tls { ca, cert, key }));
+        assert_eq!(load(r#"{"tls":true}"#).tls.unwrap().ca, None);
+        assert!(load(r#"{"tls":false}"#).plain_tcp);
+        assert!(!load("{}").plain_tcp && load("{}").tls.is_none());
+    }
+
+    #[test]
+    fn a_reload_tells_what_needs_a_new_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.json");
+        let old = from_text(Given::default(), b"{}", path.clone(), "gantryd").unwrap();
+        std::fs::write(&path, r#"{"labels":["a=b"],"debug":true,"init":true}"#).unwrap();
+        let (new, late) = reload(&old).unwrap();
+        assert!(new.debug);
+        assert_eq!(late, ["init"]);
+        std::fs::write(&path, "x").unwrap();
+        assert!(reload(&old).is_err());
     }
 }

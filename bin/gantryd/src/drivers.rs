@@ -42,6 +42,15 @@ pub(crate) fn settings(config: &Config) -> Settings {
         labels: config.labels.clone(),
         debug: config.debug,
         default_pids_limit: config.default_pids_limit,
+        max_concurrent_downloads: config.max_concurrent_downloads,
+        max_concurrent_uploads: config.max_concurrent_uploads,
+        max_download_attempts: config.max_download_attempts,
+        proxies: config.proxies.clone(),
+        features: config.features.clone(),
+        experimental: config.experimental,
+        init: config.init,
+        init_path: config.init_path.clone(),
+        cdi_spec_dirs: config.cdi_spec_dirs.clone(),
     }
 }
 

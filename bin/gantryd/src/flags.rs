@@ -1,8 +1,11 @@
-//! The command line: dockerd's flags.
+//! The command line: dockerd's flags, read by the rules of `options.rs`.
 
 use crate::config::{self, Config};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use crate::given::Given;
+use crate::options::{OPTIONS, Shape};
+use cli::flags::{Flag, Matches, Problem, help};
 use std::ffi::OsString;
+use std::sync::LazyLock;
 use stdx::{Error, Result};
 
 /// What the command line asks for.
@@ -10,143 +13,67 @@ use stdx::{Error, Result};
 pub(crate) enum Parsed {
     /// Run the daemon.
     Run(Box<Config>),
-    /// Print this and end: help, version, or that the configuration is fine.
+    /// Print this on standard output and end: help, version.
     Say(String),
+    /// The configuration is fine, which is all that was asked.
+    Valid,
 }
 
-fn command(name: &'static str) -> Command {
-    let value = |name: &'static str, what: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(what).help(help)
-    };
-    let list = |name, what, help| value(name, what, help).action(ArgAction::Append);
-    let switch = |name, help| {
-        value(name, "BOOL", help).num_args(0..=1).require_equals(true).default_missing_value("true")
-    };
-    Command::new(name)
-        .about("A self-sufficient runtime for containers")
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_version_flag(true)
-        .arg(
-            Arg::new("version")
-                .short('v')
-                .long("version")
-                .action(ArgAction::SetTrue)
-                .help("Print version information"),
-        )
-        .arg(list("host", "LIST", "Daemon socket(s) to connect to").short('H'))
-        .arg(value("config-file", "PATH", "Daemon configuration file"))
-        .arg(value("data-root", "PATH", "Root directory of persistent state"))
-        .arg(value("exec-root", "PATH", "Root directory for execution state files"))
-        .arg(value("pidfile", "PATH", "Path to use for daemon PID file").short('p'))
-        .arg(value("group", "NAME", "Group for the unix socket").short('G'))
-        .arg(switch("debug", "Enable debug mode").short('D'))
-        .arg(
-            value(
-                "log-level",
-                "LEVEL",
-                "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")",
-            )
-            .short('l'),
-        )
-        .arg(list("insecure-registry", "LIST", "Registries that may be spoken to without TLS"))
-        .arg(list("registry-mirror", "LIST", "Preferred registry mirror"))
-        .arg(list("label", "LIST", "Set key=value labels to the daemon"))
-        .arg(switch("live-restore", "Keep containers running when the daemon stops (default true)"))
-        .arg(value(
-            "default-pids-limit",
-            "N",
-            "Processes a container may have unless it says otherwise",
-        ))
-        .arg(switch("tls", "Use TLS; with tcp:// hosts, --tls=false serves them in plain text"))
-        .arg(switch("tlsverify", "Use TLS and verify the remote"))
-        .arg(switch("validate", "Validate daemon configuration and exit"))
-        .arg(switch(
-            "cleanup",
-            "Remove everything that this daemon made on the host's network, and exit",
-        ))
-        .arg(
-            value("containerd", "PATH", "Accepted for compatibility; Gantry needs no containerd")
-                .hide(true),
-        )
-        .arg(value("containerd-namespace", "NAME", "Accepted for compatibility").hide(true))
-        .arg(value("containerd-plugins-namespace", "NAME", "Accepted for compatibility").hide(true))
-}
+static FLAGS: LazyLock<Vec<Flag>> =
+    LazyLock::new(|| OPTIONS.iter().map(|o| o.flag).filter(|f| !f.long.is_empty()).collect());
 
 /// Reads the command line and the configuration file.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let name =
-        args.first().map(std::path::Path::new).and_then(|p| p.file_name()).and_then(|n| n.to_str());
-    let name: &'static str = if name == Some("dockerd") { "dockerd" } else { "gantryd" };
-    let matches = match command(name).try_get_matches_from(args) {
+    let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
+    let program = args.next().unwrap_or_default();
+    // Called by Docker's name it is where Docker's clients look for it.
+    let name = if program.rsplit('/').next() == Some("dockerd") { "dockerd" } else { "gantryd" };
+    let args: Vec<String> = args.collect();
+    let matches = match read(&args) {
         Ok(matches) => matches,
-        Err(e) if e.use_stderr() => {
-            let text = e.render().to_string();
-            return Err(Error::invalid(
-                text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned(),
-            ));
+        Err(Problem::Help) => return Ok(Parsed::Say(usage(name))),
+        Err(Problem::ShortHelp) => {
+            let notice = "Flag shorthand -h has been deprecated, please use --help\n\n";
+            return Ok(Parsed::Say(format!("{notice}{}", usage(name))));
         }
-        Err(e) => return Ok(Parsed::Say(e.render().to_string())),
+        Err(Problem::Flag(text) | Problem::Arguments(text, _)) => {
+            return Err(Error::invalid(format!("{text}\nSee '{name} --help'.")));
+        }
     };
-    if matches.get_flag("version") {
+    if !matches.arguments.is_empty() {
+        return Err(Error::invalid(format!(
+            "\"{name}\" accepts no argument(s).\nSee '{name} --help'.\n\nUsage:  {name} [OPTIONS]\n\n{ABOUT}"
+        )));
+    }
+    if matches.is("version") {
         return Ok(Parsed::Say(format!("Gantry version {}\n", env!("CARGO_PKG_VERSION"))));
     }
-    let flags = from_matches(&matches)?;
-    let validate = bool_of(&matches, "validate")?.unwrap_or(false);
-    let config = config::load(flags, name)?;
-    if validate {
-        return Ok(Parsed::Say("configuration OK\n".to_owned()));
+    let config = config::load(Given::from_flags(&matches), name)?;
+    if matches.is("validate") {
+        return Ok(Parsed::Valid);
     }
     Ok(Parsed::Run(Box::new(config)))
 }
 
-fn from_matches(matches: &ArgMatches) -> Result<config::Flags> {
-    let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let list =
-        |name: &str| matches.get_many::<String>(name).map(|v| v.cloned().collect::<Vec<_>>());
-    let mut notices = Vec::new();
-    for name in ["containerd", "containerd-namespace", "containerd-plugins-namespace"] {
-        if matches.contains_id(name) {
-            notices.push(format!("--{name} has no meaning here: Gantry needs no containerd"));
-        }
-    }
-    let pids = text("default-pids-limit")
-        .map(|t| {
-            t.parse::<i64>()
-                .map_err(|_| Error::invalid(format!("invalid --default-pids-limit \"{t}\"")))
-        })
-        .transpose()?;
-    Ok(config::Flags {
-        hosts: list("host"),
-        config_file: text("config-file").map(Into::into),
-        data_root: text("data-root"),
-        exec_root: text("exec-root"),
-        pidfile: text("pidfile"),
-        group: text("group"),
-        debug: bool_of(matches, "debug")?,
-        log_level: text("log-level"),
-        insecure_registries: list("insecure-registry"),
-        registry_mirrors: list("registry-mirror"),
-        labels: list("label"),
-        live_restore: bool_of(matches, "live-restore")?,
-        default_pids_limit: pids,
-        tls: bool_of(matches, "tls")?,
-        tlsverify: bool_of(matches, "tlsverify")?,
-        cleanup: bool_of(matches, "cleanup")?.unwrap_or(false),
-        notices,
-    })
+const ABOUT: &str = "A self-sufficient runtime for containers.";
+
+fn read(args: &[String]) -> Result<Matches, Problem> {
+    Matches::parse_leading(&FLAGS, args).map(|(matches, _)| matches)
 }
 
-/// A switch as Go's flags read it: present, `=true`, `=false`, `=1`, `=0`, `=t`, `=f`.
-fn bool_of(matches: &ArgMatches, name: &str) -> Result<Option<bool>> {
-    match matches.get_one::<String>(name).map(String::as_str) {
-        None => Ok(None),
-        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(Some(true)),
-        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(Some(false)),
-        Some(other) => Err(Error::invalid(format!(
-            "invalid argument \"{other}\" for \"--{name}\" flag: strconv.ParseBool: parsing \"{other}\": invalid syntax"
-        ))),
-    }
+fn usage(name: &str) -> String {
+    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(120);
+    let mut flags: Vec<&Flag> = FLAGS.iter().filter(|f| !f.hidden).collect();
+    let own = Flag::switch("help", "Print usage");
+    flags.push(&own);
+    format!("Usage:  {name} [OPTIONS]\n\n{ABOUT}\n\nOptions:\n{}", help::options(flags, width))
+}
+
+/// For tests of what follows: the flags alone.
+#[cfg(test)]
+pub(crate) fn matches(args: &[&str]) -> Result<Matches> {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    read(&args).map_err(|problem| Error::invalid(format!("{problem:?}")))
 }
 
 #[cfg(test)]
@@ -154,10 +81,11 @@ mod tests {
     use super::*;
 
     fn check(args: &[&str]) -> Result<Config> {
-        let args = std::iter::once("gantryd").chain(args.iter().copied()).map(OsString::from);
+        let args = ["gantryd", "--config-file", "/dev/null"].iter().chain(args).map(OsString::from);
         match parse(args)? {
             Parsed::Run(config) => Ok(*config),
             Parsed::Say(text) => Err(Error::invalid(text)),
+            Parsed::Valid => Err(Error::invalid("valid")),
         }
     }
 
@@ -180,8 +108,60 @@ mod tests {
     }
 
     #[test]
-    fn unknown_flags_are_errors() {
-        assert!(check(&["--no-such-flag"]).unwrap_err().to_string().contains("--no-such-flag"));
-        assert!(check(&["--debug=maybe"]).unwrap_err().to_string().contains("ParseBool"));
+    fn mistakes_are_told_in_dockerds_words() {
+        let says = |args: &[&str], want: &str| {
+            let error = check(args).expect_err(want).to_string();
+            assert!(error.starts_with(want), "{args:?}: {error}");
+        };
+        says(&["--nope"], "unknown flag: --nope\nSee 'gantryd --help'.");
+        says(&["-z"], "unknown shorthand flag: 'z' in -z\n");
+        says(&["foo"], "\"gantryd\" accepts no argument(s).\nSee 'gantryd --help'.");
+        says(&["--data-root"], "flag needs an argument: --data-root\n");
+        says(
+            &["--debug=maybe"],
+            "invalid argument \"maybe\" for \"-D, --debug\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+        );
+        says(
+            &["--mtu", "x"],
+            "invalid argument \"x\" for \"--mtu\" flag: strconv.ParseInt: parsing \"x\"",
+        );
+        says(
+            &["--label", "foo"],
+            "invalid argument \"foo\" for \"--label\" flag: bad attribute format: foo",
+        );
+        says(
+            &["--registry-mirror", "ftp://x"],
+            "invalid argument \"ftp://x\" for \"--registry-mirror\" flag: invalid mirror: unsupported scheme \"ftp\"",
+        );
+        says(
+            &["-H", "tcp://1.2.3.4:5/path"],
+            "invalid argument \"tcp://1.2.3.4:5/path\" for \"-H, --host\" flag: invalid bind address \
+             (tcp://1.2.3.4:5/path): should not contain a path element",
+        );
+        says(
+            &["-H", "tcp://x:y"],
+            "invalid argument \"tcp://x:y\" for \"-H, --host\" flag: invalid bind address (tcp://x:y): parse \
+             \"tcp://x:y\": invalid port \":y\" after host",
+        );
+        says(
+            &["--add-runtime", "runc=/x"],
+            "invalid argument \"runc=/x\" for \"--add-runtime\" flag: runtime name 'runc' is reserved",
+        );
+        says(
+            &["--node-generic-resource", "x"],
+            "invalid argument \"x\" for \"--node-generic-resource\" flag: invalid node-generic-resource format `x` \
+             expected `name=value`",
+        );
+        says(&["--validate"], "valid");
+    }
+
+    #[test]
+    fn help_shows_every_flag() {
+        let text = usage("dockerd");
+        for option in OPTIONS.iter().filter(|o| !o.flag.long.is_empty() && !o.flag.hidden) {
+            assert!(text.contains(&format!("--{}", option.flag.long)), "{}", option.flag.long);
+            assert!(!option.flag.usage.is_empty(), "{}", option.flag.long);
+        }
+        assert!(OPTIONS.iter().all(|o| o.flag.is_switch() == (o.shape == Shape::Switch)));
     }
 }

@@ -1,13 +1,21 @@
 //! The daemon: read configuration, choose implementations, recover, serve, drain.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stderr, reason = "a daemon that cannot start says so on its terminal")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a daemon that cannot start says so on its terminal"
+)]
 
 mod config;
 mod drivers;
 mod flags;
+mod given;
+mod log;
+mod options;
 mod pidfile;
 mod run;
+mod values;
 
 use std::process::ExitCode;
 
@@ -19,7 +27,11 @@ fn main() -> ExitCode {
     let config = match flags::parse(std::env::args_os()) {
         Ok(flags::Parsed::Run(config)) => config,
         Ok(flags::Parsed::Say(text)) => {
-            eprint!("{text}");
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(flags::Parsed::Valid) => {
+            eprintln!("configuration OK");
             return ExitCode::SUCCESS;
         }
         Err(e) => {

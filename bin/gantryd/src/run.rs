@@ -2,18 +2,18 @@
 
 use crate::config::{self, Config};
 use crate::drivers;
+use crate::log::Log;
 use crate::pidfile::PidFile;
 use engine::Engine;
-use stdx::{Context as _, Error, Result};
+use stdx::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, reload};
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
 pub(crate) fn run(config: Config) -> Result<()> {
     if config.cleanup {
         return drivers::cleanup(&drivers::settings(&config));
     }
-    let log = start_log(&config)?;
+    let log = Log::start(&config)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
@@ -39,7 +39,11 @@ async fn serve(config: Config, log: Log) -> Result<()> {
         plain_tcp: config.plain_tcp,
     })?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let serving = tokio::spawn(server::serve(listeners, engine.clone(), stopped));
+    let options = server::Options {
+        min_version: config.min_api_version.as_deref().and_then(|text| text.parse().ok()),
+        experimental: config.experimental,
+    };
+    let serving = tokio::spawn(server::serve(listeners, engine.clone(), options, stopped));
     tracing::info!("Daemon has completed initialization");
     for host in &config.hosts {
         tracing::info!("API listen on {host}");
@@ -71,42 +75,13 @@ async fn until_stopped(mut config: Config, engine: &Engine, log: &Log) -> Result
 }
 
 fn reload_configuration(old: &Config, engine: &Engine, log: &Log) -> Result<Config> {
-    let new = config::reload(old)?;
+    tracing::info!("Got signal to reload configuration, reloading");
+    let (new, late) = config::reload(old)?;
     engine.reload(&drivers::settings(&new))?;
-    log.modify(|filter| *filter = level(&new)).map_err(|e| Error::internal(e.to_string()))?;
+    log.reload(&new)?;
+    if !late.is_empty() {
+        tracing::warn!("these options need a new start to take effect: {}", late.join(", "));
+    }
     tracing::info!("configuration reloaded");
     Ok(new)
-}
-
-type Log = reload::Handle<EnvFilter, tracing_subscriber::Registry>;
-
-/// Messages go to standard error, one a line.
-fn start_log(config: &Config) -> Result<Log> {
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let (filter, handle) = reload::Layer::new(level(config));
-    // Colours are for terminals, not for files and journals.
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(colours);
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .try_init()
-        .map_err(|e| Error::internal(e.to_string()))?;
-    Ok(handle)
-}
-
-/// `GANTRY_LOG` (as in `container=debug`) over the configured level.
-fn level(config: &Config) -> EnvFilter {
-    if let Ok(own) = std::env::var("GANTRY_LOG") {
-        return EnvFilter::new(own);
-    }
-    EnvFilter::new(match config.log_level.as_str() {
-        _ if config.debug => "debug",
-        "fatal" | "panic" => "error",
-        level => level,
-    })
 }

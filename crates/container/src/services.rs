@@ -99,6 +99,8 @@ pub struct Services {
     pub shim: Program,
     /// `gantry-init`, for `--init`.
     pub init: PathBuf,
+    /// Whether a container has one that does not say.
+    pub default_init: bool,
     /// Compiled seccomp programs.
     pub seccomp: crate::files::SeccompCache,
     /// The hierarchies in `cgroups`' own text form, found once.

@@ -14,6 +14,8 @@ pub struct Surroundings<'a> {
     pub files: &'a EngineFiles,
     /// `gantry-init` on the host, for `--init`.
     pub init: &'a Path,
+    /// Whether a container has one that does not say.
+    pub default_init: bool,
     /// The cgroup's path below the hierarchies' roots.
     pub cgroup: &'a str,
     /// The capabilities that the daemon has (`CapBnd`).
@@ -127,7 +129,7 @@ pub fn merge_env(env: &mut Vec<String>, more: &[String]) {
 fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Process> {
     let (config, host) = (&record.config, &record.host);
     let mut args = command_line(record);
-    if host.init == Some(true) {
+    if host.init.unwrap_or(around.default_init) {
         args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
     }
     let capabilities = capability_sets(host, around.capabilities)?;
@@ -269,7 +271,7 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
             mounts.push(bind(target, source, options));
         }
     }
-    if host.init == Some(true) {
+    if host.init.unwrap_or(around.default_init) {
         mounts.push(bind(INIT, around.init, &["bind", "ro", "nosuid", "nodev"]));
     }
     // Shorter destinations first, so that nothing is hidden by what is mounted above it later.

@@ -148,6 +148,7 @@ fn prepare(
         &Surroundings {
             files: &files,
             init: &services.init,
+            default_init: services.default_init,
             cgroup: &cgroup,
             capabilities: services.capabilities,
             default_pids_limit: services.default_pids_limit,

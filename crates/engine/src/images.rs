@@ -80,6 +80,11 @@ fn config(settings: &Settings) -> Result<remote::Config> {
     for mirror in &settings.registry_mirrors {
         config.add_mirror(mirror)?;
     }
+    if settings.max_download_attempts > 0 {
+        config.retries = settings.max_download_attempts - 1;
+    }
+    let proxies = settings.proxies.effective();
+    config.proxies = remote::Proxies { http: proxies.http, https: proxies.https, no: proxies.no };
     Ok(config)
 }
 

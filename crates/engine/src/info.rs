@@ -106,6 +106,10 @@ pub struct Info {
     pub mirrors: Vec<String>,
     /// Labels of the daemon.
     pub labels: Vec<String>,
+    /// Proxies in use, without passwords.
+    pub proxies: crate::Proxies,
+    /// Clients are told that experimental features are on.
+    pub experimental: bool,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Containers outlive the daemon.
@@ -155,6 +159,8 @@ impl Engine {
             insecure_registries: settings.insecure_registries.clone(),
             mirrors: settings.registry_mirrors.clone(),
             labels: settings.labels.clone(),
+            proxies: settings.proxies.effective().shown(),
+            experimental: settings.experimental,
             live_restore: true,
             debug: settings.debug,
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),

@@ -52,7 +52,7 @@ pub use events::{Event, EventStream};
 pub use exec::{ExecConfig, ExecView, StartExec};
 pub use images::RegistryAuth;
 pub use info::Info;
-pub use setup::{Drivers, Settings};
+pub use setup::{Drivers, Proxies, Settings};
 pub use volumes::VolumeView;
 
 use crate::events::Events;

@@ -62,6 +62,7 @@ impl Engine {
             Arc::clone(&drivers.snapshots),
         )?);
         let images = images::open(&store, &drivers.content, &drivers.snapshots, &paths)?;
+        images.set_downloads(settings.max_concurrent_downloads);
         let world = Arc::new(EngineWorld {
             records: Arc::clone(&records),
             registry: Arc::clone(&registry),
@@ -78,7 +79,11 @@ impl Engine {
             snapshots: drivers.snapshots,
             shim: sys::command::Program::open(&settings.programs.join("gantry-shim"))
                 .context(|| format!("open {}", settings.programs.join("gantry-shim").display()))?,
-            init: settings.programs.join("gantry-init"),
+            init: settings
+                .init_path
+                .clone()
+                .unwrap_or_else(|| settings.programs.join("gantry-init")),
+            default_init: settings.init,
             seccomp: container::files::SeccompCache::open(
                 paths.exec.join("seccomp"),
                 &host.kernel,
@@ -141,20 +146,54 @@ impl Engine {
         }
     }
 
-    /// Takes over what may change while the daemon runs: labels, mirrors, insecure registries, debug.
+    /// Takes over what may change while the daemon runs: labels, registries, transfers, features, debug.
     pub fn reload(&self, new: &Settings) -> Result<()> {
         self.inner.fetchers.reload(new)?;
+        self.inner.images.set_downloads(new.max_concurrent_downloads);
         let mut settings =
             self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         settings.labels.clone_from(&new.labels);
         settings.registry_mirrors.clone_from(&new.registry_mirrors);
         settings.insecure_registries.clone_from(&new.insecure_registries);
+        settings.max_concurrent_downloads = new.max_concurrent_downloads;
+        settings.max_concurrent_uploads = new.max_concurrent_uploads;
+        settings.max_download_attempts = new.max_download_attempts;
+        settings.features.clone_from(&new.features);
         settings.debug = new.debug;
-        let name = self.inner.host.hostname.clone();
-        let attributes = std::collections::BTreeMap::from([("name".to_owned(), name)]);
+        let mut attributes = reload_attributes(&settings);
+        attributes.insert("name".to_owned(), self.inner.host.hostname.clone());
         self.inner.events.publish("daemon", "reload", &self.inner.daemon_id, attributes);
         Ok(())
     }
+}
+
+/// What a `reload` event tells: the values that count now, lists as JSON.
+fn reload_attributes(settings: &Settings) -> std::collections::BTreeMap<String, String> {
+    let list = |list: &[String]| {
+        let texts: Vec<String> = list.iter().map(|text| format!("{text:?}")).collect();
+        format!("[{}]", texts.join(","))
+    };
+    let features: Vec<String> =
+        settings.features.iter().map(|(name, on)| format!("{name}:{on}")).collect();
+    let or = |n: u32, default: u32| if n == 0 { default } else { n }.to_string();
+    [
+        ("allow-nondistributable-artifacts", "[]".to_owned()),
+        ("debug", settings.debug.to_string()),
+        ("default-cgroupns-mode", "private".to_owned()),
+        ("default-ipc-mode", "private".to_owned()),
+        ("default-runtime", "gantry".to_owned()),
+        ("features", format!("map[{}]", features.join(" "))),
+        ("insecure-registries", list(&settings.insecure_registries)),
+        ("labels", list(&settings.labels)),
+        ("live-restore", true.to_string()),
+        ("max-concurrent-downloads", or(settings.max_concurrent_downloads, 3)),
+        ("max-concurrent-uploads", or(settings.max_concurrent_uploads, 5)),
+        ("max-download-attempts", or(settings.max_download_attempts, 5)),
+        ("registry-mirrors", list(&settings.registry_mirrors)),
+        ("runtimes", String::new()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn prepare_roots(settings: &Settings) -> Result<()> {

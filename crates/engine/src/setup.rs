@@ -1,5 +1,6 @@
 //! What a daemon is made of and how it is set.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub struct Drivers {
 }
 
 /// How a daemon is set, from its flags and its configuration file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// What survives a power cut.
     pub data_root: PathBuf,
@@ -39,6 +40,75 @@ pub struct Settings {
     pub debug: bool,
     /// Processes a container may have when nobody says otherwise.
     pub default_pids_limit: i64,
+    /// Layers fetched at a time; 0: three.
+    pub max_concurrent_downloads: u32,
+    /// Layers sent at a time; 0: five.
+    pub max_concurrent_uploads: u32,
+    /// How often a download is tried; 0: five times.
+    pub max_download_attempts: u32,
+    /// The way out to registries.
+    pub proxies: Proxies,
+    /// Features by name, as `features` of `daemon.json`.
+    pub features: BTreeMap<String, bool>,
+    /// Clients are told that experimental features are on.
+    pub experimental: bool,
+    /// Containers that do not say get an init.
+    pub init: bool,
+    /// Another init than `gantry-init` beside the daemon.
+    pub init_path: Option<PathBuf>,
+    /// Directories of CDI specifications.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+}
+
+/// Proxies for what the daemon fetches; what is `None` comes from the environment.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http://`.
+    pub http: Option<String>,
+    /// For `https://`.
+    pub https: Option<String>,
+    /// Names, domains and networks that are reached without one, separated by commas.
+    pub no: Option<String>,
+}
+
+impl std::fmt::Debug for Proxies {
+    /// Without addresses: they may have passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxies(http: {}, https: {})", self.http.is_some(), self.https.is_some())
+    }
+}
+
+impl Proxies {
+    /// As they are used: those that were set, else those of the environment.
+    pub fn effective(&self) -> Self {
+        let or = |own: &Option<String>, name: &str| {
+            own.clone()
+                .or_else(|| std::env::var(name).ok())
+                .or_else(|| std::env::var(name.to_ascii_lowercase()).ok())
+                .filter(|text| !text.is_empty())
+        };
+        Self {
+            http: or(&self.http, "HTTP_PROXY"),
+            https: or(&self.https, "HTTPS_PROXY"),
+            no: or(&self.no, "NO_PROXY"),
+        }
+    }
+
+    /// The same without passwords, for people's eyes.
+    pub fn shown(&self) -> Self {
+        let hide = |text: &Option<String>| text.as_deref().map(without_password);
+        Self { http: hide(&self.http), https: hide(&self.https), no: self.no.clone() }
+    }
+}
+
+/// `http://xxxxx:xxxxx@host` for an address with a user.
+fn without_password(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let end = text[start..].find('/').map_or(text.len(), |at| start + at);
+    match text[start..end].rfind('@') {
+        Some(at) => format!("{}xxxxx:xxxxx{}", &text[..start], &text[start + at..]),
+        None => text.to_owned(),
+    }
 }
 
 impl Settings {

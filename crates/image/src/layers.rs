@@ -20,7 +20,7 @@ use oci::image::Descriptor;
 use snapshot::{Info, Key, Name, Snapshotter, Sort, Which};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use stdx::{Error, Kind, Result};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -37,7 +37,7 @@ pub(crate) struct Layers {
     snapshots: Arc<dyn Snapshotter>,
     /// Whether layers can be unpacked before their parents are there.
     side_by_side: bool,
-    downloads: Arc<Semaphore>,
+    downloads: RwLock<Arc<Semaphore>>,
     state: Mutex<State>,
 }
 
@@ -125,9 +125,16 @@ impl Layers {
         Arc::new(Self {
             snapshots,
             side_by_side: probe != Err(Kind::NotImplemented),
-            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            downloads: RwLock::new(Arc::new(Semaphore::new(DOWNLOADS))),
             state: Mutex::default(),
         })
+    }
+
+    /// How many layers are fetched at a time from now on; 0: three. What has begun goes on beside them.
+    pub(crate) fn set_downloads(&self, at_a_time: usize) {
+        let at_a_time = if at_a_time == 0 { DOWNLOADS } else { at_a_time };
+        let new = Arc::new(Semaphore::new(at_a_time.min(Semaphore::MAX_PERMITS)));
+        *self.downloads.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -304,8 +311,9 @@ impl Layers {
         {
             job.done().await?;
         }
+        let downloads = Arc::clone(&self.downloads.read().unwrap_or_else(PoisonError::into_inner));
         let permit =
-            self.downloads.acquire().await.map_err(|_| Error::internal("downloads are closed"))?;
+            downloads.acquire().await.map_err(|_| Error::internal("downloads are closed"))?;
         phase.send_replace(Phase::Downloading(0));
         let stream = fetcher.fetch(&wanted.reference, &wanted.descriptor).await?;
         let below = parent.as_ref().map(snapshot_name);

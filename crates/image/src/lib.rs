@@ -77,6 +77,11 @@ pub struct Images {
 }
 
 impl Images {
+    /// How many layers are fetched at a time from now on; 0: three, Docker's number.
+    pub fn set_downloads(&self, at_a_time: u32) {
+        self.layers.set_downloads(usize::try_from(at_a_time).unwrap_or(usize::MAX));
+    }
+
     /// Reads what is there. An image whose documents or layers are damaged is left out (with a warning) but kept in mind,
     /// so that pulling it again heals it.
     ///

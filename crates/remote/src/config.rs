@@ -27,6 +27,26 @@ pub struct Config {
     pub retries: u32,
     /// The first pause before that; it doubles each time.
     pub pause: Duration,
+    /// The way out.
+    pub proxies: Proxies,
+}
+
+/// Proxies on the way to registries.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http://`.
+    pub http: Option<String>,
+    /// For `https://`.
+    pub https: Option<String>,
+    /// Names, domains and networks that are reached without one, separated by commas.
+    pub no: Option<String>,
+}
+
+impl fmt::Debug for Proxies {
+    /// Without addresses: they may have passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxies(http: {}, https: {})", self.http.is_some(), self.https.is_some())
+    }
 }
 
 impl Default for Config {
@@ -44,6 +64,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             retries: 5,
             pause: Duration::from_millis(500),
+            proxies: Proxies::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where a registry's host name leads to, and the connections that are kept open.
 
-use crate::config::Config;
+use crate::config::{Config, Proxies};
 use crate::errors;
 use reqwest::{Certificate, Client, Identity, Url};
 use std::collections::HashMap;
@@ -96,12 +96,17 @@ fn is_loopback(url: &Url) -> bool {
 pub(crate) struct Clients {
     certificates: Vec<PathBuf>,
     idle_timeout: Duration,
+    proxies: Proxies,
     open: Mutex<HashMap<(String, bool), Client>>,
 }
 
 impl Clients {
-    pub(crate) fn new(certificates: Vec<PathBuf>, idle_timeout: Duration) -> Self {
-        Self { certificates, idle_timeout, open: Mutex::default() }
+    pub(crate) fn new(
+        certificates: Vec<PathBuf>,
+        idle_timeout: Duration,
+        proxies: Proxies,
+    ) -> Self {
+        Self { certificates, idle_timeout, proxies, open: Mutex::default() }
     }
 
     /// The client for `url`'s host. With `is_insecure`, any certificate will do.
@@ -134,14 +139,14 @@ impl Clients {
 
     /// No trust is loaded: this works on hosts without any certificates.
     fn plain(&self, url: &Url) -> Result<Client> {
-        self.common(url).tls_certs_only([]).build().map_err(|e| errors::internal("set up HTTP", e))
+        self.common(url)?.tls_certs_only([]).build().map_err(|e| errors::internal("set up HTTP", e))
     }
 
     fn tls(&self, url: &Url, is_insecure: bool) -> Result<Client> {
         let authority = authority(url);
         let files = Files::read(&self.certificates, &authority)?;
         let build = |system: bool| {
-            let mut builder = self.common(url).tls_version_min(reqwest::tls::Version::TLS_1_2);
+            let mut builder = self.common(url)?.tls_version_min(reqwest::tls::Version::TLS_1_2);
             if let Some(identity) = &files.identity {
                 builder = builder.identity(identity.clone());
             }
@@ -150,26 +155,33 @@ impl Clients {
                 (false, true) => builder.tls_certs_merge(files.authorities.clone()),
                 (false, false) => builder.tls_certs_only(files.authorities.clone()),
             };
-            builder.build()
+            builder.build().map_err(|e| errors::internal(&format!("set up TLS for {authority}"), e))
         };
-        build(true)
-            // A bare host has no authorities of its own: then those of the registry alone are trusted, or none.
-            .or_else(|_| build(false))
-            .map_err(|e| errors::internal(&format!("set up TLS for {authority}"), e))
+        // A bare host has no authorities of its own: then those of the registry alone are trusted, or none.
+        build(true).or_else(|_| build(false))
     }
 
-    fn common(&self, url: &Url) -> reqwest::ClientBuilder {
-        // A proxy's loopback is not ours; Go's clients make the same exception.
-        let builder =
-            if is_loopback(url) { Client::builder().no_proxy() } else { Client::builder() };
-        builder
+    fn common(&self, url: &Url) -> Result<reqwest::ClientBuilder> {
+        // The environment's proxies are among ours. A proxy's loopback is not ours; Go's clients make the same exception.
+        let mut builder = Client::builder().no_proxy();
+        let wrong = |e| Error::invalid("invalid proxy address").caused_by(e);
+        let none = || self.proxies.no.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(proxy) = self.proxies.http.as_deref().filter(|_| !is_loopback(url)) {
+            let proxy = reqwest::Proxy::http(proxy).map_err(wrong)?;
+            builder = builder.proxy(proxy.no_proxy(none()));
+        }
+        if let Some(proxy) = self.proxies.https.as_deref().filter(|_| !is_loopback(url)) {
+            let proxy = reqwest::Proxy::https(proxy).map_err(wrong)?;
+            builder = builder.proxy(proxy.no_proxy(none()));
+        }
+        Ok(builder
             .user_agent(concat!("gantry/", env!("CARGO_PKG_VERSION")))
             // Redirects are followed by us: who may see the credentials is decided there.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(30))
             .read_timeout(self.idle_timeout)
             // Long enough for the requests of one pull; an idle daemon holds no connections.
-            .pool_idle_timeout(Duration::from_secs(1))
+            .pool_idle_timeout(Duration::from_secs(1)))
     }
 }
 

@@ -21,7 +21,7 @@ mod fetch;
 mod transport;
 mod wire;
 
-pub use config::{Config, Credentials};
+pub use config::{Config, Credentials, Proxies};
 
 use content::{BoxFuture, ByteStream, Fetcher, Resolved};
 use endpoint::{Clients, Endpoint};
@@ -51,7 +51,8 @@ impl Registry {
     /// Nothing is contacted yet.
     pub fn new(config: Config) -> Arc<Self> {
         init();
-        let clients = Clients::new(config.certificates.clone(), config.idle_timeout);
+        let clients =
+            Clients::new(config.certificates.clone(), config.idle_timeout, config.proxies.clone());
         Arc::new(Self { config, clients, schemes: Mutex::default() })
     }
 

@@ -8,6 +8,7 @@ mod places;
 mod streams;
 mod system;
 
+use crate::Options;
 use crate::convert::limits::Capacity;
 use crate::edge::conn::Outcome;
 use crate::router::Call;
@@ -23,14 +24,15 @@ pub(crate) struct Daemon {
     pub(crate) capacity: Capacity,
     /// The answer to `GET /version`, which never changes.
     pub(crate) version: Bytes,
+    pub(crate) options: Options,
 }
 
 impl Daemon {
-    pub(crate) fn new(engine: Engine) -> Self {
-        let version = crate::convert::info::version(&engine.info().kernel);
+    pub(crate) fn new(engine: Engine, options: Options) -> Self {
+        let version = crate::convert::info::version(&engine.info().kernel, &options);
         let mut version = serde_json::to_vec(&version).unwrap_or_default();
         version.push(b'\n');
-        Self { engine, capacity: Capacity::look(), version: version.into() }
+        Self { engine, capacity: Capacity::look(), version: version.into(), options }
     }
 }
 

@@ -23,9 +23,23 @@ pub use edge::listen::{Bind, Listeners, bind};
 use engine::Engine;
 use std::sync::Arc;
 
+/// How the API is served.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Older versions of the API are refused; `None`: all that are known are served.
+    pub min_version: Option<api::ApiVersion>,
+    /// Clients are told that experimental features are on.
+    pub experimental: bool,
+}
+
 /// Answers clients until `stop` turns true, then lets requests finish for two seconds at most and ends streams at once:
 /// containers go on without their clients. Sockets of the file system are removed.
-pub async fn serve(listeners: Listeners, engine: Engine, stop: tokio::sync::watch::Receiver<bool>) {
-    let router = Arc::new(router::Router { daemon: handlers::Daemon::new(engine) });
+pub async fn serve(
+    listeners: Listeners,
+    engine: Engine,
+    options: Options,
+    stop: tokio::sync::watch::Receiver<bool>,
+) {
+    let router = Arc::new(router::Router { daemon: handlers::Daemon::new(engine, options) });
     edge::listen::serve(listeners, router, stop).await;
 }

@@ -91,7 +91,7 @@ impl Service for Router {
 
     fn panicked(&self) -> Response<Body> {
         tracing::error!("a handler panicked; the request is answered with 500");
-        with_headers(reply::message(
+        self.with_headers(reply::message(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal error: a handler panicked (see the daemon's log)",
         ))
@@ -99,6 +99,39 @@ impl Service for Router {
 }
 
 impl Router {
+    /// The headers of every answer, by which clients negotiate.
+    fn with_headers(&self, mut response: Response<Body>) -> Response<Body> {
+        static API: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
+            HeaderValue::from_str(&api::MAX.to_string())
+                .expect("digits and a dot are a header value")
+        });
+        static SERVER: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
+            HeaderValue::from_str(&format!("Gantry/{VERSION} (linux)"))
+                .expect("a version is a header value")
+        });
+        let experimental = if self.daemon.options.experimental { "true" } else { "false" };
+        let headers = response.headers_mut();
+        headers.insert(HeaderName::from_static("api-version"), API.clone());
+        headers.insert(
+            HeaderName::from_static("docker-experimental"),
+            HeaderValue::from_static(experimental),
+        );
+        headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
+        headers.insert(header::SERVER, SERVER.clone());
+        response
+    }
+
+    /// Why a version is not served, if it is not.
+    fn refusal(&self, version: ApiVersion, text: &str) -> Option<String> {
+        match self.daemon.options.min_version {
+            Some(min) if version < min => Some(format!(
+                "client version {text} is too old. Minimum supported API version is {min}, please upgrade your client to a \
+                 newer version"
+            )),
+            _ => version.refusal(text),
+        }
+    }
+
     async fn dispatch(&self, request: Request<Incoming>) -> Outcome {
         let (parts, body) = request.into_parts();
         if parts.headers.contains_key(header::ORIGIN) {
@@ -119,19 +152,20 @@ impl Router {
             http::Method::POST => Method::Post,
             http::Method::PUT => Method::Put,
             http::Method::DELETE => Method::Delete,
-            http::Method::OPTIONS => return respond(with_headers(Response::new(Body::empty()))),
+            http::Method::OPTIONS => {
+                return respond(self.with_headers(Response::new(Body::empty())));
+            }
             _ => return not_found(),
         };
         let Some((route, name)) = api::routes::find(method, path) else { return not_found() };
         let version = match asked.map(|text| (text, text.parse::<ApiVersion>())) {
             None => api::MAX,
-            Some((text, Ok(version))) => match version.refusal(text) {
+            Some((text, Ok(version))) => match self.refusal(version, text) {
                 None => version,
                 Some(refusal) => {
-                    return respond(with_headers(reply::message(
-                        StatusCode::BAD_REQUEST,
-                        &refusal,
-                    )));
+                    return respond(
+                        self.with_headers(reply::message(StatusCode::BAD_REQUEST, &refusal)),
+                    );
                 }
             },
             Some((_, Err(_))) => return not_found(),
@@ -166,7 +200,7 @@ impl Router {
             },
         };
         match result {
-            Ok(Outcome::Respond(response)) => respond(with_headers(response)),
+            Ok(Outcome::Respond(response)) => respond(self.with_headers(response)),
             Ok(taken) => taken,
             Err(error) => {
                 if matches!(
@@ -175,7 +209,7 @@ impl Router {
                 ) {
                     tracing::error!(%error, method = %parts.method, path = %parts.uri.path(), "request failed");
                 }
-                respond(with_headers(reply::error(&error)))
+                respond(self.with_headers(reply::error(&error)))
             }
         }
     }
@@ -187,22 +221,4 @@ fn respond(response: Response<Body>) -> Outcome {
 
 fn not_found() -> Outcome {
     respond(reply::message(StatusCode::NOT_FOUND, "page not found"))
-}
-
-/// The headers of every answer, by which clients negotiate.
-fn with_headers(mut response: Response<Body>) -> Response<Body> {
-    static API: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
-        HeaderValue::from_str(&api::MAX.to_string()).expect("digits and a dot are a header value")
-    });
-    static SERVER: std::sync::LazyLock<HeaderValue> = std::sync::LazyLock::new(|| {
-        HeaderValue::from_str(&format!("Gantry/{VERSION} (linux)"))
-            .expect("a version is a header value")
-    });
-    let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("api-version"), API.clone());
-    headers
-        .insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
-    headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
-    headers.insert(header::SERVER, SERVER.clone());
-    response
 }

@@ -22,6 +22,7 @@ fn spec(record: &ContainerRecord) -> oci::Spec {
     let around = Surroundings {
         files: &files,
         init: Path::new("/init"),
+        default_init: false,
         cgroup: "gantry/x",
         capabilities: (1 << 41) - 1,
         default_pids_limit: 4096,

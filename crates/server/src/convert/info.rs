@@ -1,5 +1,6 @@
 //! `GET /info` and `GET /version`.
 
+use crate::Options;
 use api::{ApiVersion, Component, Info, Version};
 use std::collections::BTreeMap;
 use stdx::time::Timestamp;
@@ -18,16 +19,17 @@ fn go_arch() -> &'static str {
 }
 
 /// Answer to `GET /version`; the same as long as the daemon runs.
-pub(crate) fn version(kernel: &str) -> Version {
+pub(crate) fn version(kernel: &str, options: &Options) -> Version {
+    let min = options.min_version.unwrap_or(api::MIN);
     let details = [
         ("ApiVersion", api::MAX.to_string()),
         ("Arch", go_arch().to_owned()),
         ("BuildTime", String::new()),
-        ("Experimental", "false".to_owned()),
+        ("Experimental", options.experimental.to_string()),
         ("GitCommit", String::new()),
         ("GoVersion", String::new()),
         ("KernelVersion", kernel.to_owned()),
-        ("MinAPIVersion", api::MIN.to_string()),
+        ("MinAPIVersion", min.to_string()),
         ("Os", "linux".to_owned()),
     ];
     Version {
@@ -39,13 +41,13 @@ pub(crate) fn version(kernel: &str) -> Version {
         }],
         version: VERSION.to_owned(),
         api_version: api::MAX.to_string(),
-        min_api_version: api::MIN.to_string(),
+        min_api_version: min.to_string(),
         git_commit: String::new(),
         go_version: String::new(),
         os: "linux".to_owned(),
         arch: go_arch().to_owned(),
         kernel_version: kernel.to_owned(),
-        experimental: false,
+        experimental: options.experimental,
         build_time: String::new(),
     }
 }
@@ -107,6 +109,10 @@ pub(crate) fn info(info: engine::Info, version: ApiVersion) -> Info {
         generic_resources: None,
         docker_root_dir: info.root_dir,
         name: info.name,
+        http_proxy: info.proxies.http.unwrap_or_default(),
+        https_proxy: info.proxies.https.unwrap_or_default(),
+        no_proxy: info.proxies.no.unwrap_or_default(),
+        experimental_build: info.experimental,
         labels: info.labels,
         server_version: VERSION.to_owned(),
         default_runtime: info.runtimes.first().cloned().unwrap_or_default(),

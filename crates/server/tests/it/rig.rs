@@ -70,10 +70,7 @@ impl Rig {
             instance: Some("5e57e2".to_owned()),
             programs: folder.path().join("bin"),
             insecure_registries: vec!["127.0.0.0/8".to_owned()],
-            registry_mirrors: Vec::new(),
-            labels: Vec::new(),
-            debug: false,
-            default_pids_limit: 0,
+            ..Settings::default()
         };
         let engine = Engine::open(settings, |settings| {
             let root = &settings.data_root;
@@ -91,7 +88,12 @@ impl Rig {
         let listeners =
             server::bind(&server::Bind { hosts: vec![host], ..server::Bind::default() }).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(server::serve(listeners, engine.clone(), stopped));
+        let serving = tokio::spawn(server::serve(
+            listeners,
+            engine.clone(),
+            server::Options::default(),
+            stopped,
+        ));
         Self { engine, socket, stop, serving, _folder: folder }
     }
 
