@@ -2,7 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::given::Given;
-use crate::options::{OPTIONS, Shape};
+use crate::options::OPTIONS;
 use cli::flags::{Flag, Matches, Problem, help};
 use std::ffi::OsString;
 use std::sync::LazyLock;
@@ -79,6 +79,7 @@ pub(crate) fn matches(args: &[&str]) -> Result<Matches> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Shape;
 
     fn check(args: &[&str]) -> Result<Config> {
         let args = ["gantryd", "--config-file", "/dev/null"].iter().chain(args).map(OsString::from);

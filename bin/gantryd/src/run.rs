@@ -5,7 +5,7 @@ use crate::drivers;
 use crate::log::Log;
 use crate::pidfile::PidFile;
 use engine::Engine;
-use stdx::{Context as _, Result};
+use stdx::{Context as _, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
@@ -31,6 +31,12 @@ pub(crate) fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(config: Config, log: Log) -> Result<()> {
+    if let Some(tls) = &config.tls {
+        return Err(Error::not_implemented(format!(
+            "TLS with {} on the API socket is not there yet; use unix:// or ssh",
+            tls.cert.display()
+        )));
+    }
     let _pid = config.pidfile.as_deref().map(PidFile::write).transpose()?;
     let engine = Engine::open(drivers::settings(&config), drivers::builtin).await?;
     let listeners = server::bind(&server::Bind {
