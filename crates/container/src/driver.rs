@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// Seconds between the stop signal and SIGKILL when nobody says otherwise.
 const STOP_TIMEOUT: i64 = 10;
+/// Clients that may wait for a start: their sockets go to the shim in one message, which takes 253 (SCM_MAX_FD).
+const MOST_ATTACHMENTS: usize = 128;
 
 /// One container, for everyone but its driver.
 #[derive(Debug, Clone)]
@@ -453,6 +455,14 @@ impl Driver {
                 live.shim.call(attach, &[socket.as_fd()]).await.map(|_| ())
             }
             Phase::Created | Phase::Exited => {
+                // Clients that have gone do not wait any more: without this each would cost a descriptor until the start.
+                self.attachments.retain(|(_, socket)| !shim::hung_up(socket));
+                if self.attachments.len() == MOST_ATTACHMENTS {
+                    return Err(Error::conflict(format!(
+                        "{MOST_ATTACHMENTS} clients wait for the start of container {}",
+                        self.now.record.id
+                    )));
+                }
                 self.attachments.push((streams, socket));
                 Ok(())
             }

@@ -137,6 +137,14 @@ pub fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
     Ok((ours, OwnedFd::from(theirs)))
 }
 
+/// Whether nobody holds the other end of a socket pair any more.
+pub(crate) fn hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
 /// Reads until the shim ends or says nonsense.
 async fn read(shim: Arc<Shim>, events: mpsc::UnboundedSender<Event>) {
     let mut decoder = frame::Decoder::new();
@@ -209,5 +217,22 @@ pub fn exit_code_of(error: &Error) -> i32 {
         126
     } else {
         128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_only_has_no_more_input_has_not_hung_up() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        assert!(!hung_up(&theirs));
+        io::Write::write_all(&mut (&ours), b"input").unwrap();
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!hung_up(&theirs));
+        drop(ours);
+        assert!(hung_up(&theirs));
     }
 }

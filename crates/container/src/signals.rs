@@ -50,7 +50,11 @@ const NAMES: [(&str, i32); 34] = [
 pub fn parse(text: &str) -> Result<i32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=RTMAX).contains(&number) { Ok(number) } else { Err(invalid()) };
+        return match number {
+            0 => Err(invalid()),
+            1..=RTMAX => Ok(number),
+            _ => Err(Error::invalid(format!("the linux daemon does not support signal {number}"))),
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -62,9 +66,9 @@ pub fn parse(text: &str) -> Result<i32> {
         rest => rest.strip_prefix(sign)?.parse::<i32>().ok(),
     };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
-        offset(rest, '+').map(|n| RTMIN + n)
+        offset(rest, '+').and_then(|n| RTMIN.checked_add(n))
     } else {
-        name.strip_prefix("RTMAX").and_then(|rest| offset(rest, '-')).map(|n| RTMAX - n)
+        name.strip_prefix("RTMAX").and_then(|rest| offset(rest, '-')).and_then(|n| RTMAX.checked_sub(n))
     };
     number.filter(|n| (RTMIN..=RTMAX).contains(n)).ok_or_else(invalid)
 }
@@ -81,7 +85,7 @@ mod tests {
         assert_eq!(check("HUP"), Some(1));
         assert_eq!(check("SIGRTMIN+3"), Some(37));
         assert_eq!(check("RTMAX-1"), Some(63));
-        for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "-1"] {
+        for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN+2147483647", "RTMAX--2147483648", "-1"] {
             assert_eq!(check(bad), None, "{bad}");
         }
     }

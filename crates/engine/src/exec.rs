@@ -8,6 +8,7 @@ use container::spec;
 use oci::runtime::{Capabilities, ConsoleSize, Process, User};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use stdx::{Error, Kind, Result};
 use store::records::container::ContainerRecord;
 use task::protocol::{Attachment, Exec, Session};
@@ -65,18 +66,22 @@ pub struct ExecView {
     pub exit_code: Option<i32>,
     /// Its process; 0 before it is started.
     pub pid: i32,
+    /// Counts sessions: the lower, the older.
+    number: u64,
 }
 
 /// The sessions of all containers. They end with their container or the daemon's life, like Docker's.
 #[derive(Debug, Default)]
 pub(crate) struct Execs {
     table: Mutex<HashMap<String, ExecView>>,
+    count: AtomicU64,
     /// Told of every end.
     ends: tokio::sync::Notify,
 }
 
-/// Sessions that ended are kept for `inspect`, but no more than this many a container.
-const KEPT: usize = 64;
+/// Sessions that do not run are kept for `inspect` and for their start, but no more than this many a container: the
+/// oldest go first, those that have ended before those that were never started.
+const KEPT: usize = 256;
 
 impl Execs {
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, ExecView>> {
@@ -123,13 +128,19 @@ impl Execs {
 
     fn insert(&self, exec: ExecView) {
         let mut table = self.table();
-        let ended: Vec<String> = table
+        let exec = ExecView { number: self.count.fetch_add(1, Ordering::Relaxed), ..exec };
+        let mut idle: Vec<(bool, u64, String)> = table
             .values()
-            .filter(|e| e.container_id == exec.container_id && e.exit_code.is_some())
-            .map(|e| e.id.clone())
+            .filter(|e| e.container_id == exec.container_id && !e.running)
+            .map(|e| (e.exit_code.is_none(), e.number, e.id.clone()))
             .collect();
-        for id in ended.iter().take(ended.len().saturating_sub(KEPT)) {
-            table.remove(id);
+        // The new one is idle, too.
+        let excess = (idle.len() + 1).saturating_sub(KEPT);
+        if excess > 0 {
+            idle.sort_unstable();
+            for (_, _, id) in &idle[..excess] {
+                table.remove(id);
+            }
         }
         table.insert(exec.id.clone(), exec);
     }
@@ -158,6 +169,7 @@ impl Engine {
             running: false,
             exit_code: None,
             pid: 0,
+            number: 0,
         });
         let action = format!("exec_create: {command}");
         crate::world::publish(&self.inner.events, &now.record, &action, &[("execID", id.clone())]);
@@ -303,5 +315,62 @@ fn worded(error: Error) -> Error {
     }
     let why = text.split_once(WORDS).map_or(text.as_str(), |(_, why)| why);
     let why = why.strip_suffix(": unknown").unwrap_or(why);
+    let no_directory = why
+        .strip_prefix("Cannot mkdir: ")
+        .and_then(|why| why.strip_suffix(" is not a directory"))
+        .map(|cwd| format!("chdir to cwd (\"{cwd}\") set in config.json failed: not a directory"));
+    let why = no_directory.as_deref().unwrap_or(why);
     Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}: unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_sessions_the_oldest_that_ended_are_forgotten_first() {
+        let execs = Execs::default();
+        let add = |id: &str, container: &str| {
+            execs.insert(ExecView {
+                id: id.to_owned(),
+                container_id: container.to_owned(),
+                config: ExecConfig::default(),
+                running: false,
+                exit_code: None,
+                pid: 0,
+                number: 0,
+            });
+        };
+        add("elsewhere", "b");
+        add("never-started", "a");
+        add("running", "a");
+        execs.change("running", |e| e.running = true);
+        for number in 0..300 {
+            let id = format!("ended-{number}");
+            add(&id, "a");
+            execs.ended(&id, 0);
+        }
+        add("new", "a");
+        let known = |id: &str| execs.get(id).is_ok();
+        assert!(["elsewhere", "never-started", "running", "new"].iter().all(|id| known(id)));
+        // 256 that do not run: the new one, the one never started, and the last 254 that ended.
+        let kept: Vec<bool> = (0..300).map(|n| known(&format!("ended-{n}"))).collect();
+        assert_eq!(kept.iter().position(|k| *k), Some(46));
+        assert!(kept[46..].iter().all(|k| *k));
+        for number in 0..300 {
+            add(&format!("unstarted-{number}"), "a");
+        }
+        assert!(known("running") && !known("new") && !known("ended-299"));
+        assert_eq!(execs.table().len(), KEPT + 2);
+    }
+
+    #[test]
+    fn failures_to_start_are_worded_as_dockers() {
+        let error = worded(Error::invalid("Cannot mkdir: /etc/passwd is not a directory"));
+        assert_eq!(
+            error.to_string(),
+            "OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd \
+             (\"/etc/passwd\") set in config.json failed: not a directory: unknown"
+        );
+    }
 }

@@ -45,11 +45,11 @@ impl Engine {
                 Error::new(e.kind(), format!("cannot kill container: {name}: {}", e.message()))
             }
         };
-        let container = self.inner.containers.find(name).map_err(worded)?;
         let signal = signal
             .filter(|s| !s.is_empty())
             .map_or(Ok(signals::KILL), |s| signals::parse(&s))
             .map_err(worded)?;
+        let container = self.inner.containers.find(name).map_err(worded)?;
         container.kill(KillRequest { signal }).await
     }
 

@@ -79,6 +79,12 @@ impl Tree {
         if plan.target == Path::new("/sys") && file_system(tree)? != SYSFS {
             return Err(Error::Invalid("only a sysfs can be mounted at /sys".to_owned()));
         }
+        if plan.target == Path::new("/proc") && file_system(tree)? != PROCFS {
+            // Programs believe what they read there (CVE-2019-16884).
+            return Err(Error::Invalid(
+                "\"/proc\" cannot be mounted because it is not of type proc".to_owned(),
+            ));
+        }
         let target =
             if directory { self.directory(&plan.target)? } else { self.file(&plan.target)? };
         if !directory && is_directory(&target)? {

@@ -99,6 +99,33 @@ fn masked_paths_are_empty_and_read_only_ones_are_not_written() {
 }
 
 #[test]
+fn what_masks_a_file_is_not_the_hosts() {
+    use std::os::unix::fs::MetadataExt as _;
+    let before = std::fs::metadata("/dev/null").unwrap();
+    let changes = "for change in 'chmod 640' 'chown 7:7' touch; do \
+                   $change /proc/keys 2>/dev/null || echo refused; done; stat -c '%a %u' /proc/keys; \
+                   echo x > /proc/keys && cat /proc/keys";
+    assert_eq!(Job::shell(changes).run().ok(), "refused\nrefused\nrefused\n666 0");
+    let after = std::fs::metadata("/dev/null").unwrap();
+    assert_eq!((before.mode(), before.uid()), (after.mode(), after.uid()));
+    // Nor with the right to mount: what such a container makes writable is its own.
+    let script =
+        "mount -o remount,bind,rw /proc/keys && chmod 640 /proc/keys; stat -c %a /proc/keys";
+    let outcome = Job::shell(script)
+        .process(|p| {
+            let sets = p.capabilities.as_mut().unwrap();
+            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+                set.push("CAP_SYS_ADMIN".to_owned());
+            }
+        })
+        .run();
+    assert_eq!(outcome.ok(), "640");
+    assert_eq!(std::fs::metadata("/dev/null").unwrap().mode(), before.mode());
+    // The other files that are covered are copies of the same, the host's folder of devices is not covered.
+    assert!(std::fs::metadata("/dev/empty").is_err());
+}
+
+#[test]
 fn capabilities_are_dockers_and_never_inherited() {
     let status = "grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status | tr -s '\\t\\n' ' '";
     let outcome = Job::shell(status).run();

@@ -118,6 +118,8 @@ fn nothing_is_mounted_inside_proc() {
     assert!(outcome.failed().contains("leads into /proc"), "{outcome:?}");
     let outcome = Job::shell("true").mount(mount("/sys", "bind", "/usr", &["rbind"])).run();
     assert!(outcome.failed().contains("only a sysfs"), "{outcome:?}");
+    let outcome = Job::shell("true").mount(mount("/proc", "bind", "/usr", &["rbind"])).run();
+    assert!(outcome.failed().contains("not of type proc"), "{outcome:?}");
 }
 
 #[test]
