@@ -68,7 +68,9 @@ pub fn parse(text: &str) -> Result<i32> {
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         offset(rest, '+').and_then(|n| RTMIN.checked_add(n))
     } else {
-        name.strip_prefix("RTMAX").and_then(|rest| offset(rest, '-')).and_then(|n| RTMAX.checked_sub(n))
+        name.strip_prefix("RTMAX")
+            .and_then(|rest| offset(rest, '-'))
+            .and_then(|n| RTMAX.checked_sub(n))
     };
     number.filter(|n| (RTMIN..=RTMAX).contains(n)).ok_or_else(invalid)
 }
@@ -85,7 +87,9 @@ mod tests {
         assert_eq!(check("HUP"), Some(1));
         assert_eq!(check("SIGRTMIN+3"), Some(37));
         assert_eq!(check("RTMAX-1"), Some(63));
-        for bad in ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN+2147483647", "RTMAX--2147483648", "-1"] {
+        for bad in
+            ["", "0", "65", "SIGFOO", "RTMIN+99", "RTMIN+2147483647", "RTMAX--2147483648", "-1"]
+        {
             assert_eq!(check(bad), None, "{bad}");
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::capabilities;
 use oci::runtime as oci;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use stdx::{Error, Result};
 use store::records::container::{ContainerRecord, HostConfig, MountKind, MountPoint, Resources};
@@ -115,15 +116,29 @@ pub fn environment(record: &ContainerRecord, terminal: bool) -> Vec<String> {
 /// Puts `more` over `env` by name. Entries without `=` are dropped, never filled from the daemon's own environment
 /// (CVE-2026-57231).
 pub fn merge_env(env: &mut Vec<String>, more: &[String]) {
+    let old = std::mem::take(env);
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(old.len() + more.len());
+    // The first of a name is the one that is replaced.
+    for (place, entry) in old.iter().enumerate() {
+        if let Some((name, _)) = entry.split_once('=') {
+            places.entry(name).or_insert(place);
+        }
+    }
+    let mut merged: Vec<&String> = old.iter().collect();
     for entry in more {
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             continue;
         };
-        match env.iter_mut().find(|e| e.split_once('=').is_some_and(|(n, _)| n == name)) {
-            Some(slot) => slot.clone_from(entry),
-            None => env.push(entry.clone()),
+        // A table of places: images are strangers', and may have a hundred thousand entries.
+        match places.entry(name) {
+            Entry::Occupied(place) => merged[*place.get()] = entry,
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(entry);
+            }
         }
     }
+    *env = merged.into_iter().cloned().collect();
 }
 
 fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Process> {

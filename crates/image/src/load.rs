@@ -40,7 +40,7 @@ struct Saved {
 }
 
 impl Images {
-    /// Loads every image of an archive, compressed (gzip, zstd) or not. Blocks: for a thread that may.
+    /// Loads every image of an archive, compressed (gzip, zstd, xz, bzip2) or not. Blocks: for a thread that may.
     ///
     /// Each image is there when its `Loaded` event comes; an error leaves the earlier ones in place.
     /// [`Kind::InvalidArgument`] for what is no such archive.

@@ -40,7 +40,7 @@ pub struct Applied {
 /// Unpacks a layer, compressed or not, into `dir`, which must be empty and nobody else's meanwhile.
 ///
 /// After an error `dir` holds a part and must be thrown away. [`stdx::Kind::InvalidArgument`] for an archive that is
-/// malformed, ambiguous or over a limit; [`stdx::Kind::NotImplemented`] for xz and bzip2. Runs until `reader` ends.
+/// malformed, ambiguous or over a limit. Runs until `reader` ends.
 pub fn apply(dir: &Dir, reader: &mut (dyn Read + Send), options: &Options<'_>) -> Result<Applied> {
     // The umask cannot be asked for without changing it for the whole process.
     run(dir, reader, options, 0o777)

@@ -1,8 +1,10 @@
 //! Compressed bytes to plain ones; the compression is found by looking.
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use stdx::{Context as _, Error, Result};
+use stdx::{Context as _, Result};
 
 /// What wraps a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,12 +15,19 @@ pub enum Compression {
     Gzip,
     /// Zstandard, possibly of several frames.
     Zstd,
+    /// xz, possibly of several streams.
+    Xz,
+    /// bzip2, possibly of several streams.
+    Bzip2,
 }
 
 /// How much is read at once from below.
 const INPUT: usize = 128 * 1024;
 /// log2 of the biggest window that a zstd frame may ask for: what the `zstd` program accepts without `--long`.
 const ZSTD_WINDOW: u32 = 27;
+/// The most memory that an xz stream may ask for, in KiB: as much as zstd's window, which is twice what `xz -9` needs.
+/// bzip2 cannot ask for more than 4 MiB.
+const XZ_MEMORY: u32 = (128 + 1) << 10;
 
 /// A reader of the plain bytes.
 pub struct Decompressed<'a> {
@@ -29,15 +38,17 @@ enum Inner<'a> {
     Plain(Input<'a>),
     Gzip(Box<MultiGzDecoder<Input<'a>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Input<'a>>>),
+    Xz(Box<XzReader<Input<'a>>>),
+    Bzip2(Box<MultiBzDecoder<Input<'a>>>),
 }
 
 type Input<'a> = BufReader<Box<dyn Read + Send + 'a>>;
 
-/// Finds out what wraps `reader` and unwraps it. `NotImplemented` names xz and bzip2.
+/// Finds out what wraps `reader` and unwraps it.
 pub fn decompress<'a>(mut reader: impl Read + Send + 'a) -> Result<Decompressed<'a>> {
     let mut magic = Vec::new();
     reader.by_ref().take(6).read_to_end(&mut magic).context(|| "read layer")?;
-    let compression = detect(&magic)?;
+    let compression = detect(&magic);
     let whole: Box<dyn Read + Send + 'a> = Box::new(Cursor::new(magic).chain(reader));
     let input = BufReader::with_capacity(INPUT, whole);
     let inner = match compression {
@@ -49,23 +60,21 @@ pub fn decompress<'a>(mut reader: impl Read + Send + 'a) -> Result<Decompressed<
             decoder.window_log_max(ZSTD_WINDOW).context(|| "bound the zstd decoder")?;
             Inner::Zstd(Box::new(decoder))
         }
+        Compression::Xz => Inner::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY))),
+        Compression::Bzip2 => Inner::Bzip2(Box::new(MultiBzDecoder::new(input))),
     };
     Ok(Decompressed { inner })
 }
 
-fn detect(magic: &[u8]) -> Result<Compression> {
-    Ok(match magic {
+fn detect(magic: &[u8]) -> Compression {
+    match magic {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         // RFC 8878: a frame, or a skippable one in front of it.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            return Err(Error::not_implemented("xz-compressed archives"));
-        }
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => {
-            return Err(Error::not_implemented("bzip2-compressed archives"));
-        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Compression::Xz,
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Compression::Bzip2,
         _ => Compression::Plain,
-    })
+    }
 }
 
 impl Decompressed<'_> {
@@ -75,6 +84,8 @@ impl Decompressed<'_> {
             Inner::Plain(_) => Compression::Plain,
             Inner::Gzip(_) => Compression::Gzip,
             Inner::Zstd(_) => Compression::Zstd,
+            Inner::Xz(_) => Compression::Xz,
+            Inner::Bzip2(_) => Compression::Bzip2,
         }
     }
 }
@@ -92,6 +103,8 @@ impl Read for Decompressed<'_> {
             }
             Inner::Gzip(inner) => inner.read(buffer),
             Inner::Zstd(inner) => inner.read(buffer),
+            Inner::Xz(inner) => inner.read(buffer),
+            Inner::Bzip2(inner) => inner.read(buffer),
         }
     }
 }
@@ -153,15 +166,67 @@ mod tests {
         assert!(plain(&frame[..frame.len() - 1]).1.is_err());
     }
 
+    /// "text " a thousand times, by `xz` (xz-utils) with its default dictionary of 8 MiB.
+    const XZ: &[u8] = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00t/\xe5\xa3\xe0\x13\x87\x00$]\
+        \x00:\x19Kx\x10<\x19%\x91\xb6c\xb8\xaee\x8b\x7f(<\x01\x8e:GG\xebY\xba}2\xc0.\xd2\x02D\xc4|\
+        \x00\x00\x92\xd5\xa5\xb2yg\x03\x95\x00\x01@\x88'\x00\x00\x00e\xb2~p\xb1\xc4g\xfb\x02\x00\
+        \x00\x00\x00\x04YZ";
+    /// Where the block's header is, where in it the dictionary's size, and where its checksum.
+    const XZ_BLOCK: [usize; 3] = [12, 16, 20];
+
+    /// [`XZ`] with another size of dictionary: 40 is 4 GiB, two less a half of it.
+    fn xz(dictionary: u8) -> Vec<u8> {
+        let [block, size, sum] = XZ_BLOCK;
+        let mut bytes = XZ.to_vec();
+        bytes[size] = dictionary;
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[block..sum]);
+        bytes[sum..sum + 4].copy_from_slice(&crc.sum().to_le_bytes());
+        bytes
+    }
+
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[test]
-    fn what_is_not_supported_is_named() {
-        assert_eq!(
-            decompress(&b"\xfd7zXZ\0rest"[..]).unwrap_err().to_string(),
-            "xz-compressed archives"
-        );
-        assert_eq!(
-            decompress(&b"BZh91AY"[..]).unwrap_err().to_string(),
-            "bzip2-compressed archives"
-        );
+    fn xz_and_bzip2_are_unwrapped() {
+        let text = b"text ".repeat(1000);
+        let (compression, out) = plain(XZ);
+        assert_eq!((compression, out.unwrap()), (Compression::Xz, text.clone()));
+        assert_eq!(plain(&[XZ, &[0; 8], XZ].concat()).1.unwrap(), text.repeat(2));
+        let (compression, out) = plain(&bzip2(&text));
+        assert_eq!((compression, out.unwrap()), (Compression::Bzip2, text.clone()));
+        let streams = [bzip2(&text), bzip2(b""), bzip2(b"rest")].concat();
+        assert_eq!(plain(&streams).1.unwrap(), [&text[..], b"rest"].concat());
+    }
+
+    #[test]
+    fn damaged_xz_and_bzip2_are_errors() {
+        for whole in [XZ.to_vec(), bzip2(&b"text ".repeat(1000))] {
+            for cut in [7, whole.len() / 2, whole.len() - 1] {
+                assert!(plain(&whole[..cut]).1.is_err(), "cut at {cut}");
+            }
+            for at in 6..whole.len() {
+                let mut wrong = whole.clone();
+                wrong[at] ^= 0x55;
+                // Whatever it is, it must not be another text.
+                if let Ok(out) = plain(&wrong).1 {
+                    assert_eq!(out, b"text ".repeat(1000), "changed at {at}");
+                }
+            }
+            assert!(plain(&[&whole[..], b"junk that is no stream"].concat()).1.is_err());
+        }
+    }
+
+    #[test]
+    fn xz_may_not_ask_for_more_memory_than_zstd() {
+        assert_eq!(xz(XZ[XZ_BLOCK[1]]), XZ);
+        assert_eq!(plain(&xz(30)).1.unwrap().len(), 5000);
+        for too_much in [31, 36, 40] {
+            assert!(plain(&xz(too_much)).1.is_err(), "{too_much}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::{mounts, names};
 use container::{Container, files};
+use std::collections::HashSet;
 use std::sync::Arc;
 use stdx::fs::Durability;
 use stdx::time::Timestamp;
@@ -229,16 +230,8 @@ pub(crate) fn merge_image(config: &mut Config, image: &Config) {
     for (name, value) in &image.labels {
         config.labels.entry(name.clone()).or_insert_with(|| value.clone());
     }
-    for port in &image.exposed_ports {
-        if !config.exposed_ports.contains(port) {
-            config.exposed_ports.push(port.clone());
-        }
-    }
-    for volume in &image.volumes {
-        if !config.volumes.contains(volume) {
-            config.volumes.push(volume.clone());
-        }
-    }
+    add_missing(&mut config.exposed_ports, &image.exposed_ports);
+    add_missing(&mut config.volumes, &image.volumes);
     if config.healthcheck.is_none() {
         config.healthcheck.clone_from(&image.healthcheck);
     }
@@ -253,9 +246,37 @@ pub(crate) fn merge_image(config: &mut Config, image: &Config) {
     }
 }
 
+fn add_missing(own: &mut Vec<String>, more: &[String]) {
+    let known: HashSet<&str> = own.iter().map(String::as_str).collect();
+    let missing: Vec<String> =
+        more.iter().filter(|entry| !known.contains(entry.as_str())).cloned().collect();
+    own.extend(missing);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_with_very_many_entries_are_merged_in_no_time() {
+        let many = |form: &dyn Fn(usize) -> String| (0..200_000).map(form).collect::<Vec<_>>();
+        let image = Config {
+            env: many(&|n| format!("N{n}=x")),
+            exposed_ports: many(&|n| format!("{n}/tcp")),
+            volumes: many(&|n| format!("/v{n}")),
+            ..Config::default()
+        };
+        let mut config = Config {
+            env: many(&|n| format!("N{n}=y")),
+            volumes: vec!["/v7".to_owned()],
+            ..Config::default()
+        };
+        let begin = std::time::Instant::now();
+        merge_image(&mut config, &image);
+        assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+        assert_eq!((config.env.len(), config.env[199_999].as_str()), (200_000, "N199999=y"));
+        assert_eq!((config.exposed_ports.len(), config.volumes.len()), (200_000, 200_000));
+    }
 
     fn words(text: &str) -> Option<Vec<String>> {
         Some(text.split_whitespace().map(str::to_owned).collect())
