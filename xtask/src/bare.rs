@@ -21,6 +21,8 @@ const PACKAGES: &str = "gcc,libc6-dev,ca-certificates";
 const SCRIPT: &str = r#"
 set -eu
 root=$1
+# A root is a mount point, as on a real machine.
+mount --bind "$root" "$root"
 mkdir -p "$root/opt/rust" "$root/root/.cargo/registry" "$root/proc" "$root/sys" "$root/dev" "$root/root/gantry/target"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
@@ -30,7 +32,10 @@ mount -t tmpfs tmpfs "$root/tmp"
 mount --bind -o ro "$2" "$root/opt/rust"
 mount --bind -o ro "$3" "$root/root/.cargo/registry"
 mount --bind "$4" "$root/root/gantry/target"
-exec chroot "$root" /usr/bin/env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+cd "$root"
+pivot_root . .
+umount -l .
+exec /usr/bin/env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
     CARGO_NET_OFFLINE=true RUSTUP_TOOLCHAIN= sh -c '
 set -eu
 ! command -v docker runc crun containerd podman nft ip iptables git python3 >/dev/null || { echo "not bare"; exit 1; }
