@@ -38,6 +38,9 @@ struct Job {
     /// Standard input.
     #[serde(default)]
     stdin: String,
+    /// Standard input is the host's null device.
+    #[serde(default)]
+    null: bool,
     /// What a terminal must have said before it is given `stdin`.
     #[serde(default)]
     expect: String,
@@ -137,7 +140,7 @@ fn run(job: &Job) -> Outcome {
             job.spec.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
         cgroups::Group::create(&hierarchies, path, &resources).expect("a cgroup")
     });
-    let streams = Streams::new(&job.stdin);
+    let streams = if job.null { Streams::null() } else { Streams::new(&job.stdin) };
     let request = Create {
         spec: &job.spec,
         rootfs: rootfs(job),
@@ -248,6 +251,12 @@ impl Streams {
             [OwnedFd::from(r), OwnedFd::from(w)]
         };
         Self { stdin: reader.into(), stdout: ends(pipe()), stderr: ends(pipe()) }
+    }
+
+    /// As [`new`](Self::new), with the host's null device to read from.
+    fn null() -> Self {
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+        Self { stdin: null.expect("/dev/null").into(), ..Self::new("") }
     }
 
     fn as_stdio(&self) -> Stdio<'_> {

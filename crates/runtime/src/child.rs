@@ -10,6 +10,7 @@ mod finish;
 mod hide;
 mod identity;
 mod mounts;
+mod null;
 mod place;
 mod procfs;
 mod program;

@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, Uid};
+use rustix::fs::{Mode, OFlags, Uid};
 use rustix::io::Errno;
 use sys::dir::Dir;
 
-use super::{Confinement, Hold, Stdio, identity, program};
+use super::{Confinement, Hold, Stdio, identity, null, program};
 use crate::capability;
 use crate::error::{Error, Result, Step as _, words};
 use crate::plan::process::ProcessPlan;
@@ -33,6 +33,7 @@ pub(crate) struct Finish<'a> {
 pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
     let process = task.process;
     set_streams(task)?;
+    null::reopen_streams(task.root)?;
     for (resource, soft, hard) in &process.limits {
         sys::process::limit_clipped(*resource, *soft, *hard)
             .step(|| format!("set limit {resource:?}"))?;
@@ -115,9 +116,7 @@ fn own_streams(who: &Identity) -> Result<()> {
         [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     for stream in [stdin, stdout, stderr] {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == sys::process::device(1, 3);
-        if null || stat.st_uid == who.uid {
+        if null::is_null(&stat) || stat.st_uid == who.uid {
             continue;
         }
         match rustix::fs::fchown(stream, Some(Uid::from_raw(who.uid)), None) {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use sys::dir::Dir;
 use sys::mount::{self, Attributes, Context};
 
+use super::null::is_null;
 use crate::error::{Error, Result, Step as _};
 
 /// Makes what is at each path read-only with everything mounted beneath it. Missing paths are passed over.
@@ -100,11 +101,6 @@ impl Covers {
 fn path(dir: BorrowedFd<'_>, name: &CStr) -> std::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
-}
-
-fn is_null(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == sys::process::device(1, 3)
 }
 
 /// Looks again by name: what the container will find there must be the cover.

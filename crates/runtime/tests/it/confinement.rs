@@ -126,6 +126,27 @@ fn what_masks_a_file_is_not_the_hosts() {
 }
 
 #[test]
+fn streams_that_lead_nowhere_are_the_containers_own() {
+    use std::os::unix::fs::MetadataExt as _;
+    let hosts = std::fs::metadata("/dev/null").unwrap();
+    let script = "stat -Lc '%d %i' /proc/self/fd/0; stat -c '%d %i' /dev/null; wc -c < /proc/self/fd/0; \
+                  echo x > /proc/self/fd/0";
+    let outcome = Job::shell(script).set("null", true).run();
+    let lines: Vec<&str> = outcome.ok().lines().collect();
+    assert_eq!((lines[0], lines[2]), (lines[1], "0"));
+    // Whatever an image or a volume has there, it is not what the program gets, nor is it the host's.
+    let file = "stat -Lc '%t:%T %d' /proc/self/fd/0; cat /dev/null; echo x > /proc/self/fd/0";
+    let outcome = Job::shell(file)
+        .with(|spec| spec.mounts.retain(|m| !m.destination.starts_with("/dev")))
+        .file("dev/null", "fake")
+        .set("null", true)
+        .run();
+    let text = outcome.ok();
+    assert!(text.starts_with("1:3 ") && text.ends_with("fake"), "{text}");
+    assert_ne!(text.lines().next(), Some(format!("1:3 {}", hosts.dev()).as_str()));
+}
+
+#[test]
 fn capabilities_are_dockers_and_never_inherited() {
     let status = "grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status | tr -s '\\t\\n' ' '";
     let outcome = Job::shell(status).run();
