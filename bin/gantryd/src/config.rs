@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) init_path: Option<PathBuf>,
     /// Directories of CDI specifications, the later the stronger; empty: Docker's.
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+    /// What containers get when they do not say.
+    pub(crate) defaults: engine::Defaults,
     /// Processes a container may have when nobody says otherwise.
     pub(crate) default_pids_limit: i64,
     /// `tcp://` is TLS.
@@ -207,7 +209,12 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
         min_api_version: given.text("min-api-version").map(min_api_version).transpose()?,
         init: given.switch("init").unwrap_or(false),
         init_path: path("init-path"),
-        cdi_spec_dirs: given.list("cdi-spec-dirs").into_iter().map(PathBuf::from).collect(),
+        cdi_spec_dirs: match given.list("cdi-spec-dirs") {
+            none if none.is_empty() => crate::defaults::CDI.map(PathBuf::from).to_vec(),
+            // One empty text looks nowhere.
+            some => some.into_iter().filter(|d| !d.is_empty()).map(PathBuf::from).collect(),
+        },
+        defaults: crate::defaults::containers(given)?,
         default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),
         tls: (said("tls", true) || said("tlsverify", true)).then(|| tls(given)),
         plain_tcp: said("tls", false) || said("tlsverify", false),

@@ -51,6 +51,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         init: config.init,
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
+        defaults: config.defaults.clone(),
     }
 }
 

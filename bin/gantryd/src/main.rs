@@ -8,6 +8,7 @@
 )]
 
 mod config;
+mod defaults;
 mod drivers;
 mod flags;
 mod given;

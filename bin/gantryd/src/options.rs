@@ -208,27 +208,21 @@ pub(crate) const OPTIONS: &[Opt] = &[
     // Defaults of containers.
     Opt::int("default-pids-limit", "Processes a container may have unless it says otherwise").default("4096"),
     Opt::text("default-cgroupns-mode", "Default mode for containers cgroup namespace (\"host\" | \"private\")")
-        .default("\"private\"")
-        .refused_unless("private", CONTAINERS),
+        .default("\"private\""),
     Opt::text("default-ipc-mode", "Default mode for containers ipc (\"shareable\" | \"private\")")
-        .default("\"private\"")
-        .refused_unless("private", CONTAINERS),
+        .default("\"private\""),
     Opt::text("default-shm-size", "Default shm size for containers")
         .default("64MiB")
-        .takes("bytes", check::bytes)
-        .refused(CONTAINERS),
+        .takes("bytes", check::bytes),
     Opt::new("default-ulimit", "default-ulimits", Kind::TEXT, Shape::Json)
         .usage("Default ulimits for containers")
-        .takes("ulimit", cli::flags::check::ulimit)
-        .refused(CONTAINERS),
-    Opt::switch("no-new-privileges", "Set no-new-privileges by default for new containers")
-        .refused_unless("false", CONTAINERS),
+        .takes("ulimit", cli::flags::check::ulimit),
+    Opt::switch("no-new-privileges", "Set no-new-privileges by default for new containers"),
     Opt::text("seccomp-profile", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile")
-        .default("\"builtin\"")
-        .refused_unless("builtin", CONTAINERS),
+        .default("\"builtin\""),
     Opt::switch("selinux-enabled", "Enable selinux support").refused_unless("false", "SELinux is not there yet"),
     Opt::text("userns-remap", "User/Group setting for user namespaces").refused(CONTAINERS),
-    Opt::text("cgroup-parent", "Set parent cgroup for all containers").refused(CONTAINERS),
+    Opt::text("cgroup-parent", "Set parent cgroup for all containers"),
     Opt::int("cpu-rt-period", "Limit the CPU real-time period in microseconds for the parent cgroup for all containers")
         .refused_unless("0", CONTAINERS),
     Opt::int("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers")

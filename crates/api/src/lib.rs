@@ -53,4 +53,4 @@ pub use system::{
     Platform, Plugins, RegistryConfig, RuntimeInfo, SwarmInfo, Version,
 };
 pub use version::{ApiVersion, MAX, MIN};
-pub use volume::{Volume, VolumeList};
+pub use volume::{Volume, VolumeCreateBody, VolumeList, VolumePruneReport};

@@ -126,11 +126,11 @@ routes! {
     Post   "/grpc"                         39 NotYet Grpc;
     // Volumes
     Get    "/volumes"                      0  Served VolumeList;
-    Post   "/volumes/create"               0  NotYet VolumeCreate;
-    Post   "/volumes/prune"                25 NotYet VolumePrune;
+    Post   "/volumes/create"               0  Served VolumeCreate;
+    Post   "/volumes/prune"                25 Served VolumePrune;
     Get    "/volumes/{name}"               0  Served VolumeInspect;
     Put    "/volumes/{name}"               42 Swarm  VolumeUpdate;
-    Delete "/volumes/{name}"               0  NotYet VolumeRemove;
+    Delete "/volumes/{name}"               0  Served VolumeRemove;
     // Networks
     Get    "/networks"                     0  Served NetworkList;
     Post   "/networks/create"              0  NotYet NetworkCreate;

@@ -32,6 +32,9 @@ pub struct ConfigFile {
     /// `--format` of `images`.
     #[serde(rename = "imagesFormat")]
     pub images_format: String,
+    /// `--format` of `volume ls`.
+    #[serde(rename = "volumesFormat")]
+    pub volumes_format: String,
 }
 
 /// Where credentials of Docker Hub are kept.

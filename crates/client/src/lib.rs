@@ -26,6 +26,7 @@ mod lines;
 pub mod stdcopy;
 mod system;
 mod url;
+mod volumes;
 
 pub use client::{Client, Options};
 pub use connection::ByteStream;

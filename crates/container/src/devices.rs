@@ -41,7 +41,7 @@ pub fn host_devices() -> Vec<Device> {
         .collect()
 }
 
-fn at(node: &Path, inside: &Path) -> Result<Device> {
+pub(crate) fn at(node: &Path, inside: &Path) -> Result<Device> {
     let not_a_device = || {
         Error::invalid(format!(
             "error gathering device information while adding custom device \"{}\": not a device node",

@@ -541,6 +541,7 @@ impl Driver {
             "die",
             &[("execDuration", ran.to_string()), ("exitCode", exit.code.to_string())],
         );
+        self.services.world.detach_volumes(&self.now.record);
         let waiting = std::mem::take(&mut self.stopped);
         if !waiting.is_empty() {
             self.event("stop", &[]);

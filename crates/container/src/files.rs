@@ -127,12 +127,18 @@ fn resolv_conf(host: &HostConfig, on_host: &str) -> String {
 pub struct SeccompCache {
     dir: PathBuf,
     kernel: seccomp::Kernel,
+    /// The daemon's own default: `unconfined` or a profile's text; `None`: the built-in one.
+    default: Option<String>,
     known: Mutex<HashMap<String, PathBuf>>,
 }
 
 impl SeccompCache {
     /// A cache in `dir`, which is created, for the kernel of that release (`uname -r`).
-    pub fn open(dir: PathBuf, release: &str) -> Result<Self> {
+    pub fn open(dir: PathBuf, release: &str, default: Option<String>) -> Result<Self> {
+        let default = default.filter(|d| d != "builtin");
+        if let Some(profile) = default.as_deref().filter(|d| *d != "unconfined") {
+            seccomp::Profile::parse(profile).context(|| "read the default seccomp profile")?;
+        }
         stdx::fs::create_dir(&dir, 0o700)?;
         let mut numbers =
             release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
@@ -140,7 +146,7 @@ impl SeccompCache {
             major: numbers.next().unwrap_or(0),
             minor: numbers.next().unwrap_or(0),
         };
-        Ok(Self { dir, kernel, known: Mutex::default() })
+        Ok(Self { dir, kernel, default, known: Mutex::default() })
     }
 
     /// The program for a container, `None` when it runs unconfined.
@@ -153,7 +159,10 @@ impl SeccompCache {
             Some("unconfined") => return Ok(None),
             Some("builtin") => None,
             None if host.privileged => return Ok(None),
-            None => None,
+            None => match self.default.as_deref() {
+                Some("unconfined") => return Ok(None),
+                default => default,
+            },
             Some(text) => Some(text),
         };
         let arch = seccomp::Arch::native();

@@ -24,9 +24,12 @@
 
 pub mod admission;
 pub mod capabilities;
+mod cdi;
 pub mod devices;
 pub mod driver;
 pub mod files;
+pub mod join;
+mod mounts;
 pub mod recover;
 pub mod services;
 pub mod shim;

@@ -51,6 +51,15 @@ pub trait World: Send + Sync + std::fmt::Debug {
     /// Forgets a container: its record, its snapshot, its anonymous volumes when asked to, its name. Everything that
     /// this leaves behind after a crash is swept at the next start.
     fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()>;
+    /// Another container, by its name or id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn peer(&self, name: &str) -> Result<crate::join::Peer>;
+    /// Attaches the volumes of a container that is about to start. Blocking.
+    fn attach_volumes(&self, record: &ContainerRecord) -> Result<()>;
+    /// Detaches them. That they are not attached is fine.
+    fn detach_volumes(&self, record: &ContainerRecord);
     /// An exec session of the container ended.
     fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32);
 }
@@ -101,6 +110,8 @@ pub struct Services {
     pub init: PathBuf,
     /// Whether a container has one that does not say.
     pub default_init: bool,
+    /// Folders with CDI specifications.
+    pub cdi: Vec<PathBuf>,
     /// Compiled seccomp programs.
     pub seccomp: crate::files::SeccompCache,
     /// The hierarchies in `cgroups`' own text form, found once.

@@ -42,6 +42,8 @@ pub struct EngineFiles {
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_SHM: i64 = 64 << 20;
+/// Stands for the `/dev/shm` of another container.
+const SHARED: &str = "/nonexistent/shared-memory";
 /// Where `gantry-init` appears in a container; Docker's place, since scripts look for it.
 const INIT: &str = "/sbin/docker-init";
 
@@ -195,6 +197,11 @@ pub fn no_new_privileges(options: &[String]) -> bool {
     })
 }
 
+/// `--security-opt writable-cgroups=true`: the container manages groups of its own below its own.
+fn writable_cgroups(options: &[String]) -> bool {
+    options.iter().any(|o| matches!(o.as_str(), "writable-cgroups" | "writable-cgroups=true"))
+}
+
 fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
     let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     let mut limits: BTreeMap<String, oci::Rlimit> = BTreeMap::new();
@@ -238,7 +245,7 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
             "/sys/fs/cgroup",
             "cgroup",
             "cgroup",
-            if host.privileged {
+            if host.privileged || writable_cgroups(&host.security_opt) {
                 &["nosuid", "noexec", "nodev", "rw"]
             } else {
                 &["nosuid", "noexec", "nodev", "ro"]
@@ -260,6 +267,11 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
             Path::new("/dev/shm"),
             &["rbind", "nosuid", "noexec", "nodev"],
         ));
+    } else if crate::join::of_container(&host.ipc_mode).is_some() {
+        if !own.contains(&"/dev/shm") {
+            // The shim knows the mount; nothing of the host is at this place.
+            mounts.push(bind("/dev/shm", Path::new(SHARED), &["bind", "nosuid", "noexec", "nodev"]));
+        }
     } else if host.ipc_mode != "none" && !own.contains(&"/dev/shm") {
         let size = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };
         let size = format!("size={size}");
@@ -331,10 +343,15 @@ fn mount_point(point: &MountPoint) -> oci::Mount {
                 &point.propagation
             });
             if !point.rw {
-                options.push("ro");
+                // As in Docker, read-only is so for what is mounted below, too, unless somebody said otherwise.
+                options.push(if point.read_only_non_recursive { "ro" } else { "rro" });
             }
             options.extend(point.options.iter().map(String::as_str));
-            bind(&point.destination, &point.source, &options)
+            let mut mount = bind(&point.destination, &point.source, &options);
+            if !point.subpath.is_empty() {
+                mount.options.push(format!("X-mount.subdir={}", point.subpath));
+            }
+            mount
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Started {
 struct Prepared {
     create: Box<Create>,
     sandbox: Sandbox,
+    /// What is shared with another container, in the order of the request's descriptors.
+    shared: Vec<OwnedFd>,
     launched: task::launch::Launched,
 }
 
@@ -49,6 +51,7 @@ pub(crate) async fn start(
     let result = run(services, record, attachments).await;
     if result.is_err() {
         services.network.leave(&record.id);
+        services.world.detach_volumes(record);
     }
     result
 }
@@ -65,8 +68,10 @@ async fn run(
     };
     let (shim, events) = Shim::new(prepared.launched.socket, Some(prepared.launched.child))?;
     let result =
-        create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &sockets)
-            .await;
+        create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &{
+            prepared.shared.into_iter().chain(sockets).collect::<Vec<_>>()
+        })
+        .await;
     match result {
         Ok((pid, at, endpoints)) => Ok(Started { shim, events, pid, at, endpoints }),
         Err(error) => {
@@ -134,8 +139,15 @@ fn prepare(
     }
     stdx::fs::create_dir(&runtime_dir, 0o700)?;
     fail_point!("container.start.after-folder");
-    let sandbox = services.network.prepare(record)?;
-    let files = files::paths(&services.paths, &record.id);
+    crate::mounts::prepare(&record.mounts)?;
+    services.world.attach_volumes(record)?;
+    let joined = crate::join::open(services, record)?;
+    let (sandbox, peer) = match joined.network {
+        Some((netns, peer)) => (Sandbox { netns: Some(netns), to_join: None }, Some(peer)),
+        None => (services.network.prepare(record)?, None),
+    };
+    // Who has another's network has its names, too.
+    let files = files::paths(&services.paths, peer.as_ref().map_or(&record.id, |p| &p.id));
     let key = snapshot::Key::new(&record.id)?;
     let rootfs = match services.snapshots.mounts(&key)? {
         snapshot::Mounts::Overlay { lower, upper, work } => Rootfs::Overlay { lower, upper, work },
@@ -143,7 +155,7 @@ fn prepare(
     };
     let cgroup = cgroup_path(services, record);
     let devices = crate::devices::resolve(&record.host.resources.devices)?;
-    let spec = spec::oci_spec(
+    let mut spec = spec::oci_spec(
         record,
         &Surroundings {
             files: &files,
@@ -156,6 +168,7 @@ fn prepare(
             devices: &devices,
         },
     )?;
+    crate::cdi::inject(&services.cdi, &record.host.resources.device_requests, &mut spec)?;
     let capabilities =
         spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
     let seccomp = services.seccomp.program(&record.host, capabilities.unwrap_or_default())?;
@@ -164,6 +177,8 @@ fn prepare(
         spec,
         rootfs,
         netns: sandbox.netns.is_some(),
+        joins: joined.namespaces.iter().map(|(kind, _)| *kind).collect(),
+        shm: joined.shm.is_some(),
         cgroup,
         hierarchies: services.hierarchies.clone(),
         seccomp,
@@ -178,7 +193,8 @@ fn prepare(
     });
     let launched = task::launch::launch(&services.shim, &record.id, None)?;
     fail_point!("container.start.after-launch");
-    Ok(Prepared { create, sandbox, launched })
+    let shared = joined.namespaces.into_iter().map(|(_, fd)| fd).chain(joined.shm).collect();
+    Ok(Prepared { create, sandbox, shared, launched })
 }
 
 /// Where the container's cgroup is below each hierarchy's root.

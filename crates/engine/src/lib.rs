@@ -23,6 +23,7 @@
 
 pub mod containers;
 mod copy_up;
+mod defaults;
 mod events;
 mod exec;
 mod hello;
@@ -34,6 +35,7 @@ mod names;
 mod networks;
 mod recover;
 mod registry;
+mod security;
 mod setup;
 mod volumes;
 mod world;
@@ -48,12 +50,13 @@ pub use containers::view::{
 };
 pub use containers::wait::{WaitCondition, Waited};
 pub use containers::{RemoveOptions, Resize};
+pub use defaults::Defaults;
 pub use events::{Event, EventStream};
 pub use exec::{ExecConfig, ExecView, StartExec};
 pub use images::RegistryAuth;
 pub use info::Info;
 pub use setup::{Drivers, Proxies, Settings};
-pub use volumes::VolumeView;
+pub use volumes::{CreateVolume, VolumeView};
 
 use crate::events::Events;
 use crate::exec::Execs;
@@ -77,7 +80,9 @@ pub(crate) struct Inner {
     pub(crate) containers: Arc<Registry>,
     pub(crate) images: Arc<image::Images>,
     pub(crate) fetchers: images::Fetchers,
-    pub(crate) volumes: Arc<dyn volume::Driver>,
+    pub(crate) volumes: Arc<volumes::Volumes>,
+    /// What containers get when they do not say.
+    pub(crate) defaults: Defaults,
     pub(crate) open_log: containers::logs::OpenLog,
     pub(crate) networks: Arc<networks::Networks>,
     pub(crate) records: Arc<Records>,

@@ -1,73 +1,115 @@
-//! What is mounted into a container: `-v`, `--mount`, `--tmpfs` and the image's volumes, resolved once at create.
+//! What is mounted into a container: `--volumes-from`, `-v`, `--mount`, `--tmpfs` and the image's volumes, resolved once at
+//! create.
+//!
+//! Later wins over earlier where Docker lets it: what comes `from` other containers gives way to the container's own
+//! mounts, the image's volumes give way to everything.
 
+mod bind;
+mod mode;
+mod request;
+mod tmpfs;
+
+use crate::volumes::{LOCAL, Wanted};
+use mode::Mode;
 use std::path::{Component, Path, PathBuf};
-use stdx::time::Timestamp;
-use stdx::{Context as _, Error, Kind, Result};
-use store::records::container::{Config, HostConfig, MountKind, MountPoint, MountRequest};
-use store::records::volume::{VolumeRecord, VolumeState};
+use stdx::{Context as _, Error, Result};
+use store::records::container::{Config, HostConfig, MountKind, MountPoint};
 
-/// A container's mounts and the volumes that must be made for them.
+/// A container's mounts and the volumes that they need.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) points: Vec<MountPoint>,
-    pub(crate) new_volumes: Vec<VolumeRecord>,
+    pub(crate) volumes: Vec<Wanted>,
 }
 
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
-
-/// Resolves everything that is to be mounted. `known` says whether a volume exists. Pure but for looking at sources.
+/// Resolves everything that is to be mounted. `mounts_of` are the mounts of another container by name or id. Pure but
+/// for `--mount type=bind`, whose source must be there.
 pub(crate) fn plan(
     config: &Config,
     host: &HostConfig,
-    known: impl Fn(&str) -> Result<bool>,
+    mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
 ) -> Result<Plan> {
-    if !host.volumes_from.is_empty() {
-        return Err(Error::not_implemented(
-            "--volumes-from is not there yet; name the volumes with -v",
-        ));
+    let mut points = from_others(&host.volumes_from, mounts_of)?;
+    let mut volumes = Vec::new();
+    let own = own(host, &mut volumes)?;
+    points.retain(|p| !own.iter().any(|o| o.destination == p.destination));
+    points.extend(own);
+    for path in &config.volumes {
+        let destination = destination(path)
+            .map_err(|e| Error::invalid(format!("invalid volume specification: '{path}': {e}")))?;
+        if !points.iter().any(|point| point.destination == destination) {
+            points.push(MountPoint { destination, ..volume_point("") });
+        }
     }
-    let mut points = Vec::new();
-    for bind in &host.binds {
-        points.push(parse_bind(bind)?);
+    for point in points.iter_mut().filter(|p| p.kind == MountKind::Volume) {
+        if point.name.is_none() {
+            point.name = Some(volume::Name::anonymous(&random()?).to_string());
+        }
+        let name = point.name.clone().unwrap_or_default();
+        if !volumes.iter().any(|wanted: &Wanted| wanted.name == name) {
+            let driver = host.volume_driver.clone();
+            volumes.push(Wanted { name, anonymous: point.anonymous, driver, ..Wanted::default() });
+        }
     }
-    for request in &host.mounts {
-        points.push(from_request(request)?);
+    Ok(Plan { points, volumes })
+}
+
+/// `--volumes-from CONTAINER[:MODE]`
+fn from_others(
+    specs: &[String],
+    mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
+) -> Result<Vec<MountPoint>> {
+    let mut points: Vec<MountPoint> = Vec::new();
+    for spec in specs {
+        let (name, mode) = spec.split_once(':').unwrap_or((spec, ""));
+        let mode = Mode::parse(mode)?;
+        if mode.propagation.is_some() || mode.no_copy {
+            return Err(Error::invalid(format!("invalid mode: {}", mode.text)));
+        }
+        for mut point in mounts_of(name)? {
+            point.rw &= mode.rw;
+            // Who used it first has filled it.
+            point.copy_up = false;
+            points.retain(|p| p.destination != point.destination);
+            points.push(point);
+        }
     }
-    for (target, options) in &host.tmpfs {
-        points.push(tmpfs(target, options)?);
-    }
-    for (i, point) in points.iter().enumerate() {
-        if points[..i].iter().any(|other| other.destination == point.destination) {
+    Ok(points)
+}
+
+/// What the container itself asks for; no two of it at the same place.
+fn own(host: &HostConfig, volumes: &mut Vec<Wanted>) -> Result<Vec<MountPoint>> {
+    let mut points: Vec<MountPoint> = Vec::new();
+    let mut add = |point: MountPoint| {
+        if points.iter().any(|other| other.destination == point.destination) {
             return Err(Error::invalid(format!("Duplicate mount point: {}", point.destination)));
         }
+        points.push(point);
+        Ok(())
+    };
+    let mut requested = Vec::new();
+    for bind in &host.binds {
+        add(bind::parse(bind)?)?;
     }
-    for path in &config.volumes {
-        let destination = destination(path, path, "volume")?;
-        if !points.iter().any(|point| point.destination == destination) {
-            points.push(MountPoint { destination, copy_up: true, ..volume_point("", true) });
+    for request in &host.mounts {
+        let (point, wanted) = request::parse(request)?;
+        requested.push((point.kind, point.destination.clone()));
+        volumes.extend(wanted.map(|mut wanted| {
+            if wanted.driver.is_empty() {
+                wanted.driver.clone_from(&host.volume_driver);
+            }
+            wanted
+        }));
+        add(point)?;
+    }
+    for (target, options) in &host.tmpfs {
+        let point = tmpfs::parse(target, options)?;
+        // Docker lets `--mount type=tmpfs` win over `--tmpfs` at the same place.
+        if !requested.contains(&(MountKind::Tmpfs, point.destination.clone())) {
+            add(point)?;
         }
     }
-    let mut plan = Plan { points, new_volumes: Vec::new() };
-    for point in plan.points.iter_mut().filter(|p| p.kind == MountKind::Volume) {
-        let name = match &point.name {
-            Some(name) if known(name)? => continue,
-            Some(name) => name.clone(),
-            None => {
-                let name = volume::Name::anonymous(&random()?);
-                point.name.insert(name.as_str().to_owned()).clone()
-            }
-        };
-        plan.new_volumes.push(VolumeRecord {
-            name,
-            driver: "local".to_owned(),
-            created: Timestamp::now().to_string(),
-            labels: std::collections::BTreeMap::new(),
-            options: std::collections::BTreeMap::new(),
-            anonymous: point.anonymous,
-            state: VolumeState::Ready,
-        });
-    }
-    Ok(plan)
+    Ok(points)
 }
 
 /// Thirty-two random bytes.
@@ -79,20 +121,24 @@ pub(crate) fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-fn volume_point(name: &str, anonymous: bool) -> MountPoint {
+/// A writable volume; without a name it is one of the container's own.
+fn volume_point(name: &str) -> MountPoint {
     MountPoint {
         kind: MountKind::Volume,
         name: (!name.is_empty()).then(|| name.to_owned()),
         source: PathBuf::new(),
         destination: String::new(),
-        driver: Some("local".to_owned()),
+        driver: Some(LOCAL.to_owned()),
         mode: String::new(),
         rw: true,
         propagation: String::new(),
         non_recursive: false,
         options: Vec::new(),
-        anonymous,
+        anonymous: name.is_empty(),
         copy_up: true,
+        subpath: String::new(),
+        create_source: false,
+        read_only_non_recursive: false,
     }
 }
 
@@ -104,174 +150,26 @@ fn bind_point(source: &str) -> MountPoint {
         driver: None,
         propagation: "rprivate".to_owned(),
         copy_up: false,
-        ..volume_point("", false)
+        anonymous: false,
+        ..volume_point("")
     }
-}
-
-/// `[SOURCE:]DESTINATION[:MODE]`
-fn parse_bind(text: &str) -> Result<MountPoint> {
-    let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, mode) = match parts[..] {
-        [target] => ("", target, ""),
-        [source, target] => (source, target, ""),
-        [source, target, mode] => (source, target, mode),
-        _ => return Err(invalid()),
-    };
-    let kind = if source.starts_with('/') { "bind" } else { "volume" };
-    let destination = destination(target, text, kind)?;
-    let mut point = if source.starts_with('/') {
-        bind_point(source)
-    } else if source.is_empty() && parts.len() == 1 {
-        volume_point("", true)
-    } else {
-        let name: volume::Name = source.parse().map_err(|e| Error::invalid(format!("{e}")))?;
-        volume_point(name.as_str(), false)
-    };
-    point.destination = destination;
-    point.mode = mode.to_owned();
-    for option in mode.split(',').filter(|o| !o.is_empty()) {
-        match option {
-            "ro" | "readonly" => point.rw = false,
-            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" | "default" => {}
-            "nocopy" if point.kind == MountKind::Volume => point.copy_up = false,
-            p if PROPAGATIONS.contains(&p) && point.kind == MountKind::Bind => {
-                point.propagation = p.to_owned()
-            }
-            _ => return Err(Error::invalid(format!("invalid mode: {mode}"))),
-        }
-    }
-    if point.kind == MountKind::Bind {
-        make_missing_source(&point.source)?;
-    }
-    Ok(point)
-}
-
-fn from_request(request: &MountRequest) -> Result<MountPoint> {
-    let invalid = |why: String| {
-        Error::invalid(format!("invalid mount config for type \"{}\": {why}", request.kind))
-    };
-    if request.target.is_empty() {
-        return Err(invalid("field Target must not be empty".to_owned()));
-    }
-    if !request.target.starts_with('/') {
-        return Err(invalid(format!(
-            "invalid mount path: '{}' mount path must be absolute",
-            request.target
-        )));
-    }
-    let target = destination(&request.target, &request.target, &request.kind)?;
-    let mut point = match request.kind.as_str() {
-        "bind" => {
-            if request.source.is_empty() {
-                return Err(invalid("field Source must not be empty".to_owned()));
-            }
-            if !request.source.starts_with('/') {
-                return Err(invalid(format!(
-                    "invalid mount path: '{}' mount path must be absolute",
-                    request.source
-                )));
-            }
-            if request.create_mountpoint {
-                make_missing_source(Path::new(&request.source))?;
-            } else if std::fs::symlink_metadata(&request.source).is_err() {
-                return Err(invalid(format!(
-                    "bind source path does not exist: {}",
-                    request.source
-                )));
-            }
-            let mut point = bind_point(&request.source);
-            if !request.propagation.is_empty() {
-                if !PROPAGATIONS.contains(&request.propagation.as_str()) {
-                    return Err(invalid(format!(
-                        "invalid propagation mode: {}",
-                        request.propagation
-                    )));
-                }
-                point.propagation.clone_from(&request.propagation);
-            }
-            point.non_recursive = request.non_recursive;
-            if request.read_only && request.read_only_force_recursive {
-                point.options.push("rro".to_owned());
-            }
-            point
-        }
-        "volume" => {
-            if !request.subpath.is_empty() {
-                return Err(Error::not_implemented("volume-subpath is not there yet"));
-            }
-            if !(request.driver.is_empty() || request.driver == "local")
-                || !request.driver_options.is_empty()
-            {
-                return Err(Error::not_implemented(
-                    "volume drivers and their options are not there yet",
-                ));
-            }
-            let name = match request.source.as_str() {
-                "" => String::new(),
-                name => name
-                    .parse::<volume::Name>()
-                    .map_err(|e| invalid(e.to_string()))?
-                    .as_str()
-                    .to_owned(),
-            };
-            let mut point = volume_point(&name, name.is_empty());
-            point.copy_up = !request.no_copy;
-            point
-        }
-        "tmpfs" => {
-            let mut options = Vec::new();
-            if request.tmpfs_size > 0 {
-                options.push(format!("size={}", request.tmpfs_size));
-            }
-            if request.tmpfs_mode != 0 {
-                options.push(format!("mode={:o}", request.tmpfs_mode));
-            }
-            tmpfs(&request.target, &options.join(","))?
-        }
-        other => {
-            return Err(Error::not_implemented(format!(
-                "mounts of type \"{other}\" are not there yet"
-            )));
-        }
-    };
-    point.destination = target;
-    point.rw = !request.read_only;
-    Ok(point)
-}
-
-fn tmpfs(target: &str, options: &str) -> Result<MountPoint> {
-    let mut point = MountPoint {
-        kind: MountKind::Tmpfs,
-        driver: None,
-        copy_up: false,
-        destination: destination(target, target, "tmpfs")?,
-        ..volume_point("", false)
-    };
-    for option in options.split(',').filter(|o| !o.is_empty()) {
-        let name = option.split('=').next().unwrap_or_default();
-        match name {
-            "ro" => point.rw = false,
-            "rw" => {}
-            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "exec" | "noexec"
-            | "suid" | "nosuid" | "dev" | "nodev" | "sync" | "async" | "dirsync" | "noatime"
-            | "nodiratime" | "relatime" | "strictatime" => {
-                point.options.push(option.to_owned());
-            }
-            _ => return Err(Error::invalid(format!("invalid tmpfs option [\"{option}\"]"))),
-        }
-    }
-    Ok(point)
 }
 
 /// A path inside a container, cleaned as Go's `path.Clean` does.
-fn destination(path: &str, whole: &str, kind: &str) -> Result<String> {
+fn destination(path: &str) -> Result<String> {
     if !path.starts_with('/') {
         return Err(Error::invalid(format!(
-            "invalid volume specification: '{whole}': invalid mount config for type \"{kind}\": invalid mount path: \
-             '{path}' mount path must be absolute"
+            "invalid mount path: '{path}' mount path must be absolute"
         )));
     }
+    let clean = clean(path);
+    if clean == "/" {
+        return Err(Error::invalid("invalid specification: destination can't be '/'"));
+    }
+    Ok(clean)
+}
+
+fn clean(path: &str) -> String {
     let mut clean: Vec<&str> = Vec::new();
     for component in Path::new(path).components() {
         match component {
@@ -280,75 +178,8 @@ fn destination(path: &str, whole: &str, kind: &str) -> Result<String> {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
-    if clean.is_empty() {
-        return Err(Error::invalid(format!(
-            "invalid volume specification: '{whole}': invalid mount config for type \"{kind}\": invalid specification: \
-             destination can't be '/'"
-        )));
-    }
-    Ok(format!("/{}", clean.join("/")))
-}
-
-/// `-v` makes a source that is missing, as a directory of root.
-fn make_missing_source(source: &Path) -> Result<()> {
-    match std::fs::create_dir_all(source) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(Error::new(
-            Kind::InvalidArgument,
-            format!("error while creating mount source path '{}'", source.display()),
-        )
-        .caused_by(e)),
-        Ok(()) => Ok(()),
-    }
+    format!("/{}", clean.join("/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(bind: &str) -> String {
-        match parse_bind(bind) {
-            Ok(p) => format!(
-                "{:?} {}{} → {} {}",
-                p.kind,
-                p.source.display(),
-                p.name.unwrap_or_default(),
-                p.destination,
-                if p.rw { "rw" } else { "ro" }
-            ),
-            Err(e) => e.to_string(),
-        }
-    }
-
-    #[test]
-    fn bind_texts() {
-        assert_eq!(check("/tmp:/a/../b"), "Bind /tmp → /b rw");
-        assert_eq!(check("/tmp:/b:ro"), "Bind /tmp → /b ro");
-        assert_eq!(check("data:/b:ro,nocopy"), "Volume data → /b ro");
-        assert_eq!(check("/only"), "Volume  → /only rw");
-        assert_eq!(check("/tmp:/b:bad"), "invalid mode: bad");
-        assert!(check("/tmp:/").contains("destination can't be '/'"));
-        assert!(check("/tmp:b").contains("mount path must be absolute"));
-        assert!(check("a:b:c:d").starts_with("invalid volume specification: 'a:b:c:d'"));
-    }
-
-    #[test]
-    fn the_same_place_twice_is_refused() {
-        let host = HostConfig {
-            binds: vec!["/tmp:/x".to_owned(), "vol:/x".to_owned()],
-            ..HostConfig::default()
-        };
-        let error = plan(&Config::default(), &host, |_| Ok(true)).unwrap_err();
-        assert_eq!(error.to_string(), "Duplicate mount point: /x");
-    }
-
-    #[test]
-    fn an_images_volume_gets_a_name_of_its_own() {
-        let config = Config { volumes: vec!["/data".to_owned()], ..Config::default() };
-        let plan = plan(&config, &HostConfig::default(), |_| Ok(false)).unwrap();
-        assert_eq!(plan.new_volumes.len(), 1);
-        assert!(
-            plan.points[0].anonymous && plan.points[0].name.as_ref().is_some_and(|n| n.len() == 64)
-        );
-    }
-}
+mod tests;

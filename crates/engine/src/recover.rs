@@ -9,6 +9,7 @@ use crate::janitor::{Janitor, throw_away};
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
+use crate::volumes::Volumes;
 use crate::world::{EngineWorld, Records, read_record_file};
 use crate::{Engine, Inner, hello, images, info, mounts};
 use container::{Container, Paths, Services};
@@ -22,7 +23,6 @@ use stdx::{Context as _, Error, Result};
 use store::Store;
 use store::records::container::ContainerRecord;
 use store::records::network::EndpointRecord;
-use store::records::volume::VolumeRecord;
 use task::protocol::ShimRecord;
 
 /// Folders of a data-root that Docker or containerd made: a sign that it is not ours.
@@ -56,7 +56,12 @@ impl Engine {
         let known = known_containers(&store, &paths)?;
 
         sweep(&paths, &known, &host.boot_id, drivers.snapshots.as_ref())?;
-        sweep_volumes(&store, &known, drivers.volumes.as_ref())?;
+        let volumes = Arc::new(Volumes::open(
+            Arc::clone(records.store()),
+            drivers.volumes,
+            Arc::clone(&events),
+            &known,
+        )?);
         let janitor = Arc::new(Janitor::start(
             vec![paths.data.join("trash"), paths.exec.join("trash")],
             Arc::clone(&drivers.snapshots),
@@ -69,7 +74,7 @@ impl Engine {
             events: Arc::clone(&events),
             execs: Arc::clone(&execs),
             snapshots: Arc::clone(&drivers.snapshots),
-            volumes: Arc::clone(&drivers.volumes),
+            volumes: Arc::clone(&volumes),
             janitor: Arc::clone(&janitor),
             paths: paths.clone(),
         });
@@ -84,9 +89,11 @@ impl Engine {
                 .clone()
                 .unwrap_or_else(|| settings.programs.join("gantry-init")),
             default_init: settings.init,
+            cdi: settings.cdi_spec_dirs.clone(),
             seccomp: container::files::SeccompCache::open(
                 paths.exec.join("seccomp"),
                 &host.kernel,
+                settings.defaults.seccomp.clone(),
             )?,
             hierarchies: hierarchies.to_string(),
             cgroup: settings.cgroup(),
@@ -107,6 +114,7 @@ impl Engine {
         }
         tokio::spawn(Arc::clone(&records).keep_flushing());
         let inner = Inner {
+            defaults: settings.defaults.clone(),
             daemon_id: daemon_id(&settings.data_root)?,
             features: features(&hierarchies),
             settings: RwLock::new(settings.clone()),
@@ -115,7 +123,7 @@ impl Engine {
             containers: registry,
             fetchers: images::Fetchers::new(&settings)?,
             images,
-            volumes: drivers.volumes,
+            volumes,
             open_log: drivers.open_log,
             networks,
             records,
@@ -135,8 +143,8 @@ impl Engine {
         if let Err(e) = self.inner.records.flush() {
             tracing::error!("write records: {e}");
         }
-        // The cgroup above all containers stays as long as one of them runs.
-        let idle = !self.inner.containers.all().iter().any(|c| c.now().phase.is_running());
+        // The cgroup above all containers stays as long as one of them runs; one that somebody chose is not ours.
+        let idle = self.inner.defaults.cgroup_parent.is_none() && !self.inner.containers.all().iter().any(|c| c.now().phase.is_running());
         let parent = || -> Result<()> {
             let hierarchies: cgroups::Hierarchies = self.inner.services.hierarchies.parse()?;
             cgroups::Group::open(&hierarchies, &self.inner.services.cgroup)?.remove()
@@ -295,24 +303,6 @@ fn is_same_process(record: &ShimRecord) -> bool {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     after_name.split_whitespace().nth(19).and_then(|t| t.parse::<u64>().ok())
         == Some(record.start_time)
-}
-
-/// Volumes that were being made or removed when the daemon died, and those of `--rm` containers that are gone.
-fn sweep_volumes(
-    store: &Store,
-    known: &HashMap<String, ContainerRecord>,
-    volumes: &dyn volume::Driver,
-) -> Result<()> {
-    let records: HashMap<String, VolumeRecord> = store.all::<VolumeRecord>()?.into_iter().collect();
-    for name in volumes.list()? {
-        let used = known
-            .values()
-            .any(|c| c.mounts.iter().any(|m| m.name.as_deref() == Some(name.as_str())));
-        if !used && !records.contains_key(name.as_str()) {
-            volumes.remove(&name)?;
-        }
-    }
-    Ok(())
 }
 
 /// The endpoints of containers whose shims live.

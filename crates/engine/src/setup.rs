@@ -58,6 +58,8 @@ pub struct Settings {
     pub init_path: Option<PathBuf>,
     /// Directories of CDI specifications.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// What containers get when they do not say.
+    pub defaults: crate::Defaults,
 }
 
 /// Proxies for what the daemon fetches; what is `None` comes from the environment.
@@ -114,6 +116,9 @@ fn without_password(text: &str) -> String {
 impl Settings {
     /// The cgroup that all containers of this daemon are below.
     pub fn cgroup(&self) -> String {
+        if let Some(parent) = &self.defaults.cgroup_parent {
+            return parent.trim_matches('/').to_owned();
+        }
         match &self.instance {
             None => "gantry".to_owned(),
             Some(instance) => format!("gantry-{instance}"),

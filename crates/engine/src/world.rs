@@ -4,6 +4,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::registry::Registry;
+use crate::volumes::Volumes;
 use container::{Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -39,9 +40,13 @@ impl Records {
         &self.store
     }
 
-    /// Keeps a new container with the volumes that were made for it: one transaction, or no fsync at all for `--rm`.
+    /// Keeps a new container with the volumes that were made for it: one transaction. With `--rm` it costs no fsync,
+    /// unless somebody gave one of the volumes a name: that one stays.
     pub(crate) fn create(&self, record: &ContainerRecord, volumes: &[VolumeRecord]) -> Result<()> {
         if record.host.auto_remove {
+            if !volumes.is_empty() {
+                self.store.write(|batch| volumes.iter().try_for_each(|v| batch.put(&v.name, v)))?;
+            }
             return self.write_file(record);
         }
         self.store.write(|batch| {
@@ -147,7 +152,7 @@ pub(crate) struct EngineWorld {
     pub(crate) events: Arc<Events>,
     pub(crate) execs: Arc<Execs>,
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
-    pub(crate) volumes: Arc<dyn volume::Driver>,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) janitor: Arc<Janitor>,
     pub(crate) paths: Paths,
 }
@@ -162,13 +167,17 @@ impl World for EngineWorld {
     }
 
     fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()> {
-        let anonymous: Vec<String> =
-            if volumes { anonymous_volumes(record, &self.registry) } else { Vec::new() };
-        self.records.forget(record, &anonymous)?;
+        let anonymous =
+            if volumes { self.volumes.claim(&record.id, volumes_of(record)) } else { Vec::new() };
+        if let Err(e) = self.records.forget(record, &anonymous) {
+            self.volumes.keep(&anonymous);
+            return Err(e);
+        }
         fail_point!("container.remove.after-record");
         // From here on nothing can fail the removal: what stays is swept at the next start.
         self.execs.forget(&record.id);
-        let thrown = self.throw_away(record, &anonymous);
+        let thrown = self.throw_away(record);
+        self.volumes.release(&record.id, volumes_of(record));
         self.registry.release(&record.name, &record.id);
         self.registry.remove(&record.id);
         self.janitor.wake();
@@ -176,6 +185,20 @@ impl World for EngineWorld {
             tracing::warn!(container = %record.id, "left for the next start: {e}");
         }
         Ok(())
+    }
+
+    fn peer(&self, name: &str) -> Result<container::join::Peer> {
+        let now = self.registry.find(name)?.now();
+        let pid = now.phase.live().map(|live| live.pid);
+        Ok(container::join::Peer { record: now.record, pid })
+    }
+
+    fn attach_volumes(&self, record: &ContainerRecord) -> Result<()> {
+        self.volumes.attach(record)
+    }
+
+    fn detach_volumes(&self, record: &ContainerRecord) {
+        self.volumes.detach(record);
     }
 
     fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32) {
@@ -186,7 +209,7 @@ impl World for EngineWorld {
 }
 
 impl EngineWorld {
-    fn throw_away(&self, record: &ContainerRecord, volumes: &[String]) -> Result<()> {
+    fn throw_away(&self, record: &ContainerRecord) -> Result<()> {
         let results = [
             throw_away(&self.paths.exec_of(&record.id), &self.paths.exec.join("trash")),
             throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash")),
@@ -194,28 +217,14 @@ impl EngineWorld {
                 .map_err(Error::from)
                 .and_then(|key| self.snapshots.remove_active(&key)),
         ];
-        let volumes = volumes.iter().map(|name| self.volumes.remove(&name.parse()?));
-        results.into_iter().chain(volumes).collect()
+        results.into_iter().collect()
     }
 }
 
-/// The volumes that were made for this container alone and that no other container uses.
-fn anonymous_volumes(record: &ContainerRecord, registry: &Registry) -> Vec<String> {
-    let mut names: Vec<String> = record
-        .mounts
-        .iter()
-        .filter(|m| m.kind == MountKind::Volume && m.anonymous)
-        .filter_map(|m| m.name.clone())
-        .collect();
-    if !names.is_empty() {
-        for other in registry.all() {
-            let other = other.now().record;
-            if other.id != record.id {
-                names.retain(|name| !other.mounts.iter().any(|m| m.name.as_ref() == Some(name)));
-            }
-        }
-    }
-    names
+/// The names of the volumes that a container mounts.
+fn volumes_of(record: &ContainerRecord) -> impl Iterator<Item = &str> {
+    let volumes = record.mounts.iter().filter(|m| m.kind == MountKind::Volume);
+    volumes.filter_map(|m| m.name.as_deref())
 }
 
 /// A container's event: its image, name and labels are always among the attributes.

@@ -172,9 +172,32 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
 }
 
 fn bind_source(source: &Source) -> Result<Option<OwnedFd>> {
-    let Source::Bind { path, recursive } = source else { return Ok(None) };
-    let tree = sys::mount::clone_tree(CWD, path.as_path(), *recursive);
-    Ok(Some(tree.step(|| format!("open bind mount source {}", path.display()))?))
+    let Source::Bind { path, inside, recursive } = source else { return Ok(None) };
+    let step = || format!("open bind mount source {}", path.display());
+    if path.starts_with("/proc/self/fd") {
+        return own_descriptor(path).map(Some);
+    }
+    if inside.as_os_str().is_empty() {
+        return Ok(Some(sys::mount::clone_tree(CWD, path.as_path(), *recursive).step(step)?));
+    }
+    // Containers write there: links lead back inside, and what was looked up is what is mounted.
+    let step = || format!("open {} in bind mount source {}", inside.display(), path.display());
+    let found = sys::dir::Dir::open(path)
+        .and_then(|dir| dir.open_in_root(inside, OFlags::PATH, Mode::empty()))
+        .step(step)?;
+    Ok(Some(sys::mount::clone_tree(&found, c"", *recursive).step(step)?))
+}
+
+/// A bind mount source that the caller holds open: a detached mount as it is (older kernels do not copy those), anything
+/// else as a copy.
+fn own_descriptor(path: &Path) -> Result<OwnedFd> {
+    let step = || format!("open bind mount source {}", path.display());
+    match sys::mount::clone_tree(CWD, path, false) {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(step)
+        }
+        cloned => cloned.step(step),
+    }
 }
 
 fn views(group: &cgroups::Group) -> Result<Vec<View>> {

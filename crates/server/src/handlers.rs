@@ -7,6 +7,7 @@ mod lists;
 mod places;
 mod streams;
 mod system;
+mod volumes;
 
 use crate::Options;
 use crate::convert::limits::Capacity;
@@ -75,8 +76,11 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ImageCreate => images::create(daemon, call).await,
         Handler::ImageLoad => images::load(daemon, call).await,
 
-        Handler::VolumeList => places::volumes(daemon, &call),
-        Handler::VolumeInspect => places::volume(daemon, &call),
+        Handler::VolumeList => volumes::list(daemon, &call),
+        Handler::VolumeCreate => volumes::create(daemon, call).await,
+        Handler::VolumePrune => volumes::prune(daemon, &call).await,
+        Handler::VolumeRemove => volumes::remove(daemon, &call).await,
+        Handler::VolumeInspect => volumes::inspect(daemon, &call),
         Handler::NetworkList => places::networks(daemon, &call),
         Handler::NetworkInspect => places::network(daemon, &call),
 

@@ -62,9 +62,10 @@ pub(crate) fn make_group(create: &protocol::Create) -> Result<(Group, Option<Oom
     Ok((group, memory))
 }
 
-/// Makes the container's first process, and has it execute its program when `create.start` says so.
+/// Makes the container's first process as `spec` has it, and has it execute its program when `create.start` says so.
 pub(crate) fn make(
     create: &protocol::Create,
+    spec: &Spec,
     group: &Group,
     netns: Option<BorrowedFd<'_>>,
 ) -> Result<Made<runtime::Container>, Failure> {
@@ -78,7 +79,7 @@ pub(crate) fn make(
     };
     with_streams(terminal, create.stdin, |stdio| {
         let request = runtime::Create {
-            spec: &create.spec,
+            spec,
             rootfs: Some(rootfs),
             netns,
             stdio,

@@ -1,10 +1,11 @@
 //! `Create`: from a message to a container, or to nothing at all.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use stdx::{Result, fail_point};
 use sys::signals::SignalFd;
-use task::protocol::{Answer, Create, Failure, Session, ShimRecord};
+use oci::runtime::{NamespaceKind, Spec};
+use task::protocol::{Answer, Create, Failure, Join, Session, ShimRecord};
 
 use crate::container::{self, Container, failure};
 use crate::daemons::{Caller, Daemons};
@@ -76,6 +77,9 @@ fn assemble(
     let told = |e: stdx::Error| failure(&e);
     let mut fds = fds.into_iter();
     let netns = create.netns.then(|| fds.next()).flatten();
+    let shared: Vec<OwnedFd> =
+        fds.by_ref().take(create.joins.len() + usize::from(create.shm)).collect();
+    let joining = (!shared.is_empty()).then(|| join(create, &shared));
     // The record comes before anything that it is the record of, and the way back to us before the container runs: a
     // daemon that is killed at any instant finds both.
     let record = files.begin(&create.cgroup).map_err(told)?;
@@ -100,7 +104,8 @@ fn assemble(
     };
     point().map_err(told).map_err(undo)?;
     let netns = netns.as_ref().map(OwnedFd::as_fd);
-    let made = container::make(create, &group, netns).map_err(undo)?;
+    let spec = joining.as_ref().unwrap_or(&create.spec);
+    let made = container::make(create, spec, &group, netns).map_err(undo)?;
     let pidfd = made.what.pidfd.try_clone().map_err(|e| undo(failure(&e.into())))?;
     let mut session = made.session;
     session.logged = true;
@@ -110,7 +115,29 @@ fn assemble(
         streams.attach(CONTAINER, socket, *attachment).map_err(|e| undo(failure(&e)))?;
     }
     let process = Process { session: Session::Container, pid: made.what.pid, pidfd, ended: None };
-    let shares_pids = container::shares_pids(&create.spec);
+    let shares_pids = container::shares_pids(spec);
     let container = Container { group, memory, handle: made.what, shares_pids };
     Ok(Parts { record, container, streams, process })
+}
+
+/// The specification with what is shared with another container: its namespaces, by our descriptors, and its `/dev/shm`.
+fn join(create: &Create, shared: &[OwnedFd]) -> Spec {
+    let mut spec = create.spec.clone();
+    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
+    for (join, fd) in create.joins.iter().zip(shared) {
+        let wanted = match join {
+            Join::Pid => NamespaceKind::Pid,
+            Join::Ipc => NamespaceKind::Ipc,
+        };
+        let namespaces = spec.linux.iter_mut().flat_map(|l| &mut l.namespaces);
+        for namespace in namespaces.filter(|n| n.kind == wanted) {
+            namespace.path = Some(path(fd));
+        }
+    }
+    if let Some(fd) = shared.get(create.joins.len()) {
+        for mount in spec.mounts.iter_mut().filter(|m| m.destination.as_os_str() == "/dev/shm") {
+            mount.source = Some(path(fd));
+        }
+    }
+    spec
 }

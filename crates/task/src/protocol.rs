@@ -104,7 +104,12 @@ impl Request {
     /// How many descriptors travel with this request.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Create(create) => usize::from(create.netns) + create.attachments.len(),
+            Self::Create(create) => {
+                usize::from(create.netns)
+                    + create.joins.len()
+                    + usize::from(create.shm)
+                    + create.attachments.len()
+            }
             Self::Exec(exec) => exec.attachments.len(),
             Self::Attach { .. } => 1,
             _ => 0,
@@ -123,7 +128,8 @@ pub enum Session {
 
 /// All that a shim needs to know of its container.
 ///
-/// Descriptors, in this order: the network namespace when `netns` is set, then one socket an attachment.
+/// Descriptors, in this order: the network namespace when `netns` is set, one namespace an entry of `joins`, the mount of
+/// `/dev/shm` when `shm` is set, then one socket an attachment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Create {
     /// The container's id, 64 hexadecimal digits.
@@ -134,6 +140,12 @@ pub struct Create {
     pub rootfs: Rootfs,
     /// The network namespace to use comes as the first descriptor; otherwise `spec.linux.namespaces` decides.
     pub netns: bool,
+    /// Namespaces of another container to join instead of new ones.
+    #[serde(default)]
+    pub joins: Vec<Join>,
+    /// A detached mount comes for `/dev/shm`.
+    #[serde(default)]
+    pub shm: bool,
     /// The cgroup, as a path below each hierarchy's root, such as `gantry/<id>`.
     pub cgroup: String,
     /// The hierarchies that the daemon found, in `cgroups::Hierarchies`' own text form; empty: look again.
@@ -154,6 +166,15 @@ pub struct Create {
     pub durable_exit: Option<PathBuf>,
     /// Start at once.
     pub start: bool,
+}
+
+/// A kind of namespace that can be another container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Join {
+    /// Processes.
+    Pid,
+    /// System V IPC and POSIX message queues.
+    Ipc,
 }
 
 /// A root file system that is described, not attached.

@@ -49,11 +49,14 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// `user` needs it no more. That it did not use it is success.
     fn unmount(&self, name: &Name, user: &str) -> Result<()>;
 
-    /// Where the content is or would be, as `Mountpoint` in `docker volume inspect`.
+    /// Where the content is or would be, as `Mountpoint` in `docker volume inspect`. Nothing is looked at.
+    fn path(&self, name: &Name) -> Result<PathBuf>;
+
+    /// Bytes of the files in it, each file once whatever its names; what disappears meanwhile is not counted.
     ///
     /// # Errors
     /// `NotFound` when there is no such volume.
-    fn path(&self, name: &Name) -> Result<PathBuf>;
+    fn usage(&self, name: &Name) -> Result<u64>;
 
     /// All volumes the driver has, by name.
     fn list(&self) -> Result<Vec<Name>>;

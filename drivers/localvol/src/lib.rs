@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+mod usage;
+
 use rustix::fs::{CWD, RenameFlags};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,7 +101,11 @@ impl Driver for Local {
 
     fn mount(&self, name: &Name, _user: &str) -> Result<PathBuf> {
         // A directory is always there: nothing to attach, so nothing to count.
-        self.path(name)
+        let path = self.path(name)?;
+        if !is_volume(&self.volume(name)) {
+            return Err(no_such_volume(name));
+        }
+        Ok(path)
     }
 
     fn unmount(&self, _name: &Name, _user: &str) -> Result<()> {
@@ -107,11 +113,15 @@ impl Driver for Local {
     }
 
     fn path(&self, name: &Name) -> Result<PathBuf> {
-        let volume = self.volume(name);
-        if !is_volume(&volume) {
-            return Err(Error::not_found(format!("get {name}: no such volume")));
+        Ok(self.volume(name).join(DATA))
+    }
+
+    fn usage(&self, name: &Name) -> Result<u64> {
+        let path = self.path(name)?;
+        match usage::of(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(no_such_volume(name)),
+            result => result.context(|| format!("measure volume {name}")),
         }
-        Ok(volume.join(DATA))
     }
 
     fn list(&self) -> Result<Vec<Name>> {
@@ -126,6 +136,10 @@ impl Driver for Local {
         names.sort();
         Ok(names)
     }
+}
+
+fn no_such_volume(name: &Name) -> Error {
+    Error::not_found(format!("get {name}: no such volume"))
 }
 
 fn is_volume(path: &Path) -> bool {
@@ -159,7 +173,7 @@ mod tests {
         let root = dir.path().join("volumes");
         let local = Local::open(&root).unwrap();
         let (a, none) = (name("data"), Options::new());
-        assert_eq!(local.path(&a).unwrap_err().to_string(), "get data: no such volume");
+        assert_eq!(local.mount(&a, "user").unwrap_err().to_string(), "get data: no such volume");
         for durability in [Durability::Power, Durability::Process] {
             local.create(&a, &none, durability).unwrap();
         }
@@ -173,6 +187,10 @@ mod tests {
         std::fs::write(path.join("f"), "kept").unwrap();
         local.create(&a, &none, Durability::Power).unwrap();
         assert_eq!(std::fs::read_to_string(path.join("f")).unwrap(), "kept");
+        std::fs::hard_link(path.join("f"), path.join("g")).unwrap();
+        std::fs::create_dir(path.join("d")).unwrap();
+        std::fs::write(path.join("d/h"), "12345678").unwrap();
+        assert_eq!(local.usage(&a).unwrap(), 12, "two names of one file are one file");
         local.create(&name("b2"), &none, Durability::Process).unwrap();
         assert_eq!(local.list().unwrap(), [name("b2"), a.clone()]);
         local.unmount(&a, "user").unwrap();

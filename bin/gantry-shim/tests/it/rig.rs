@@ -106,6 +106,8 @@ impl Rig {
             ..Spec::default()
         };
         Create {
+            joins: Vec::new(),
+            shm: false,
             id: self.id.clone(),
             spec,
             rootfs: Rootfs::Overlay {

@@ -76,19 +76,28 @@ async fn images(app: &App, matches: &Matches) -> Result<u8> {
     all(app, matches, async |client, name| image(client, name).await).await
 }
 
+pub(super) async fn volumes(app: &App, matches: &Matches) -> Result<u8> {
+    all(app, matches, async |client, name| volume(client, name).await).await
+}
+
 async fn anything(app: &App, matches: &Matches) -> Result<u8> {
     let size = matches.is("size");
     match matches.get("type").unwrap_or_default() {
         "container" => containers(app, matches).await,
         "image" => all(app, matches, async |client, name| image(client, name).await).await,
+        "volume" => volumes(app, matches).await,
         "" => {
             all(app, matches, async |client, name| {
-                // A name is looked for among containers first, then images.
+                // A name is looked for among containers first, then images, then volumes.
                 match container(client, name, size).await {
                     Err(e) if is_absent(&e) => {}
                     other => return other,
                 }
                 match image(client, name).await {
+                    Err(e) if is_absent(&e) => {}
+                    other => return other,
+                }
+                match volume(client, name).await {
                     Err(e) if is_absent(&e) => {
                         Err(client::Error::Stream(format!("Error: No such object: {name}")))
                     }
@@ -97,10 +106,9 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
             })
             .await
         }
-        kind @ ("config" | "network" | "node" | "plugin" | "secret" | "service" | "task"
-        | "volume") => Err(Failure::new(format!(
-            "inspect --type {kind} is not there yet (see docs/compat.tsv)"
-        ))),
+        kind @ ("config" | "network" | "node" | "plugin" | "secret" | "service" | "task") => Err(
+            Failure::new(format!("inspect --type {kind} is not there yet (see docs/compat.tsv)")),
+        ),
         other => {
             let kinds = "\"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"";
             Err(Failure::new(format!("unknown type: {other:?}: must be one of {kinds}")))
@@ -143,6 +151,11 @@ async fn container(client: &Client, name: &str, size: bool) -> client::Result<Do
 async fn image(client: &Client, name: &str) -> client::Result<Document> {
     let raw = client.inspect_image_raw(name).await?;
     typed::<ImageInspect>(raw)
+}
+
+async fn volume(client: &Client, name: &str) -> client::Result<Document> {
+    let raw = client.inspect_volume_raw(name).await?;
+    typed::<api::Volume>(raw)
 }
 
 fn typed<T: serde::Serialize + serde::de::DeserializeOwned>(

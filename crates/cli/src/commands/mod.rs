@@ -28,6 +28,8 @@ mod tag;
 mod top;
 mod unpause;
 pub(crate) mod version;
+mod volume;
+mod volume_ls;
 mod wait;
 
 use crate::flags::Command;
@@ -52,6 +54,7 @@ const GROUPS: &[Group] = &[
         about: "Manage images",
         not_yet: &["build", "import", "prune", "push", "save"],
     },
+    Group { name: "volume", about: "Manage volumes", not_yet: &[] },
     Group { name: "system", about: "Manage Docker", not_yet: &["df", "prune", "dial-stdio"] },
 ];
 
@@ -85,7 +88,6 @@ const NOT_YET: &[&str] = &[
     "swarm",
     "trust",
     "update",
-    "volume",
 ];
 
 const COMMANDS: &[&Command] = &[
@@ -118,6 +120,12 @@ const COMMANDS: &[&Command] = &[
     &top::COMMAND,
     &unpause::COMMAND,
     &version::COMMAND,
+    &volume::CREATE,
+    &volume::INSPECT,
+    &volume_ls::COMMAND,
+    &volume::PRUNE,
+    &volume::REMOVE,
+    &volume::UPDATE,
     &wait::COMMAND,
 ];
 
@@ -187,7 +195,6 @@ fn is_group_to_come(word: &str) -> bool {
             | "stack"
             | "swarm"
             | "trust"
-            | "volume"
     )
 }
 

@@ -25,7 +25,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
-    if !matches.is("force") && !confirmed()? {
+    if !matches.is("force") && !confirmed("WARNING! This will remove all stopped containers.")? {
         return Err(Failure::new("container prune has been cancelled"));
     }
     let report = app.client()?.prune_containers(&filters(matches)).await?;
@@ -42,10 +42,9 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     Ok(0)
 }
 
-fn confirmed() -> Result<bool> {
-    output::print(
-        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ",
-    )?;
+/// Asks whether to go on.
+pub(super) fn confirmed(warning: &str) -> Result<bool> {
+    output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y"))

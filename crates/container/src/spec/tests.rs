@@ -139,6 +139,9 @@ fn nothing_is_hidden_by_a_mount_that_comes_later() {
         options: Vec::new(),
         anonymous: false,
         copy_up: false,
+        subpath: String::new(),
+        create_source: false,
+        read_only_non_recursive: false,
     };
     record.mounts = vec![point("/a/b/c"), point("/a"), point("/etc/hosts")];
     let mounts = spec(&record).mounts;

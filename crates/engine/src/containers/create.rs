@@ -1,7 +1,7 @@
 //! Creating a container: image, name, mounts, root file system, record.
 
 use crate::Engine;
-use crate::{mounts, names};
+use crate::{mounts, names, security};
 use container::{Container, files};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl Engine {
     fn create(&self, request: CreateContainer) -> Result<Created> {
         let inner = &self.inner;
         let CreateContainer { name, platform, mut config, mut host } = request;
+        self.find_peers(&mut config, &mut host)?;
         let image = self.image_for(&config.image, platform.as_ref())?;
         merge_image(&mut config, &image.config);
         if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
@@ -61,7 +62,9 @@ impl Engine {
         let (reserved, owner) = (name.clone(), id.to_string());
         undo.push(move || inner.containers.release(&reserved, &owner));
 
-        let plan = mounts::plan(&config, &host, |volume| self.volume_exists(volume))?;
+        let plan = mounts::plan(&config, &host, |other| {
+            Ok(inner.containers.find(other)?.now().record.mounts.clone())
+        })?;
         let mut record = ContainerRecord {
             id: id.to_string(),
             name: name.clone(),
@@ -78,14 +81,14 @@ impl Engine {
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
         let durability =
             if record.host.auto_remove { Durability::Process } else { Durability::Power };
-        for volume in &plan.new_volumes {
-            let volume: volume::Name = volume.name.parse()?;
-            inner.volumes.create(&volume, &volume::Options::new(), durability)?;
-            undo.push(move || drop(inner.volumes.remove(&volume)));
-        }
+        let new_volumes = inner.volumes.acquire(id.as_str(), &plan.volumes, durability)?;
+        let (user, volumes) = (id.to_string(), plan.volumes);
+        undo.push(move || {
+            inner.volumes.release(&user, volumes.iter().map(|v| v.name.as_str()));
+        });
         for point in &mut record.mounts {
             if let Some(volume) = &point.name {
-                point.source = inner.volumes.path(&volume.parse()?)?;
+                point.source = inner.volumes.path(volume)?;
             }
         }
         fail_point!("container.create.after-volumes");
@@ -102,8 +105,9 @@ impl Engine {
         let engine_files = files::paths(&inner.services.paths, id.as_str());
         files::write_at_create(&engine_files, &record, &inner.host.resolv_conf())?;
         fail_point!("container.create.before-record");
-        inner.records.create(&record, &plan.new_volumes)?;
+        inner.records.create(&record, &new_volumes)?;
         fail_point!("container.create.after-record");
+        inner.volumes.stored(&new_volumes);
         undo.disarm();
 
         let record = Arc::new(record);
@@ -132,28 +136,32 @@ impl Engine {
         Ok(name)
     }
 
+    /// Puts ids in the place of the names of containers whose namespaces are shared, as Docker does: a name may be
+    /// another's by the time of the start.
+    fn find_peers(&self, config: &mut Config, host: &mut HostConfig) -> Result<()> {
+        for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
+            if let Some(name) = container::join::of_container(mode) {
+                *mode = format!("container:{}", self.inner.containers.find(name)?.now().record.id);
+            }
+        }
+        if let Some(id) = container::join::of_container(&host.network_mode) {
+            let peer = self.inner.containers.find(id)?.now().record;
+            container::spec::hostname(&peer).clone_into(&mut config.hostname);
+            config.domainname.clone_from(&peer.config.domainname);
+        }
+        Ok(())
+    }
+
     /// Refuses what is not there yet, and fills in the daemon's defaults.
     fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
         let missing =
             |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
         // An unknown network's name is found out at the start, as with Docker.
-        if host.network_mode.starts_with("container:") {
-            return missing(
-                "sharing another container's network is not there yet; use bridge, host or none",
-            );
-        }
         if !matches!(host.restart.name.as_str(), "" | "no") {
             return missing("restart policies are not there yet");
         }
         if host.restart.name.is_empty() {
             host.restart.name = "no".to_owned();
-        }
-        for (flag, mode) in
-            [("--pid", &host.pid_mode), ("--ipc", &host.ipc_mode), ("--uts", &host.uts_mode)]
-        {
-            if mode.starts_with("container:") {
-                return missing(&format!("{flag} {mode} is not there yet"));
-            }
         }
         if !matches!(host.userns_mode.as_str(), "" | "host") {
             return missing("user namespaces are not there yet");
@@ -164,25 +172,9 @@ impl Engine {
                 host.runtime
             )));
         }
-        if !host.storage_opt.is_empty() {
-            return missing("--storage-opt is not there yet");
-        }
-        if !host.volume_driver.is_empty() && host.volume_driver != "local" {
-            return missing("volume plugins are not there yet");
-        }
-        for option in &host.security_opt {
-            let known = [
-                "seccomp=",
-                "seccomp:",
-                "no-new-privileges",
-                "apparmor=unconfined",
-                "label=disable",
-                "systempaths=unconfined",
-            ];
-            if !known.iter().any(|k| option.starts_with(k)) {
-                return missing(&format!("--security-opt {option} is not there yet"));
-            }
-        }
+        storage_options(&host.storage_opt)?;
+        security::check(&host.security_opt)?;
+        self.inner.defaults.apply(host);
         if let Some(signal) = &config.stop_signal {
             container::signals::parse(signal)?;
         }
@@ -200,6 +192,17 @@ impl Engine {
         }
         container::start_log(&host.log, std::path::Path::new("/"), "")?;
         Ok(())
+    }
+}
+
+/// Docker has quotas on overlays over XFS with project quotas alone, and we on none.
+fn storage_options(options: &std::collections::BTreeMap<String, String>) -> Result<()> {
+    match options.keys().find(|name| !name.eq_ignore_ascii_case("size")) {
+        Some(unknown) => Err(Error::invalid(format!("Unknown option {unknown}"))),
+        None if options.is_empty() => Ok(()),
+        None => Err(Error::invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        )),
     }
 }
 

@@ -264,10 +264,13 @@ impl Engine {
                 (name.clone(), view)
             })
             .collect();
-        let network_id = self.inner.networks.id_of(mode);
-        endpoints
-            .entry(mode.to_owned())
-            .or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
+        // Who shares another container's network is on none itself.
+        if container::join::of_container(mode).is_none() {
+            let network_id = self.inner.networks.id_of(mode);
+            endpoints
+                .entry(mode.to_owned())
+                .or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
+        }
         let live = now.phase.live();
         NetworkView {
             mode: mode.to_owned(),

@@ -23,8 +23,8 @@ pub(crate) struct MountPlan {
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A file or directory of the host.
-    Bind { path: PathBuf, recursive: bool },
+    /// A file or directory of the host; `inside` it, if not empty, what is looked up with it as the root.
+    Bind { path: PathBuf, inside: PathBuf, recursive: bool },
     /// A file system.
     FileSystem { kind: String, name: String, data: Vec<Datum> },
     /// The container's own part of the cgroup hierarchies, whatever their version.
@@ -83,7 +83,11 @@ impl MountPlan {
                         "mount {shown}: a bind mount has no option {datum:?}"
                     )));
                 }
-                Source::Bind { path: path.to_owned(), recursive: options.bind.unwrap_or(false) }
+                Source::Bind {
+                    path: path.to_owned(),
+                    inside: options.inside,
+                    recursive: options.bind.unwrap_or(false),
+                }
             }
             "" => return Err(invalid(format!("mount {shown} has no type"))),
             "cgroup" | "cgroup2" => Source::Cgroup,
@@ -136,6 +140,8 @@ struct Options {
     recursive: Attributes,
     /// Whether it is a bind mount, and whether a recursive one.
     bind: Option<bool>,
+    /// `X-mount.subdir` of mount(8).
+    inside: PathBuf,
     data: Vec<Datum>,
 }
 
@@ -170,6 +176,9 @@ impl Options {
             "idmap" | "ridmap" => return Err("id-mapped mounts are not supported yet".to_owned()),
             "tmpcopyup" | "copyup" => return Err("tmpcopyup is not supported yet".to_owned()),
             "notmpcopyup" | "nocopyup" => {}
+            _ if word.starts_with("X-mount.subdir=") => {
+                self.inside = word["X-mount.subdir=".len()..].into();
+            }
             _ => self.data.push(match word.split_once('=') {
                 Some((key, value)) => Datum::Pair(key.to_owned(), value.to_owned()),
                 None => Datum::Flag(word.to_owned()),

@@ -247,7 +247,10 @@ fn mount_options_are_attributes_propagation_and_data() {
         Source::Cgroup
     );
     let plan = MountPlan::from_spec(&mount("/b", "", "/src", &["rbind"])).unwrap();
-    assert_eq!(plan.source, Source::Bind { path: "/src".into(), recursive: true });
+    assert_eq!(
+        plan.source,
+        Source::Bind { path: "/src".into(), inside: "".into(), recursive: true }
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use api::{
 use engine::{ContainerView, EndpointView, NetworkView, SnapshotView, StateView, Status};
 use std::collections::BTreeMap;
 use stdx::time::Timestamp;
-use store::records::container::{MountKind, MountPoint};
+use store::records::container::{ContainerRecord, MountKind, MountPoint};
 
 /// Answer to `GET /containers/{id}/json`.
 pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInspect {
@@ -49,7 +49,7 @@ pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInsp
         graph_driver: graph_driver(snapshot),
         size_rw: size.map(|s| s.rw),
         size_root_fs: size.map(|s| s.root),
-        mounts: record.mounts.iter().map(mount_point).collect(),
+        mounts: mount_points(&record),
         network_settings: network_settings(network, &record.config.exposed_ports, live),
         config,
         id: record.id.clone(),
@@ -89,6 +89,14 @@ fn graph_driver(snapshot: SnapshotView) -> GraphDriver {
         data: Some(data.map(|(name, value)| (name.to_owned(), value)).into()),
         name: driver,
     }
+}
+
+/// As Docker does, without what `--tmpfs` made: that is in the host configuration alone.
+fn mount_points(record: &ContainerRecord) -> Vec<api::MountPoint> {
+    let asked = |point: &MountPoint| {
+        point.kind != MountKind::Tmpfs || !record.host.tmpfs.contains_key(&point.destination)
+    };
+    record.mounts.iter().filter(|p| asked(p)).map(mount_point).collect()
 }
 
 fn mount_point(point: &MountPoint) -> api::MountPoint {
@@ -176,7 +184,7 @@ pub(crate) fn summary(
             annotations: (version >= ApiVersion::v1(46)).then(|| record.host.annotations.clone()),
         },
         network_settings: api::SummaryNetworkSettings { networks: endpoints(network.endpoints) },
-        mounts: record.mounts.iter().map(mount_point).collect(),
+        mounts: mount_points(&record),
     }
 }
 

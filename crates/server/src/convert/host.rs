@@ -195,7 +195,7 @@ fn names(host: &HostConfig) -> Result<()> {
 }
 
 fn security_option(option: &str) -> Result<()> {
-    if matches!(option, "no-new-privileges" | "disable") {
+    if matches!(option, "no-new-privileges" | "disable" | "writable-cgroups") {
         return Ok(());
     }
     let Some((name, value)) = option.split_once('=').or_else(|| option.split_once(':')) else {
@@ -203,6 +203,7 @@ fn security_option(option: &str) -> Result<()> {
     };
     match (name, value) {
         ("label" | "apparmor" | "seccomp" | "systempaths", _) => Ok(()),
+        ("writable-cgroups", "true" | "false") => Ok(()),
         ("no-new-privileges", "true" | "false") => Ok(()),
         _ => Err(Error::invalid(format!(
             "invalid --security-opt 2: {:?}",
@@ -283,10 +284,6 @@ fn missing(host: &HostConfig) -> Result<()> {
         (
             host.links.as_ref().is_some_and(|l| filled(l.is_empty())),
             "links between containers (--link)",
-        ),
-        (
-            host.device_requests.as_ref().is_some_and(|r| filled(r.is_empty())),
-            "device requests (--gpus, --device of CDI)",
         ),
         (
             host.blkio_weight_device.as_ref().is_some_and(|w| filled(w.is_empty())),
@@ -398,6 +395,13 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
         },
         host: d.path_on_host,
     };
+    let request = |r: api::DeviceRequest| domain::DeviceRequest {
+        driver: r.driver,
+        count: r.count,
+        ids: r.device_ids.unwrap_or_default(),
+        capabilities: r.capabilities.unwrap_or_default(),
+        options: r.options.unwrap_or_default(),
+    };
     let ulimit = |u: api::Ulimit| domain::Ulimit { name: u.name, soft: u.soft, hard: u.hard };
     Ok(domain::HostConfig {
         binds: wire.binds.unwrap_or_default(),
@@ -459,6 +463,7 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
             cgroup_parent: wire.cgroup_parent,
             devices: wire.devices.unwrap_or_default().into_iter().map(device).collect(),
             device_cgroup_rules: wire.device_cgroup_rules.unwrap_or_default(),
+            device_requests: wire.device_requests.unwrap_or_default().into_iter().map(request).collect(),
             ulimits: wire.ulimits.unwrap_or_default().into_iter().map(ulimit).collect(),
         },
     })
@@ -498,6 +503,13 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
         path_on_host: d.host.clone(),
         path_in_container: d.container.clone(),
         cgroup_permissions: d.permissions.clone(),
+    };
+    let request = |r: &domain::DeviceRequest| api::DeviceRequest {
+        driver: r.driver.clone(),
+        count: r.count,
+        device_ids: Some(r.ids.clone()).filter(|ids| !ids.is_empty()),
+        capabilities: Some(r.capabilities.clone()).filter(|c| !c.is_empty()),
+        options: Some(r.options.clone()).filter(|o| !o.is_empty()),
     };
     let ulimit =
         |u: &domain::Ulimit| api::Ulimit { name: u.name.clone(), hard: u.hard, soft: u.soft };
@@ -560,7 +572,8 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
         cpuset_mems: resources.cpuset_mems.clone(),
         devices: Some(resources.devices.iter().map(device).collect()),
         device_cgroup_rules: list(&resources.device_cgroup_rules),
-        device_requests: None,
+        device_requests: Some(resources.device_requests.iter().map(request).collect())
+            .filter(|list: &Vec<_>| !list.is_empty()),
         memory_reservation: resources.memory_reservation,
         memory_swap: resources.memory_swap,
         memory_swappiness: resources.memory_swappiness,

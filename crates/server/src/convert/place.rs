@@ -10,7 +10,7 @@ const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 /// A volume in lists and inspects.
 pub(crate) fn volume(view: VolumeView) -> Volume {
-    let VolumeView { record, path } = view;
+    let VolumeView { record, path, .. } = view;
     let mut labels = record.labels;
     if record.anonymous {
         labels.insert(ANONYMOUS.to_owned(), String::new());

@@ -1,50 +1,15 @@
-//! Volumes and networks: what there is. Making and removing them comes with their own issues.
+//! Networks: what there is. Making and removing them comes with their own issue.
 
 use super::Daemon;
 use crate::convert::place;
 use crate::edge::conn::Outcome;
-use crate::filters::{Filters, Patterns};
+use crate::filters::Filters;
 use crate::reply;
 use crate::router::Call;
-use api::{ApiVersion, VolumeList};
-use std::collections::{BTreeMap, BTreeSet};
+use api::ApiVersion;
+use std::collections::BTreeMap;
 use stdx::{Error, Result};
 use store::records::network::NetworkRecord;
-
-pub(crate) fn volumes(daemon: &Daemon, call: &Call) -> Result<Outcome> {
-    let filters = Filters::parse(call.query.text("filters"))?;
-    filters.only(&["dangling", "driver", "label", "name"])?;
-    let dangling = filters.flag("dangling")?;
-    let names = Patterns::new(&filters, "name")?;
-    let used: BTreeSet<String> = match dangling {
-        None => BTreeSet::new(),
-        Some(_) => {
-            let views = daemon.engine.list_containers();
-            views
-                .iter()
-                .flat_map(|view| &view.record.mounts)
-                .filter_map(|mount| mount.name.clone())
-                .collect()
-        }
-    };
-    let mut volumes = Vec::new();
-    for view in daemon.engine.list_volumes()? {
-        let record = &view.record;
-        let wanted = dangling.is_none_or(|dangling| used.contains(&record.name) != dangling)
-            && names.matches(&record.name)
-            && (!filters.has("driver")
-                || filters.values("driver").any(|driver| driver == record.driver))
-            && filters.labels(&record.labels);
-        if wanted {
-            volumes.push(place::volume(view));
-        }
-    }
-    reply::ok(&VolumeList { volumes, warnings: None })
-}
-
-pub(crate) fn volume(daemon: &Daemon, call: &Call) -> Result<Outcome> {
-    reply::ok(&place::volume(daemon.engine.inspect_volume(&call.name)?))
-}
 
 pub(crate) fn networks(daemon: &Daemon, call: &Call) -> Result<Outcome> {
     let filters = Filters::parse(call.query.text("filters"))?;

@@ -259,6 +259,8 @@ pub struct Resources {
     pub devices: Vec<Device>,
     /// Device rules, such as `c 13:* rwm`.
     pub device_cgroup_rules: Vec<String>,
+    /// Devices that a device driver is to find (`--gpus`, CDI).
+    pub device_requests: Vec<DeviceRequest>,
     /// Limits of processes.
     pub ulimits: Vec<Ulimit>,
 }
@@ -272,6 +274,22 @@ pub struct Device {
     pub container: String,
     /// Some of `rwm`.
     pub permissions: String,
+}
+
+/// Devices that a device driver is to find.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceRequest {
+    /// `cdi`, `nvidia`, …; empty: any that has the capabilities.
+    pub driver: String,
+    /// How many; -1: all.
+    pub count: i64,
+    /// Which ones.
+    pub ids: Vec<String>,
+    /// What they must be able to do: any of these lists, all of its words.
+    pub capabilities: Vec<Vec<String>>,
+    /// Options for the driver.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A limit of processes (`setrlimit(2)`).
@@ -370,6 +388,15 @@ pub struct MountPoint {
     pub anonymous: bool,
     /// Copy the image's content into the volume on first use.
     pub copy_up: bool,
+    /// A directory inside the volume that is mounted instead of the whole; empty for the whole.
+    #[serde(default)]
+    pub subpath: String,
+    /// Bind: a source that is missing at a start is made, as a directory of root (`-v`).
+    #[serde(default)]
+    pub create_source: bool,
+    /// A read-only mount leaves mounts below it writable.
+    #[serde(default)]
+    pub read_only_non_recursive: bool,
 }
 
 /// What a mount point is.
