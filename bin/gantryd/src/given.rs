@@ -195,6 +195,11 @@ impl Given {
         }
     }
 
+    /// As it was given.
+    pub(crate) fn get(&self, id: &str) -> Option<&Value> {
+        self.0.get(id)
+    }
+
     /// Texts; none when the option was not given.
     pub(crate) fn list(&self, id: &str) -> Vec<String> {
         match self.0.get(id) {

@@ -55,11 +55,7 @@ impl Registry {
         registry
     }
 
-    fn add(
-        &mut self,
-        document: Document,
-        here: &mut BTreeMap<String, Option<(usize, usize)>>,
-    ) {
+    fn add(&mut self, document: Document, here: &mut BTreeMap<String, Option<(usize, usize)>>) {
         let number = self.documents.len();
         for (i, device) in document.devices.iter().enumerate() {
             let name = format!("{}={}", document.kind, device.name);
@@ -121,8 +117,9 @@ impl Registry {
                 missing.join(", ")
             )));
         }
-        let failed =
-            |e: Error| Error::new(e.kind(), format!("CDI device injection failed: {}", e.message()));
+        let failed = |e: Error| {
+            Error::new(e.kind(), format!("CDI device injection failed: {}", e.message()))
+        };
         let mut used: Vec<usize> = Vec::new();
         for (number, device) in found.into_iter().flatten() {
             let document = &self.documents[number];
@@ -139,9 +136,8 @@ impl Registry {
 /// The specification files of a folder, by name; a folder that is not there has none.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_spec = |path: &PathBuf| {
-        path.extension().is_some_and(|e| e == "json" || e == "yaml" || e == "yml")
-    };
+    let is_spec =
+        |path: &PathBuf| path.extension().is_some_and(|e| e == "json" || e == "yaml" || e == "yml");
     let mut files: Vec<PathBuf> = entries.map(|e| e.path()).filter(is_spec).collect();
     files.sort();
     files

@@ -270,7 +270,11 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
     } else if crate::join::of_container(&host.ipc_mode).is_some() {
         if !own.contains(&"/dev/shm") {
             // The shim knows the mount; nothing of the host is at this place.
-            mounts.push(bind("/dev/shm", Path::new(SHARED), &["bind", "nosuid", "noexec", "nodev"]));
+            mounts.push(bind(
+                "/dev/shm",
+                Path::new(SHARED),
+                &["bind", "nosuid", "noexec", "nodev"],
+            ));
         }
     } else if host.ipc_mode != "none" && !own.contains(&"/dev/shm") {
         let size = if host.shm_size > 0 { host.shm_size } else { DEFAULT_SHM };

@@ -67,11 +67,10 @@ async fn run(
         blocking(move || prepare(&services, &record, streams)).await?
     };
     let (shim, events) = Shim::new(prepared.launched.socket, Some(prepared.launched.child))?;
-    let result =
-        create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &{
-            prepared.shared.into_iter().chain(sockets).collect::<Vec<_>>()
-        })
-        .await;
+    let result = create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &{
+        prepared.shared.into_iter().chain(sockets).collect::<Vec<_>>()
+    })
+    .await;
     match result {
         Ok((pid, at, endpoints)) => Ok(Started { shim, events, pid, at, endpoints }),
         Err(error) => {

@@ -63,7 +63,10 @@ mod tests {
         };
         let mut silent = HostConfig::default();
         defaults.apply(&mut silent);
-        assert_eq!((silent.ipc_mode.as_str(), silent.cgroupns_mode.as_str()), ("shareable", "private"));
+        assert_eq!(
+            (silent.ipc_mode.as_str(), silent.cgroupns_mode.as_str()),
+            ("shareable", "private")
+        );
         assert_eq!(silent.shm_size, 5);
         assert_eq!(silent.resources.ulimits, defaults.ulimits);
         assert_eq!(silent.security_opt, ["no-new-privileges"]);

@@ -144,7 +144,8 @@ impl Engine {
             tracing::error!("write records: {e}");
         }
         // The cgroup above all containers stays as long as one of them runs; one that somebody chose is not ours.
-        let idle = self.inner.defaults.cgroup_parent.is_none() && !self.inner.containers.all().iter().any(|c| c.now().phase.is_running());
+        let idle = self.inner.defaults.cgroup_parent.is_none()
+            && !self.inner.containers.all().iter().any(|c| c.now().phase.is_running());
         let parent = || -> Result<()> {
             let hierarchies: cgroups::Hierarchies = self.inner.services.hierarchies.parse()?;
             cgroups::Group::open(&hierarchies, &self.inner.services.cgroup)?.remove()

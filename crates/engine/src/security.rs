@@ -20,9 +20,8 @@ pub(crate) fn check(options: &[String]) -> Result<()> {
             }
             ("seccomp", "unconfined" | "builtin") => {}
             ("seccomp", profile) => {
-                seccomp::Profile::parse(profile).map_err(|e| {
-                    Error::invalid(format!("Decoding seccomp profile failed: {e}"))
-                })?;
+                seccomp::Profile::parse(profile)
+                    .map_err(|e| Error::invalid(format!("Decoding seccomp profile failed: {e}")))?;
             }
             ("writable-cgroups", "true" | "false" | "") => {}
             ("apparmor" | "label" | "no-new-privileges" | "systempaths" | "disable", _) => {}

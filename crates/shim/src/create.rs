@@ -2,9 +2,9 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+use oci::runtime::{NamespaceKind, Spec};
 use stdx::{Result, fail_point};
 use sys::signals::SignalFd;
-use oci::runtime::{NamespaceKind, Spec};
 use task::protocol::{Answer, Create, Failure, Join, Session, ShimRecord};
 
 use crate::container::{self, Container, failure};

@@ -122,7 +122,8 @@ impl Node {
         if permissions.is_empty() || !permissions.chars().all(|c| "rwm".contains(c)) {
             return Err(Error::invalid(format!("invalid device permissions {permissions:?}")));
         }
-        let whole = self.kind.is_some() && (self.major.is_some() || self.kind.as_deref() == Some("p"));
+        let whole =
+            self.kind.is_some() && (self.major.is_some() || self.kind.as_deref() == Some("p"));
         let mut device = if whole {
             Device {
                 path: self.path.clone(),

@@ -91,7 +91,9 @@ fn later_folders_win_and_contradictions_count_for_nothing() {
     let broken = folder(&[("a.json", "{"), ("b.yaml", "kind: [")]);
     let error = env(&[&broken]).unwrap_err().to_string();
     assert!(error.contains("a.json") && error.contains("b.yaml"), "{error}");
-    for bad in ["{}", r#"{"cdiVersion":"9.9","kind":"a/b"}"#, r#"{"cdiVersion":"1.0.0","kind":"ab"}"#] {
+    for bad in
+        ["{}", r#"{"cdiVersion":"9.9","kind":"a/b"}"#, r#"{"cdiVersion":"1.0.0","kind":"ab"}"#]
+    {
         Document::parse(bad, true).unwrap_err();
     }
 }

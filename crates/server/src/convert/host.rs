@@ -463,7 +463,12 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
             cgroup_parent: wire.cgroup_parent,
             devices: wire.devices.unwrap_or_default().into_iter().map(device).collect(),
             device_cgroup_rules: wire.device_cgroup_rules.unwrap_or_default(),
-            device_requests: wire.device_requests.unwrap_or_default().into_iter().map(request).collect(),
+            device_requests: wire
+                .device_requests
+                .unwrap_or_default()
+                .into_iter()
+                .map(request)
+                .collect(),
             ulimits: wire.ulimits.unwrap_or_default().into_iter().map(ulimit).collect(),
         },
     })
