@@ -112,7 +112,7 @@ fn what_is_written_stays_and_is_shared() {
     }
     run(&["--mount", &sub("sub/file")], "cat /d").ok().prints("deep\n");
     // A link in the volume leads nowhere outside of it.
-    run(&["--mount", &sub("out")], "cat /d").exits(127).says("No such file");
+    run(&["--mount", &sub("out")], "cat /d").exits(127).says("no such file or directory");
     run(&["--mount", &sub("missing")], "true").exits(127);
     run(&["--mount", &sub("../x")], "true").exits(125).says("subpath must be a relative path");
     // What others mount.

@@ -9,12 +9,15 @@ use stdx::{Error, Result};
 pub fn resolve(requests: &[store::records::container::Device]) -> Result<Vec<(Device, String)>> {
     let mut devices = Vec::new();
     for request in requests {
-        let gone = |e| {
+        let gone = |e: std::io::Error| {
+            let why = match e.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => e.to_string(),
+            };
             Error::invalid(format!(
-                "error gathering device information while adding custom device \"{}\"",
+                "error gathering device information while adding custom device \"{}\": {why}",
                 request.host
             ))
-            .caused_by(e)
         };
         let permissions = if request.permissions.is_empty() { "rwm" } else { &request.permissions };
         if !permissions.chars().all(|c| "rwm".contains(c)) {

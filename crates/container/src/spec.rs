@@ -252,15 +252,8 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
             },
         ),
     ];
-    if host.ipc_mode == "host" {
-        mounts.push(bind(
-            "/dev/mqueue",
-            Path::new("/dev/mqueue"),
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ));
-    } else {
-        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-    }
+    // A new mount shows the queues of whatever IPC namespace the container has, the host's too.
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if host.ipc_mode == "host" {
         mounts.push(bind(
             "/dev/shm",

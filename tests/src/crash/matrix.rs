@@ -18,12 +18,18 @@ enum Operation {
     Pull,
     /// `rmi` of that image.
     RemoveImage,
+    /// `volume create`.
+    CreateVolume,
+    /// `volume rm` of it.
+    RemoveVolume,
     /// The first container of a daemon whose network does not exist yet.
     FirstRun,
 }
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 16] = [
+const OPERATIONS: [(&str, Operation); 18] = [
+    ("volume.create.", Operation::CreateVolume),
+    ("volume.remove.", Operation::RemoveVolume),
     ("container.create.", Operation::Run),
     ("container.start.", Operation::Run),
     ("container.remove.", Operation::Remove),
@@ -83,6 +89,9 @@ fn one(point: &str) -> Result<(), String> {
         Operation::RemoveImage => {
             want(scene.client.run(&["load", "-q", "-i", &archive]))?;
         }
+        Operation::RemoveVolume => {
+            want(scene.client.run(&["volume", "create", "victim"]))?;
+        }
         Operation::FirstRun => {
             want(scene.client.run(&["rm", "-f", "bystander"]))?;
         }
@@ -112,6 +121,8 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Load => &["load", "-q", "-i", &archive],
         Operation::Pull => &["pull", "-q", &pulled],
         Operation::RemoveImage => &["rmi", "extra"],
+        Operation::CreateVolume => &["volume", "create", "victim"],
+        Operation::RemoveVolume => &["volume", "rm", "victim"],
     };
     let output = scene.client.run(command);
     // A point in the shim ends the shim; the daemon must notice by itself.
@@ -132,6 +143,7 @@ fn one(point: &str) -> Result<(), String> {
             finish_image(&scene, &["load", "-q", "-i", &archive], "extra")?;
         }
         Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
+        Operation::CreateVolume | Operation::RemoveVolume => finish_volume(&scene)?,
     }
     drop(registry);
     if operation == Operation::FirstRun {
@@ -140,6 +152,13 @@ fn one(point: &str) -> Result<(), String> {
     // Once more through a restart: recovery leaves nothing to recover.
     scene.recover();
     scene.check().map_err(|e| format!("{e}\n{}", scene.daemon.log()))
+}
+
+/// It is there or it is not; either way it can be made, used and removed.
+fn finish_volume(scene: &Scene) -> Result<(), String> {
+    want(scene.client.run(&["volume", "create", "victim"]))?;
+    want(scene.client.run(&["run", "--rm", "-v", "victim:/v", "busybox", "touch", "/v/x"]))?;
+    want(scene.client.run(&["volume", "rm", "victim"])).map(drop)
 }
 
 /// Starts the daemon anew with the point armed. One that is passed on the way up is hit there.

@@ -347,7 +347,7 @@ fn commands_that_are_not_there_yet_say_so() {
     check("build .", "build");
     check("network ls", "network ls");
     check("container cp a b", "container cp");
-    check("volume create -x", "volume create");
+    check("secret create x", "secret create");
     check("system df", "system df");
     check("compose up -d", "compose up");
     check("stats", "stats");

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use stdx::fs::Durability;
 use stdx::time::Timestamp;
-use stdx::{Error, Result, Undo, fail_point};
+use stdx::{Error, Kind, Result, Undo, fail_point};
 use store::records::container::{
     Config, ContainerRecord, HostConfig, LastRun, LogConfig, MountKind,
 };
@@ -46,10 +46,22 @@ impl Engine {
     }
 
     fn create(&self, request: CreateContainer) -> Result<Created> {
+        let image = self.image_for(&request.config.image, request.platform.as_ref())?;
+        // Clients take "not found" for the image's and pull it.
+        self.create_from(&image, request).map_err(|e| match e.kind() {
+            Kind::NotFound => Error::invalid(e.message().to_owned()),
+            _ => e,
+        })
+    }
+
+    fn create_from(
+        &self,
+        image: &crate::images::ForContainer,
+        request: CreateContainer,
+    ) -> Result<Created> {
         let inner = &self.inner;
-        let CreateContainer { name, platform, mut config, mut host } = request;
+        let CreateContainer { name, mut config, mut host, .. } = request;
         self.find_peers(&mut config, &mut host)?;
-        let image = self.image_for(&config.image, platform.as_ref())?;
         merge_image(&mut config, &image.config);
         if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
             return Err(Error::invalid("no command specified"));
