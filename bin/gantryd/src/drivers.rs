@@ -51,6 +51,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
         init: config.init,
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
+        default_stop_timeout: config.default_stop_timeout,
+        live_restore: config.live_restore,
+        shutdown_timeout: config.shutdown_timeout,
     }
 }
 
