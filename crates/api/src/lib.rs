@@ -33,8 +33,8 @@ pub use config::{
 };
 pub use container::{
     ChangeItem, ContainerInspect, ContainerPruneReport, ContainerState, ContainerSummary,
-    ContainerUpdateBody, ContainerUpdateResponse, GraphDriver, Health, HealthResult, MountPoint, Port, SummaryHostConfig,
-    SummaryNetworkSettings, Top, WaitError, WaitResponse,
+    ContainerUpdateBody, ContainerUpdateResponse, GraphDriver, Health, HealthResult, MountPoint,
+    Port, SummaryHostConfig, SummaryNetworkSettings, Top, WaitError, WaitResponse,
 };
 pub use exec::{ExecCreateBody, ExecInspect, ExecProcess, ExecStartBody, IdResponse};
 pub use host::{

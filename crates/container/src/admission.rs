@@ -44,10 +44,9 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Start, Phase::Paused(_)) => {
             conflict("cannot start a paused container, try unpause instead".to_owned())
         }
-        (
-            Start,
-            Phase::Starting | Phase::Running(_) | Phase::Stopping(_) | Phase::Restarting,
-        ) => already(),
+        (Start, Phase::Starting | Phase::Running(_) | Phase::Stopping(_) | Phase::Restarting) => {
+            already()
+        }
 
         (Restart, _) => Ok(()),
 
@@ -70,9 +69,9 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Unpause, Phase::Running(_) | Phase::Stopping(_)) => {
             conflict(format!("Container {id} is not paused"))
         }
-        (Pause | Exec, Phase::Restarting) => conflict(format!(
-            "Container {id} is restarting, wait until the container is running"
-        )),
+        (Pause | Exec, Phase::Restarting) => {
+            conflict(format!("Container {id} is restarting, wait until the container is running"))
+        }
         (Unpause, Phase::Restarting) => conflict(format!("Container {id} is not paused")),
         (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
 

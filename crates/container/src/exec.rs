@@ -35,10 +35,8 @@ pub fn process(
     let mut env = spec::environment(record, wanted.tty);
     spec::merge_env(&mut env, wanted.env);
     let capabilities = if wanted.privileged {
-        let all: Vec<String> = capabilities::names_of(services.capabilities)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let all: Vec<String> =
+            capabilities::names_of(services.capabilities).into_iter().map(str::to_owned).collect();
         Capabilities {
             bounding: all.clone(),
             effective: all.clone(),
@@ -53,8 +51,7 @@ pub fn process(
     } else {
         services.seccomp.program(&record.host, &capabilities.bounding)?
     };
-    let or =
-        |own: &str, container: &str| if own.is_empty() { container } else { own }.to_owned();
+    let or = |own: &str, container: &str| if own.is_empty() { container } else { own }.to_owned();
     let process = Process {
         terminal: wanted.tty,
         console_size: wanted

@@ -70,8 +70,7 @@ impl Container {
     /// A new container, or one that the store knows; `recover`: look for what an earlier daemon left of it first.
     pub fn spawn(services: Arc<Services>, record: Arc<ContainerRecord>, recover: bool) -> Self {
         let phase = if record.last.finished.is_zero() { Phase::Created } else { Phase::Exited };
-        let first =
-            Published { record, phase, exits: 0, endpoints: BTreeMap::new(), health: None };
+        let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new(), health: None };
         let (publisher, published) = watch::channel(first.clone());
         let (requests, receiver) = mpsc::unbounded_channel();
         tokio::spawn(Driver::new(services, first, publisher, receiver).run(recover));

@@ -240,11 +240,10 @@ mod tests {
     fn plans_have_dockers_defaults() {
         let shell = plan(&["CMD-SHELL", "true"], Healthcheck::default()).unwrap();
         assert_eq!(shell.command, ["/bin/sh", "-c", "true"]);
-        assert_eq!((shell.interval, shell.timeout, shell.retries), (
-            Duration::from_secs(30),
-            Duration::from_secs(30),
-            3
-        ));
+        assert_eq!(
+            (shell.interval, shell.timeout, shell.retries),
+            (Duration::from_secs(30), Duration::from_secs(30), 3)
+        );
         assert_eq!(plan(&["CMD", "a", "b"], Healthcheck::default()).unwrap().command, ["a", "b"]);
         for none in [&["NONE"][..], &[], &["WHAT", "x"]] {
             assert_eq!(plan(none, Healthcheck::default()), None);

@@ -147,8 +147,7 @@ mod tests {
     fn a_container_that_is_removed_at_its_end_has_no_policy() {
         let policy = |name: &str| RestartPolicy { name: name.to_owned(), maximum_retry_count: 0 };
         let mut host = HostConfig { auto_remove: true, ..HostConfig::default() };
-        let update =
-            |name| Update { restart: Some(policy(name)), resources: Resources::default() };
+        let update = |name| Update { restart: Some(policy(name)), resources: Resources::default() };
         apply(&mut host, &update("always")).expect_err("a conflict");
         apply(&mut host, &update("no")).unwrap();
         host.auto_remove = false;
@@ -164,7 +163,10 @@ mod tests {
         let now = &host.resources;
         assert_eq!((now.memory, now.memory_swap, now.cpu_shares), (100 << 20, 128 << 20, 3));
         let change = change(&new);
-        assert_eq!(change.memory.as_ref().map(|m| (m.limit, m.swap)), Some((Some(100 << 20), None)));
+        assert_eq!(
+            change.memory.as_ref().map(|m| (m.limit, m.swap)),
+            Some((Some(100 << 20), None))
+        );
         assert_eq!(change.pids.map(|p| p.limit), Some(-1));
         assert!(change.cpu.is_none());
         assert!(super::change(&Resources::default()).pids.is_none());

@@ -51,7 +51,10 @@ mod tests {
     fn check(policy: &str, most: i64, count: u32, code: i32, by_user: bool) -> (bool, bool) {
         let policy = RestartPolicy { name: policy.to_owned(), maximum_retry_count: most };
         let ended = Ended { code, by_user, found: false };
-        (is_wanted(&policy, count, ended), is_wanted(&policy, count, Ended { found: true, ..ended }))
+        (
+            is_wanted(&policy, count, ended),
+            is_wanted(&policy, count, Ended { found: true, ..ended }),
+        )
     }
 
     /// At the end itself, and when the daemon's start finds it ended. Both as dockerd 26.1 does.

@@ -21,8 +21,7 @@ impl Driver {
         let services = Arc::clone(&self.services);
         let id = self.now.record.id.clone();
         let exit = tokio::task::spawn_blocking(move || recover::lost_shim(&services, &id)).await;
-        let (exit, error) =
-            exit.unwrap_or_else(|e| (recover::unknown_exit(), Some(e.to_string())));
+        let (exit, error) = exit.unwrap_or_else(|e| (recover::unknown_exit(), Some(e.to_string())));
         self.ended(&exit, error).await;
     }
 

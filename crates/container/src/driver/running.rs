@@ -35,14 +35,14 @@ impl Driver {
         if let Some(ending) = self.ending.take() {
             let _ended = ending.await;
         }
-        let started =
-            match crate::start::start(&self.services, &self.now.record, attachments).await {
-                Ok(started) => started,
-                Err(error) => {
-                    self.start_failed(&error);
-                    return Err(error);
-                }
-            };
+        let started = match crate::start::start(&self.services, &self.now.record, attachments).await
+        {
+            Ok(started) => started,
+            Err(error) => {
+                self.start_failed(&error);
+                return Err(error);
+            }
+        };
         let since = Timestamp::from_unix_nanos(started.at);
         self.change(|record| {
             let last = &mut record.last;

@@ -127,8 +127,7 @@ fn host_cpu(stat: &str) -> (u64, u32) {
 fn interfaces(text: &str) -> BTreeMap<String, Interface> {
     let line = |line: &str| {
         let (name, counters) = line.split_once(':')?;
-        let n: Vec<u64> =
-            counters.split_ascii_whitespace().map_while(|w| w.parse().ok()).collect();
+        let n: Vec<u64> = counters.split_ascii_whitespace().map_while(|w| w.parse().ok()).collect();
         let counters = Interface {
             rx_bytes: *n.first()?,
             rx_packets: *n.get(1)?,

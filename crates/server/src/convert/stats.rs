@@ -106,9 +106,7 @@ fn blkio(sample: &Sample) -> BlkioStats {
 
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]
@@ -117,8 +115,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn sample(v1: bool) -> Sample {
-        let io =
-            IoEntry { major: 8, minor: 0, operation: "read".to_owned(), value: 4096 };
+        let io = IoEntry { major: 8, minor: 0, operation: "read".to_owned(), value: 4096 };
         Sample {
             read: Timestamp::from_unix(5, 0),
             usage: engine::stats::Stats {

@@ -95,6 +95,9 @@ mod tests {
     fn what_is_not_named_is_left_alone() {
         assert_eq!(check("{}").unwrap(), Update::default());
         assert_eq!(check(r#"{"PidsLimit":-1}"#).unwrap().resources.pids_limit, Some(0));
-        assert_eq!(check(r#"{"MemorySwap":100000000}"#).unwrap().resources.memory_swap, 100_000_000);
+        assert_eq!(
+            check(r#"{"MemorySwap":100000000}"#).unwrap().resources.memory_swap,
+            100_000_000
+        );
     }
 }

@@ -70,7 +70,8 @@ impl Look {
     async fn next(&mut self) -> Result<Stats> {
         let (id, name) = self.watch.identity();
         let sample = self.watch.sample().await?;
-        let mut stats = sample.as_ref().map_or_else(convert::stats::nothing, convert::stats::to_wire);
+        let mut stats =
+            sample.as_ref().map_or_else(convert::stats::nothing, convert::stats::to_wire);
         (stats.id, stats.name) = (id, format!("/{name}"));
         stats.preread = self.read.to_string();
         stats.precpu_stats = std::mem::replace(&mut self.cpu, stats.cpu_stats.clone());
