@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(clippy::disallowed_methods, reason = "they wait and start programs as users do")]
 
+mod again;
 mod compat;
 mod flags;
+mod health;
 mod hostile;
 mod images;
 mod isolation;

@@ -56,6 +56,12 @@ pub(crate) struct Config {
     pub(crate) defaults: engine::Defaults,
     /// Processes a container may have when nobody says otherwise.
     pub(crate) default_pids_limit: i64,
+    /// Seconds between a container's stop signal and SIGKILL when it says nothing itself.
+    pub(crate) default_stop_timeout: i64,
+    /// Containers go on without the daemon.
+    pub(crate) live_restore: bool,
+    /// Seconds that stopping containers with the daemon may take.
+    pub(crate) shutdown_timeout: i64,
     /// `tcp://` is TLS.
     pub(crate) tls: Option<Tls>,
     /// `--tls=false` or `--tlsverify=false` was said: `tcp://` in plain text is wanted.
@@ -92,6 +98,8 @@ const DATA_ROOT: &str = "/var/lib/gantry";
 const EXEC_ROOT: &str = "/run/gantry";
 const SOCKET: &str = "unix:///run/gantry.sock";
 const PIDS_LIMIT: i64 = 4096;
+const STOP_TIMEOUT: i64 = 10;
+const SHUTDOWN_TIMEOUT: i64 = 15;
 
 /// Options that a running daemon takes over from a file that has changed.
 const RELOADED: &[&str] = &[
@@ -216,6 +224,9 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
         },
         defaults: crate::defaults::containers(given)?,
         default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),
+        default_stop_timeout: given.int("default-stop-timeout").unwrap_or(STOP_TIMEOUT),
+        live_restore: given.switch("live-restore").unwrap_or(true),
+        shutdown_timeout: given.int("shutdown-timeout").unwrap_or(SHUTDOWN_TIMEOUT),
         tls: (said("tls", true) || said("tlsverify", true)).then(|| tls(given)),
         plain_tcp: said("tls", false) || said("tlsverify", false),
         cleanup: given.switch("cleanup").unwrap_or(false),

@@ -52,6 +52,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         defaults: config.defaults.clone(),
+        default_stop_timeout: config.default_stop_timeout,
+        live_restore: config.live_restore,
+        shutdown_timeout: config.shutdown_timeout,
     }
 }
 

@@ -171,13 +171,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::switch("validate", "Validate daemon configuration and exit"),
     Opt::switch("version", "Print version information and quit").short('v').keyed(""),
     Opt::switch("cleanup", "Remove everything that this daemon made on the host's network, and exit").keyed(""),
-    Opt::int("shutdown-timeout", "Set the default shutdown timeout")
-        .default("15")
-        .meaningless("containers outlive the daemon, so that its end waits for none"),
-    Opt::switch("live-restore", "Keep containers running when the daemon stops").default("true").refused_unless(
-        "true",
-        "live-restore=false is not there yet: containers always outlive the daemon; stop them before it",
-    ),
+    Opt::int("shutdown-timeout", "Set the default shutdown timeout").default("15"),
+    Opt::switch("live-restore", "Keep containers running when the daemon stops").default("true"),
     Opt::switch("experimental", "Enable experimental features"),
     Opt::new("feature", "features", Kind::TEXT, Shape::Switches)
         .usage("Enable feature in the daemon")
@@ -227,7 +222,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .refused_unless("0", CONTAINERS),
     Opt::int("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers")
         .refused_unless("0", CONTAINERS),
-    Opt::int("default-stop-timeout", "Set the default stop timeout of containers").default("10").refused_unless("10", CONTAINERS),
+    Opt::int("default-stop-timeout", "Set the default stop timeout of containers").default("10"),
     // Networks.
     Opt::text("bridge", "Attach containers to a network bridge").short('b').refused(NETWORKS),
     Opt::text("bip", "Specify network bridge IP").refused(NETWORKS),

@@ -55,9 +55,10 @@ async fn serve(config: Config, log: Log) -> Result<()> {
         tracing::info!("API listen on {host}");
     }
     until_stopped(config, &engine, &log).await?;
-    // Containers keep running; requests under way get a moment to end.
+    // Requests under way get a moment to end. Containers keep running, unless live-restore is off.
     let _served = stop.send(true);
     let _ended = serving.await;
+    engine.halt().await;
     engine.close();
     Ok(())
 }

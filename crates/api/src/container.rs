@@ -231,7 +231,21 @@ pub struct ContainerUpdateBody {
     pub memory_reservation: i64,
     pub memory_swap: i64,
     pub pids_limit: Option<i64>,
+    pub cpu_realtime_period: i64,
+    pub cpu_realtime_runtime: i64,
+    /// Gone from the kernel; accepted and discarded, as by `dockerd`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kernel_memory: i64,
     pub restart_policy: RestartPolicy,
+}
+
+/// Answer to `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct ContainerUpdateResponse {
+    /// `null` when there are none.
+    pub warnings: Option<Vec<String>>,
 }
 
 /// An item of `GET /containers/{id}/changes`.

@@ -22,6 +22,7 @@ pub mod image;
 pub mod json;
 pub mod network;
 pub mod routes;
+pub mod stats;
 pub mod stream;
 pub mod system;
 pub mod version;
@@ -32,8 +33,8 @@ pub use config::{
 };
 pub use container::{
     ChangeItem, ContainerInspect, ContainerPruneReport, ContainerState, ContainerSummary,
-    ContainerUpdateBody, GraphDriver, Health, HealthResult, MountPoint, Port, SummaryHostConfig,
-    SummaryNetworkSettings, Top, WaitError, WaitResponse,
+    ContainerUpdateBody, ContainerUpdateResponse, GraphDriver, Health, HealthResult, MountPoint,
+    Port, SummaryHostConfig, SummaryNetworkSettings, Top, WaitError, WaitResponse,
 };
 pub use exec::{ExecCreateBody, ExecInspect, ExecProcess, ExecStartBody, IdResponse};
 pub use host::{

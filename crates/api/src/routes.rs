@@ -81,7 +81,7 @@ routes! {
     Get    "/containers/{name}/logs"       0  Served ContainerLogs;
     Get    "/containers/{name}/changes"    0  NotYet ContainerChanges;
     Get    "/containers/{name}/export"     0  NotYet ContainerExport;
-    Get    "/containers/{name}/stats"      0  NotYet ContainerStats;
+    Get    "/containers/{name}/stats"      0  Served ContainerStats;
     Get    "/containers/{name}/attach/ws"  0  NotYet ContainerAttachWebsocket;
     Head   "/containers/{name}/archive"    0  NotYet ContainerArchiveHead;
     Get    "/containers/{name}/archive"    0  NotYet ContainerArchiveGet;
@@ -91,7 +91,7 @@ routes! {
     Post   "/containers/{name}/stop"       0  Served ContainerStop;
     Post   "/containers/{name}/restart"    0  Served ContainerRestart;
     Post   "/containers/{name}/kill"       0  Served ContainerKill;
-    Post   "/containers/{name}/update"     22 NotYet ContainerUpdate;
+    Post   "/containers/{name}/update"     22 Served ContainerUpdate;
     Post   "/containers/{name}/rename"     0  Served ContainerRename;
     Post   "/containers/{name}/pause"      0  Served ContainerPause;
     Post   "/containers/{name}/unpause"    0  Served ContainerUnpause;

@@ -29,6 +29,9 @@ pub struct ConfigFile {
     /// `--format` of `ps`.
     #[serde(rename = "psFormat")]
     pub ps_format: String,
+    /// `--format` of `stats`.
+    #[serde(rename = "statsFormat")]
+    pub stats_format: String,
     /// `--format` of `images`.
     #[serde(rename = "imagesFormat")]
     pub images_format: String,

@@ -6,9 +6,10 @@ use crate::hijack::Hijacked;
 use crate::lines::JsonLines;
 use crate::system::Filters;
 use crate::url::Target;
+use api::stats::Stats;
 use api::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspect, ContainerPruneReport,
-    ContainerSummary, Top, WaitResponse,
+    ContainerSummary, ContainerUpdateBody, ContainerUpdateResponse, Top, WaitResponse,
 };
 use bytes::Bytes;
 use http::Method;
@@ -230,6 +231,26 @@ impl Client {
         let target =
             Target::new("/containers/", id, "/top").query_if("ps_args", &arguments.join(" "));
         self.get(target, "top").await
+    }
+
+    /// `POST /containers/{id}/update`
+    pub async fn update_container(
+        &self,
+        id: &str,
+        body: &ContainerUpdateBody,
+    ) -> Result<ContainerUpdateResponse> {
+        self.post_json(Target::new("/containers/", id, "/update"), body, "update").await
+    }
+
+    /// `GET /containers/{id}/stats`, once.
+    pub async fn container_stats(&self, id: &str) -> Result<Stats> {
+        self.get(Target::new("/containers/", id, "/stats").query("stream", "0"), "stats").await
+    }
+
+    /// `GET /containers/{id}/stats`, every second.
+    pub async fn follow_stats(&self, id: &str) -> Result<JsonLines> {
+        let target = Target::new("/containers/", id, "/stats").query("stream", "1");
+        Ok(Self::lines(self.send(Method::GET, &target, None, &[]).await?))
     }
 
     /// `POST /containers/prune`

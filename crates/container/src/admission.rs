@@ -22,11 +22,13 @@ pub enum Ask {
     Remove(bool),
     /// Run a further process in it.
     Exec,
+    /// Change its limits.
+    Update,
 }
 
 /// Whether `ask` is possible in `phase`; the error is what Docker would say. `id` and `name` are the container's.
 pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error> {
-    use Ask::{Exec, Kill, Pause, Remove, Restart, Start, Stop, Unpause};
+    use Ask::{Exec, Kill, Pause, Remove, Restart, Start, Stop, Unpause, Update};
     let conflict = |text: String| Err(Error::conflict(text));
     let already = || Err(Error::new(Kind::NotModified, String::new()));
     match (ask, phase) {
@@ -42,17 +44,21 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Start, Phase::Paused(_)) => {
             conflict("cannot start a paused container, try unpause instead".to_owned())
         }
-        (Start, Phase::Starting | Phase::Running(_) | Phase::Stopping(_)) => already(),
+        (Start, Phase::Starting | Phase::Running(_) | Phase::Stopping(_) | Phase::Restarting) => {
+            already()
+        }
 
         (Restart, _) => Ok(()),
 
-        (Stop, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
+        (
+            Stop | Kill,
+            Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_) | Phase::Restarting,
+        ) => Ok(()),
         (
             Stop,
             Phase::Created | Phase::Starting | Phase::Exited | Phase::Removing | Phase::Dead(_),
         ) => already(),
 
-        (Kill, Phase::Running(_) | Phase::Paused(_) | Phase::Stopping(_)) => Ok(()),
         (Kill, _) => {
             conflict(format!("cannot kill container: {name}: container {id} is not running"))
         }
@@ -63,12 +69,19 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Unpause, Phase::Running(_) | Phase::Stopping(_)) => {
             conflict(format!("Container {id} is not paused"))
         }
+        (Pause | Exec, Phase::Restarting) => {
+            conflict(format!("Container {id} is restarting, wait until the container is running"))
+        }
+        (Unpause, Phase::Restarting) => conflict(format!("Container {id} is not paused")),
         (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
 
         (Remove(_), Phase::Created | Phase::Exited | Phase::Dead(_)) => Ok(()),
         (Remove(true), _) => Ok(()),
         (Remove(false), Phase::Paused(_)) => conflict(format!(
             "cannot remove container \"/{name}\": container is paused and must be unpaused first"
+        )),
+        (Remove(false), Phase::Restarting) => conflict(format!(
+            "cannot remove container \"/{name}\": container is restarting: stop the container before removing or force remove"
         )),
         (Remove(false), _) => conflict(format!(
             "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
@@ -79,6 +92,11 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
             conflict(format!("Container {name} is paused, unpause the container before exec"))
         }
         (Exec, _) => conflict(format!("container {id} is not running")),
+
+        (Update, Phase::Removing | Phase::Dead(_)) => {
+            conflict("container is marked for removal and cannot be \"update\"".to_owned())
+        }
+        (Update, _) => Ok(()),
     }
 }
 
@@ -117,6 +135,22 @@ mod tests {
             "Conflict cannot kill container: web: container abc is not running"
         );
         assert_eq!(check(&Phase::Exited, Ask::Exec), "Conflict container abc is not running");
+    }
+
+    #[test]
+    fn what_waits_to_be_started_again_counts_as_running_and_has_no_process() {
+        let phase = Phase::Restarting;
+        assert_eq!(check(&phase, Ask::Start), "NotModified ");
+        for ask in [Ask::Stop, Ask::Kill, Ask::Restart, Ask::Remove(true), Ask::Update] {
+            assert_eq!(check(&phase, ask), "ok", "{ask:?}");
+        }
+        for ask in [Ask::Pause, Ask::Exec] {
+            assert_eq!(
+                check(&phase, ask),
+                "Conflict Container abc is restarting, wait until the container is running"
+            );
+        }
+        assert!(check(&phase, Ask::Remove(false)).contains("container is restarting: stop the"));
     }
 
     #[test]

@@ -1,190 +1,45 @@
 //! The task that owns one container. It is the only writer of the container's state.
+//!
+//! ```text
+//!   driver.rs          what is asked and what happens, one after the other
+//!   driver/running.rs  start, stop, kill, pause: while it runs
+//!   driver/ending.rs   its end, its restart policy, its removal
+//!   driver/probing.rs  its health
+//! ```
+
+mod ending;
+mod probing;
+mod running;
 
 use crate::admission::{Ask, admit};
+use crate::handle::{RemoveRequest, Reply, Request, StopRequest};
+use crate::health::Health;
+use crate::limits::{self, Update};
 use crate::services::{Save, Services};
 use crate::shim::{self, Shim};
 use crate::signals;
-use crate::state::{Endpoint, Live, Phase, Published};
-use std::collections::BTreeMap;
+use crate::state::{Phase, Published};
+use probing::{Due, Monitor};
+use running::By;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
-use stdx::time::Timestamp;
-use stdx::{Error, Kind, Result};
+use stdx::{Error, Kind, Result, fail_point};
 use store::records::container::ContainerRecord;
-use task::protocol::{
-    Answer, Attachment, Event, Exec, Exit, Request as ToShim, Session, TerminalSize,
-};
-use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use task::protocol::{Answer, Attachment, Event, Exec, Request as ToShim, Session};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// Seconds between the stop signal and SIGKILL when nobody says otherwise.
-const STOP_TIMEOUT: i64 = 10;
 /// Clients that may wait for a start: their sockets go to the shim in one message, which takes 253 (SCM_MAX_FD).
 const MOST_ATTACHMENTS: usize = 128;
 
-/// One container, for everyone but its driver.
-#[derive(Debug, Clone)]
-pub struct Container {
-    requests: mpsc::UnboundedSender<Request>,
-    published: watch::Receiver<Published>,
-}
-
-/// How to stop.
-#[derive(Debug, Clone, Default)]
-pub struct StopRequest {
-    /// Instead of the container's own stop signal.
-    pub signal: Option<i32>,
-    /// Seconds until SIGKILL, negative: never; `None`: the container's own.
-    pub timeout: Option<i64>,
-}
-
-/// Which signal to send.
-#[derive(Debug, Clone, Copy)]
-pub struct KillRequest {
-    /// Its number.
-    pub signal: i32,
-}
-
-/// How to remove.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RemoveRequest {
-    /// Even if it runs.
-    pub force: bool,
-    /// With its anonymous volumes.
-    pub volumes: bool,
-}
-
-type Reply<T = ()> = oneshot::Sender<Result<T>>;
-
-#[derive(Debug)]
-enum Request {
-    Start(Reply),
-    Stop(StopRequest, Reply),
-    Restart(StopRequest, Reply),
-    Kill(KillRequest, Reply),
-    Pause(Reply),
-    Unpause(Reply),
-    Rename(String, Reply),
-    Remove(RemoveRequest, Reply),
-    Attach(Attachment, OwnedFd, Reply),
-    Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
-    Resize(Session, TerminalSize, Reply),
-    Nothing(Reply),
-}
-
-impl Container {
-    /// A new container, or one that the store knows; `recover`: look for what an earlier daemon left of it first.
-    pub fn spawn(services: Arc<Services>, record: Arc<ContainerRecord>, recover: bool) -> Self {
-        let phase = if record.last.finished.is_zero() { Phase::Created } else { Phase::Exited };
-        let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new() };
-        let (publisher, published) = watch::channel(first.clone());
-        let (requests, receiver) = mpsc::unbounded_channel();
-        let driver = Driver {
-            services,
-            now: first,
-            publisher,
-            requests: receiver,
-            events: None,
-            attachments: Vec::new(),
-            ending: None,
-            stopped: Vec::new(),
-            deadline: None,
-            then: Then::Nothing,
-        };
-        tokio::spawn(driver.run(recover));
-        Self { requests, published }
-    }
-
-    /// What the driver last published.
-    pub fn now(&self) -> Published {
-        self.published.borrow().clone()
-    }
-
-    /// Follows what the driver publishes.
-    pub fn follow(&self) -> watch::Receiver<Published> {
-        self.published.clone()
-    }
-
-    /// Runs it. [`Kind::NotModified`] when it does already.
-    pub async fn start(&self) -> Result<()> {
-        self.ask(Request::Start).await
-    }
-
-    /// Ends it and waits for its end. [`Kind::NotModified`] when it does not run.
-    pub async fn stop(&self, stop: StopRequest) -> Result<()> {
-        self.ask(|reply| Request::Stop(stop, reply)).await
-    }
-
-    /// Ends it if it runs, and runs it.
-    pub async fn restart(&self, stop: StopRequest) -> Result<()> {
-        self.ask(|reply| Request::Restart(stop, reply)).await
-    }
-
-    /// Sends a signal to its first process; after SIGKILL its end is waited for.
-    pub async fn kill(&self, kill: KillRequest) -> Result<()> {
-        self.ask(|reply| Request::Kill(kill, reply)).await
-    }
-
-    /// Freezes it.
-    pub async fn pause(&self) -> Result<()> {
-        self.ask(Request::Pause).await
-    }
-
-    /// Thaws it.
-    pub async fn unpause(&self) -> Result<()> {
-        self.ask(Request::Unpause).await
-    }
-
-    /// Gives it a name, which the caller has reserved.
-    pub async fn rename(&self, name: String) -> Result<()> {
-        self.ask(|reply| Request::Rename(name, reply)).await
-    }
-
-    /// Removes it.
-    pub async fn remove(&self, remove: RemoveRequest) -> Result<()> {
-        self.ask(|reply| Request::Remove(remove, reply)).await
-    }
-
-    /// Gives a client its streams: at once when it runs, otherwise when it is started.
-    pub async fn attach(&self, streams: Attachment) -> Result<UnixStream> {
-        let (ours, theirs) = shim::socket_pair()?;
-        self.ask(|reply| Request::Attach(streams, theirs, reply)).await?;
-        Ok(ours)
-    }
-
-    /// Runs a further process in it; its pid.
-    pub async fn exec(&self, exec: Box<Exec>, sockets: Vec<OwnedFd>) -> Result<i32> {
-        self.ask(|reply| Request::Exec(exec, sockets, reply)).await
-    }
-
-    /// Sets the size of a terminal in it.
-    pub async fn resize(&self, session: Session, size: TerminalSize) -> Result<()> {
-        self.ask(|reply| Request::Resize(session, size, reply)).await
-    }
-
-    /// Returns when everything asked before has been done; for a recovered container: when it has been recovered.
-    pub async fn recovered(&self) {
-        // One that was removed while it was recovered is recovered too.
-        let _gone = self.ask(Request::Nothing).await;
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || {
-            Error::not_found(format!("No such container: {}", self.published.borrow().record.id))
-        };
-        self.requests.send(request(reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
-    }
-}
-
 /// What happens when the container has ended.
 #[derive(Debug)]
-enum Then {
-    Nothing,
-    Restart(Reply),
+pub(crate) enum Then {
+    /// What its restart policy says.
+    Policy,
+    /// It is started; whoever asked, if somebody did, is told.
+    Restart(Option<Reply>),
+    /// It is removed.
     Remove(RemoveRequest, Reply),
 }
 
@@ -195,23 +50,55 @@ pub(crate) struct Driver {
     requests: mpsc::UnboundedReceiver<Request>,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// Clients that attached before the start.
-    pub(crate) attachments: Vec<(Attachment, OwnedFd)>,
+    attachments: Vec<(Attachment, OwnedFd)>,
     /// The last shim, which has been told to clean up and end.
     ending: Option<tokio::task::JoinHandle<()>>,
-    /// Whoever waits for the end.
+    /// Whoever waits for the end after having stopped it.
     stopped: Vec<Reply>,
+    /// Whoever waits for the end after having killed it.
+    killed: Vec<Reply>,
     /// When SIGKILL follows.
     deadline: Option<Instant>,
+    /// When its policy starts it again; it is [`Phase::Restarting`] then.
+    restart_at: Option<Instant>,
+    /// Its health is looked after.
+    monitor: Option<Monitor>,
     then: Then,
+    /// The daemon takes its containers along: nothing is started again.
+    halting: bool,
 }
 
 impl Driver {
-    async fn run(mut self, recover: bool) {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        now: Published,
+        publisher: watch::Sender<Published>,
+        requests: mpsc::UnboundedReceiver<Request>,
+    ) -> Self {
+        Self {
+            services,
+            now,
+            publisher,
+            requests,
+            events: None,
+            attachments: Vec::new(),
+            ending: None,
+            stopped: Vec::new(),
+            killed: Vec::new(),
+            deadline: None,
+            restart_at: None,
+            monitor: None,
+            then: Then::Policy,
+            halting: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self, recover: bool) {
         if recover {
             self.recover().await;
         }
         while !matches!(self.now.phase, Phase::Gone) {
-            let deadline = self.deadline;
+            let (deadline, restart_at) = (self.deadline, self.restart_at);
             tokio::select! {
                 biased;
                 event = next(&mut self.events) => self.on_event(event).await,
@@ -221,6 +108,8 @@ impl Driver {
                     // The engine is gone: the container goes on with its shim.
                     None => return,
                 },
+                () = until(restart_at) => self.start_again().await,
+                due = Due::next(&mut self.monitor) => self.on_due(due).await,
             }
         }
     }
@@ -229,25 +118,37 @@ impl Driver {
         match request {
             Request::Start(reply) => {
                 let result = match self.admit(Ask::Start) {
-                    Ok(()) => self.start().await,
+                    Ok(()) => self.start(By::User).await,
                     denied => denied,
                 };
                 answer(reply, result);
             }
             Request::Stop(stop, reply) => match self.admit(Ask::Stop) {
-                Ok(()) => {
-                    self.stopped.push(reply);
-                    self.stop(&stop, true).await;
+                Ok(()) if matches!(self.now.phase, Phase::Restarting) => {
+                    let result = self.stay_down();
+                    self.event("stop", &[]);
+                    answer(reply, result);
                 }
+                Ok(()) => match self.by_user() {
+                    Ok(()) => {
+                        self.stopped.push(reply);
+                        self.stop(&stop).await;
+                    }
+                    failed => answer(reply, failed),
+                },
                 denied => answer(reply, denied),
             },
             Request::Restart(stop, reply) => match self.admit(Ask::Restart) {
                 Ok(()) if self.now.phase.is_running() => {
-                    self.then_do(Then::Restart(reply));
-                    self.stop(&stop, false).await;
+                    self.then_do(Then::Restart(Some(reply)));
+                    self.stop(&stop).await;
                 }
                 Ok(()) => {
-                    let result = self.start().await;
+                    if matches!(self.now.phase, Phase::Restarting) {
+                        self.restart_at = None;
+                        self.event("stop", &[]);
+                    }
+                    let result = self.start(By::User).await;
                     if result.is_ok() {
                         self.event("restart", &[]);
                     }
@@ -277,11 +178,26 @@ impl Driver {
                     self.send_signal(signals::KILL).await;
                 }
                 Ok(()) => {
+                    self.restart_at = None;
                     let result = self.remove(remove);
                     answer(reply, result);
                 }
                 denied => answer(reply, denied),
             },
+            Request::Update(update, reply) => {
+                let result = self.update(&update).await;
+                answer(reply, result);
+            }
+            Request::Halt(reply) => {
+                self.halting = true;
+                self.restart_at = None;
+                if self.now.phase.is_running() {
+                    self.stopped.push(reply);
+                    self.stop(&StopRequest::default()).await;
+                } else {
+                    answer(reply, Ok(()));
+                }
+            }
             Request::Attach(streams, socket, reply) => {
                 let result = self.attach(streams, socket).await;
                 answer(reply, result);
@@ -296,143 +212,11 @@ impl Driver {
                     Some(live) => {
                         live.shim.call(ToShim::Resize { session, size }, &[]).await.map(|_| ())
                     }
-                    None => Err(Error::conflict(format!(
-                        "container {} is not running",
-                        self.now.record.id
-                    ))),
+                    None => Err(not_running(&self.now.record.id)),
                 };
                 answer(reply, result);
             }
         }
-    }
-
-    async fn start(&mut self) -> Result<()> {
-        self.now.phase = Phase::Starting;
-        self.publish();
-        let attachments = std::mem::take(&mut self.attachments);
-        // The new shim makes a cgroup of the same name as the one that the last shim may be removing still.
-        if let Some(ending) = self.ending.take() {
-            let _ended = ending.await;
-        }
-        match crate::start::start(&self.services, &self.now.record, attachments).await {
-            Ok(started) => {
-                let since = Timestamp::from_unix_nanos(started.at);
-                self.change(|record| {
-                    record.last.started = since;
-                    record.last.finished = Timestamp::ZERO;
-                    record.last.code = 0;
-                    record.last.oom = false;
-                    record.last.error = None;
-                    record.stopped_by_user = false;
-                });
-                self.events = Some(started.events);
-                self.now.endpoints = started.endpoints;
-                self.now.phase =
-                    Phase::Running(Live { shim: started.shim, pid: started.pid, since });
-                self.publish();
-                self.event("start", &[]);
-                self.save(Save::Eventually);
-                self.services.network.settled();
-                Ok(())
-            }
-            Err(error) => {
-                let never_ran = self.now.record.last.started.is_zero();
-                self.change(|record| {
-                    record.last.code = shim::exit_code_of(&error);
-                    record.last.error = Some(error.to_string());
-                });
-                self.now.phase = if never_ran { Phase::Created } else { Phase::Exited };
-                // Whoever waits for the next exit must not wait for ever.
-                self.now.exits += 1;
-                self.publish();
-                self.save(Save::Soon);
-                if self.now.record.host.auto_remove {
-                    let _reported_by_start =
-                        self.remove(RemoveRequest { force: true, volumes: true });
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Sends the stop signal and sets the deadline. `by_user`: not as part of a restart.
-    async fn stop(&mut self, stop: &StopRequest, by_user: bool) {
-        let config = &self.now.record.config;
-        let own = config.stop_signal.as_deref().and_then(|s| signals::parse(s).ok());
-        let signal = stop.signal.or(own).unwrap_or(signals::TERM);
-        let timeout = stop.timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        if by_user {
-            self.change(|record| record.stopped_by_user = true);
-        }
-        if let Phase::Paused(_) = self.now.phase {
-            let _goes_on = self.unpause().await;
-        }
-        if let Phase::Running(live) | Phase::Stopping(live) = &self.now.phase {
-            self.now.phase = Phase::Stopping(live.clone());
-            self.publish();
-        }
-        self.send_signal(signal).await;
-        if let Ok(seconds) = u64::try_from(timeout) {
-            let new = Instant::now() + Duration::from_secs(seconds);
-            self.deadline = Some(self.deadline.map_or(new, |old| old.min(new)));
-        }
-    }
-
-    async fn kill(&mut self, kill: KillRequest, reply: Reply) {
-        if kill.signal == signals::KILL {
-            self.change(|record| record.stopped_by_user = true);
-            self.stopped.push(reply);
-            self.send_signal(kill.signal).await;
-        } else if let Phase::Paused(_) = self.now.phase {
-            let id = &self.now.record.id;
-            answer(
-                reply,
-                Err(Error::conflict(format!(
-                    "Container {id} is paused. Unpause the container before stopping or killing"
-                ))),
-            );
-        } else {
-            self.send_signal(kill.signal).await;
-            answer(reply, Ok(()));
-        }
-    }
-
-    async fn on_deadline(&mut self) {
-        self.deadline = None;
-        self.send_signal(signals::KILL).await;
-    }
-
-    async fn send_signal(&mut self, signal: i32) {
-        let Some(live) = self.now.phase.live() else { return };
-        let shim = Arc::clone(&live.shim);
-        self.event("kill", &[("signal", signal.to_string())]);
-        let kill = ToShim::Kill { session: Session::Container, signal, all: false };
-        // A process that has just ended cannot be signalled; its exit event is on its way.
-        let _ended = shim.call(kill, &[]).await;
-        if signal == signals::KILL && matches!(self.now.phase, Phase::Paused(_)) {
-            // A frozen process dies when it thaws (cgroup v1).
-            let _thawed = shim.call(ToShim::Resume, &[]).await;
-        }
-    }
-
-    async fn pause(&mut self) -> Result<()> {
-        self.admit(Ask::Pause)?;
-        let Some(live) = self.now.phase.live().cloned() else { return Ok(()) };
-        live.shim.call(ToShim::Pause, &[]).await?;
-        self.now.phase = Phase::Paused(live);
-        self.publish();
-        self.event("pause", &[]);
-        Ok(())
-    }
-
-    async fn unpause(&mut self) -> Result<()> {
-        self.admit(Ask::Unpause)?;
-        let Some(live) = self.now.phase.live().cloned() else { return Ok(()) };
-        live.shim.call(ToShim::Resume, &[]).await?;
-        self.now.phase = Phase::Running(live);
-        self.publish();
-        self.event("unpause", &[]);
-        Ok(())
     }
 
     fn rename(&mut self, name: String) -> Result<()> {
@@ -470,6 +254,10 @@ impl Driver {
                 "container {} is paused, unpause the container before attach",
                 self.now.record.id
             ))),
+            Phase::Restarting => Err(Error::conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                self.now.record.id
+            ))),
             Phase::Starting | Phase::Removing | Phase::Dead(_) | Phase::Gone => {
                 Err(Error::conflict(format!(
                     "container {} is marked for removal and cannot be attached",
@@ -488,6 +276,54 @@ impl Driver {
             other => Err(Error::internal(format!("the shim answered {other:?} to an exec"))),
         }
     }
+    /// The record is changed for good before the kernel is told; [`Self::adopted`] tells it again when we died between.
+    async fn update(&mut self, update: &Update) -> Result<()> {
+        let cannot = |id: &str, e: &Error| {
+            Error::new(e.kind(), format!("Cannot update container {id}: {e}"))
+        };
+        let id = self.now.record.id.clone();
+        self.admit(Ask::Update).map_err(|e| cannot(&id, &e))?;
+        let before = Arc::clone(&self.now.record);
+        let mut host = before.host.clone();
+        limits::apply(&mut host, update).map_err(|e| cannot(&id, &e))?;
+        let shim = self.now.phase.live().map(|live| Arc::clone(&live.shim));
+        self.change(|record| {
+            record.host = host;
+            record.last.limits_pending = shim.is_some();
+        });
+        let changed = match self.save_update() {
+            Ok(()) => self.tell_limits(shim.as_deref(), &limits::change(&update.resources)).await,
+            failed => failed,
+        };
+        if let Err(e) = changed {
+            self.now.record = before;
+            self.save(Save::Soon);
+            return Err(cannot(&id, &e));
+        }
+        self.publish();
+        self.event("update", &[]);
+        Ok(())
+    }
+
+    fn save_update(&self) -> Result<()> {
+        fail_point!("container.update.before-record");
+        self.services.world.save(&self.now.record, Save::Now)?;
+        fail_point!("container.update.after-record");
+        Ok(())
+    }
+
+    async fn tell_limits(
+        &mut self,
+        shim: Option<&Shim>,
+        limits: &oci::runtime::Resources,
+    ) -> Result<()> {
+        if let Some(shim) = shim {
+            shim.call(ToShim::Update(Box::new(limits.clone())), &[]).await?;
+            self.change(|record| record.last.limits_pending = false);
+            self.save(Save::Eventually);
+        }
+        Ok(())
+    }
 
     async fn on_event(&mut self, event: Option<Event>) {
         match event {
@@ -495,128 +331,38 @@ impl Driver {
                 if let Some(live) = self.now.phase.live() {
                     let shim = Arc::clone(&live.shim);
                     // The exit is taken: the shim cleans up and ends while we go on.
-                    self.ending = Some(tokio::spawn(shut_down(shim)));
+                    self.ending = Some(tokio::spawn(running::shut_down(shim)));
                 }
                 self.ended(&exit, None).await;
             }
             Some(Event::Exit { session: Session::Exec(id), exit }) => {
+                let id = self.probe_ended(&id, exit.code).unwrap_or(id);
                 self.services.world.exec_ended(&self.now.record, &id, exit.code);
             }
             Some(Event::Oom) => self.event("oom", &[]),
             None => self.lost().await,
         }
     }
-
-    /// The shim is gone without having told how the container ended.
-    async fn lost(&mut self) {
-        self.events = None;
-        let services = Arc::clone(&self.services);
-        let id = self.now.record.id.clone();
-        let exit =
-            tokio::task::spawn_blocking(move || crate::recover::lost_shim(&services, &id)).await;
-        let (exit, error) =
-            exit.unwrap_or_else(|e| (crate::recover::unknown_exit(), Some(e.to_string())));
-        self.ended(&exit, error).await;
-    }
-
-    /// The container has ended: everyone is told, and what was to follow follows.
-    pub(crate) async fn ended(&mut self, exit: &Exit, error: Option<String>) {
-        let finished = Timestamp::from_unix_nanos(exit.at);
-        let started = self.now.record.last.started;
-        self.events = None;
-        self.deadline = None;
-        self.services.network.leave(&self.now.record.id);
-        self.now.endpoints.clear();
-        self.change(|record| {
-            record.last.finished = finished;
-            record.last.code = exit.code;
-            record.last.oom = exit.oom;
-            record.last.error = error;
-        });
-        self.now.phase = Phase::Exited;
-        self.now.exits += 1;
-        self.publish();
-        let ran = (finished.unix_nanos() - started.unix_nanos()).max(0) / 1_000_000_000;
-        self.event(
-            "die",
-            &[("execDuration", ran.to_string()), ("exitCode", exit.code.to_string())],
-        );
-        self.services.world.detach_volumes(&self.now.record);
-        let waiting = std::mem::take(&mut self.stopped);
-        if !waiting.is_empty() {
-            self.event("stop", &[]);
-        }
-        let then = std::mem::replace(&mut self.then, Then::Nothing);
-        let removes = matches!(then, Then::Remove(..));
-        if self.now.record.host.auto_remove && !removes && !matches!(then, Then::Restart(_)) {
-            let _logged = self.remove(RemoveRequest { force: true, volumes: true });
-        } else if !removes {
-            self.save(Save::Soon);
-        }
-        for reply in waiting {
-            answer(reply, Ok(()));
-        }
-        match then {
-            Then::Nothing => {}
-            Then::Restart(reply) => {
-                self.event("stop", &[]);
-                // Starting is not recursion: a container that ends while it starts reports through its events.
-                let result = Box::pin(self.start()).await;
-                if result.is_ok() {
-                    self.event("restart", &[]);
-                }
-                answer(reply, result);
-            }
-            Then::Remove(remove, reply) => {
-                let result = self.remove(remove);
-                answer(reply, result);
-            }
-        }
-    }
-
-    /// Removes a container that does not run.
-    fn remove(&mut self, remove: RemoveRequest) -> Result<()> {
-        self.now.phase = Phase::Removing;
-        self.publish();
-        self.attachments.clear();
-        let volumes = remove.volumes || self.now.record.host.auto_remove;
-        match self.services.world.forget(&self.now.record, volumes) {
-            Ok(()) => {
-                self.event("destroy", &[]);
-                self.now.phase = Phase::Gone;
-                self.publish();
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(container = %self.now.record.id, "remove: {error}");
-                self.now.phase = Phase::Dead(error.to_string());
-                self.publish();
-                Err(error)
-            }
-        }
-    }
-
-    /// `--rm` is honoured for a container that ended while no daemon ran.
-    pub(crate) fn remove_after_recovery(&mut self) {
-        let _logged = self.remove(RemoveRequest { force: true, volumes: true });
+    fn admit(&self, ask: Ask) -> Result<()> {
+        admit(&self.now.phase, ask, &self.now.record.id, &self.now.record.name)
     }
 
     /// A later wish replaces an earlier one, whose owner is told that it will not be.
     fn then_do(&mut self, then: Then) {
         match std::mem::replace(&mut self.then, then) {
-            Then::Nothing => {}
-            Then::Restart(reply) | Then::Remove(_, reply) => {
+            Then::Restart(Some(reply)) | Then::Remove(_, reply) => {
                 answer(reply, Err(Error::conflict("overtaken by a later request")));
             }
+            Then::Policy | Then::Restart(None) => {}
         }
     }
 
-    fn admit(&self, ask: Ask) -> Result<()> {
-        admit(&self.now.phase, ask, &self.now.record.id, &self.now.record.name)
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ContainerRecord)) {
+        change(Arc::make_mut(&mut self.now.record));
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut ContainerRecord)) {
-        change(Arc::make_mut(&mut self.now.record));
+    pub(crate) fn set_health(&mut self, health: Health) {
+        self.now.health = Some(Arc::new(health));
     }
 
     pub(crate) fn publish(&self) {
@@ -632,35 +378,6 @@ impl Driver {
             tracing::error!(container = %self.now.record.id, "save: {e}");
         }
     }
-
-    /// A shim that was found alive: the container runs, or ended while nobody looked.
-    pub(crate) async fn adopted(
-        &mut self,
-        shim: Arc<Shim>,
-        events: mpsc::UnboundedReceiver<Event>,
-        state: &task::protocol::State,
-        endpoints: BTreeMap<String, Endpoint>,
-    ) {
-        let since = state.started_at.map_or(Timestamp::ZERO, Timestamp::from_unix_nanos);
-        self.change(|record| {
-            record.last.started = since;
-            record.last.finished = Timestamp::ZERO;
-        });
-        let live = Live { shim: Arc::clone(&shim), pid: state.pid, since };
-        self.now.endpoints = endpoints;
-        self.now.phase = if state.paused { Phase::Paused(live) } else { Phase::Running(live) };
-        self.events = Some(events);
-        self.publish();
-        if let Some(exit) = state.exit.clone() {
-            self.ending = Some(tokio::spawn(shut_down(shim)));
-            self.ended(&exit, None).await;
-        }
-    }
-}
-
-/// Tells a shim whose container has ended that it may go; when it has cleaned up, or is gone, this is done.
-async fn shut_down(shim: Arc<Shim>) {
-    let _gone = shim.call(ToShim::Shutdown, &[]).await;
 }
 
 async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {
@@ -683,6 +400,6 @@ fn answer<T>(reply: Reply<T>, result: Result<T>) {
 }
 
 /// An error for things that only a running container has.
-pub fn not_running(id: &str) -> Error {
+pub(crate) fn not_running(id: &str) -> Error {
     Error::new(Kind::Conflict, format!("container {id} is not running"))
 }

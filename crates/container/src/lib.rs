@@ -12,6 +12,9 @@
 //!                      Gone           a failed Removing stays `Dead` and is tried again at the next start
 //! ```
 //!
+//! An end may also lead to Restarting: the policy ([`restart`]) waits there to start it again, and whoever stops it
+//! sends it to Exited. While it runs, its [`health`] is looked after by the same task.
+//!
 //! Each container has one task, its [`driver`], the only writer of its state. Everyone else holds a [`Container`],
 //! sends it requests and reads what it last published. The driver decides with [`admission`] (pure), builds the OCI
 //! specification with [`spec`] (pure) and talks to the container's supervisor through [`shim`].
@@ -26,20 +29,26 @@ pub mod admission;
 pub mod capabilities;
 mod cdi;
 pub mod devices;
-pub mod driver;
+mod driver;
+pub mod exec;
 pub mod files;
+pub mod handle;
+pub mod health;
 pub mod join;
+pub mod limits;
 mod mounts;
 pub mod recover;
+pub mod restart;
 pub mod services;
 pub mod shim;
 pub mod signals;
 pub mod spec;
 mod start;
 
-pub use start::log as start_log;
+pub use start::{cgroup_path, log as start_log};
 pub mod state;
 
-pub use driver::{Container, KillRequest, RemoveRequest, StopRequest};
+pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};
+pub use limits::Update;
 pub use services::{Networking, Paths, Save, Services, World};
 pub use state::{Endpoint, Phase, Published};

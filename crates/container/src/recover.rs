@@ -27,7 +27,7 @@ impl Driver {
                 if let Err(e) = stdx::fs::remove_file(&folder.join("exit.json")) {
                     tracing::error!("forget the end of what was never started: {e}");
                 }
-                self.after_recovery();
+                self.after_recovery(false);
             }
             Some((shim, events, state)) => {
                 let endpoints = services.network.adopt(&record, &folder);
@@ -41,7 +41,7 @@ impl Driver {
             None if shim_record.container_pid.is_none() && record.last.started.is_zero() => {
                 // The daemon died in the middle of a start, before there was a process.
                 clean_up(&services, &shim_record);
-                self.after_recovery();
+                self.after_recovery(false);
             }
             None => {
                 let id = record.id.clone();
@@ -58,9 +58,11 @@ impl Driver {
         let paths = &self.services.paths;
         let files = [paths.exec_of(&id).join("exit.json"), paths.data_of(&id).join("exit.json")];
         let exit = files.iter().find_map(|path| read_exit(path));
+        let mut is_news = false;
         if let Some(exit) = exit {
             let finished = Timestamp::from_unix_nanos(exit.at);
             if finished > self.now.record.last.finished {
+                is_news = true;
                 let record = std::sync::Arc::make_mut(&mut self.now.record);
                 if record.last.started.is_zero() {
                     record.last.started = finished;
@@ -71,10 +73,12 @@ impl Driver {
                 self.save(Save::Soon);
             }
         }
-        self.after_recovery();
+        self.after_recovery(is_news);
     }
 
-    fn after_recovery(&mut self) {
+    /// `is_news`: it ended while no daemon ran, and its policy has not been asked yet.
+    fn after_recovery(&mut self, is_news: bool) {
+        self.read_health();
         let record = &self.now.record;
         self.services.network.leave(&record.id);
         self.now.phase = if record.last.started.is_zero() { Phase::Created } else { Phase::Exited };
@@ -84,6 +88,15 @@ impl Driver {
             record.last.finished = Timestamp::now();
             record.last.code = 255;
             self.save(Save::Soon);
+        }
+        if matches!(self.now.phase, Phase::Exited) {
+            let waits_until = self.now.record.last.restart_at.filter(|_| !is_news);
+            if let Some(at) = waits_until {
+                // The wait that the last daemon began goes on.
+                self.wait_for_restart(at);
+            } else if self.restarts(!is_news) {
+                self.save(Save::Soon);
+            }
         }
         self.publish();
         if self.now.record.host.auto_remove && !self.now.record.last.finished.is_zero() {

@@ -122,6 +122,8 @@ pub struct Services {
     pub capabilities: u64,
     /// Processes a container may have when nobody says otherwise.
     pub default_pids_limit: i64,
+    /// Seconds between the stop signal and SIGKILL when nobody says otherwise; negative: for ever.
+    pub stop_timeout: i64,
     /// The host's devices, for `--privileged`.
     pub host_devices: Vec<Device>,
     /// This boot (`/proc/sys/kernel/random/boot_id`).

@@ -197,7 +197,7 @@ fn prepare(
 }
 
 /// Where the container's cgroup is below each hierarchy's root.
-pub(crate) fn cgroup_path(services: &Services, record: &ContainerRecord) -> String {
+pub fn cgroup_path(services: &Services, record: &ContainerRecord) -> String {
     let parent = record.host.resources.cgroup_parent.trim_matches('/');
     let parent = if parent.is_empty() { services.cgroup.as_str() } else { parent };
     format!("{parent}/{}", record.id)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stdx::time::Timestamp;
 use store::records::container::ContainerRecord;
 
+use crate::health::Health;
 use crate::shim::Shim;
 
 /// Where a container is in its life. Docker's booleans are computed from this at the edge, never stored.
@@ -20,6 +21,8 @@ pub enum Phase {
     Paused(Live),
     /// It runs and has been asked to end.
     Stopping(Live),
+    /// It has ended, and its policy waits to start it again.
+    Restarting,
     /// It has run.
     Exited,
     /// It is being removed.
@@ -48,6 +51,7 @@ impl Phase {
             Self::Running(live) | Self::Paused(live) | Self::Stopping(live) => Some(live),
             Self::Created
             | Self::Starting
+            | Self::Restarting
             | Self::Exited
             | Self::Removing
             | Self::Dead(_)
@@ -91,4 +95,6 @@ pub struct Published {
     pub exits: u64,
     /// Its networks, while it runs.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// How healthy it is, if it is probed.
+    pub health: Option<Arc<Health>>,
 }

@@ -4,13 +4,10 @@ use crate::Engine;
 use crate::containers::Resize;
 use crate::containers::attach::Attached;
 use container::shim::socket_pair;
-use container::spec;
-use oci::runtime::{Capabilities, ConsoleSize, Process, User};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use stdx::{Error, Kind, Result};
-use store::records::container::ContainerRecord;
+use stdx::{Error, Result};
 use task::protocol::{Attachment, Exec, Session};
 
 /// What to run.
@@ -188,15 +185,17 @@ impl Engine {
         let container = self.inner.containers.find(&exec.container_id)?;
         let record = container.now().record;
         let config = &exec.config;
-        let process =
-            self.exec_process(&record, config, start.console_size.or(config.console_size))?;
-        let capabilities =
-            process.capabilities.as_ref().map(|c| c.bounding.clone()).unwrap_or_default();
-        let seccomp = if config.privileged {
-            None
-        } else {
-            self.inner.services.seccomp.program(&record.host, &capabilities)?
+        let size = start.console_size.or(config.console_size);
+        let wanted = container::exec::Wanted {
+            cmd: &config.cmd,
+            env: &config.env,
+            user: &config.user,
+            working_dir: &config.working_dir,
+            privileged: config.privileged,
+            tty: config.tty,
+            size: size.map(|size| (size.rows, size.columns)),
         };
+        let (process, seccomp) = container::exec::process(&self.inner.services, &record, &wanted)?;
         let streams = Attachment {
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
@@ -223,7 +222,7 @@ impl Engine {
             Err(error) => {
                 // Docker's code for every session that could not be started.
                 self.inner.execs.ended(id, 126);
-                Err(worded(error))
+                Err(container::exec::worded(error))
             }
         }
     }
@@ -256,71 +255,6 @@ impl Engine {
             end.await;
         }
     }
-
-    fn exec_process(
-        &self,
-        record: &ContainerRecord,
-        config: &ExecConfig,
-        size: Option<Resize>,
-    ) -> Result<Process> {
-        let services = &self.inner.services;
-        let mut env = spec::environment(record, config.tty);
-        spec::merge_env(&mut env, &config.env);
-        let capabilities = if config.privileged {
-            let all: Vec<String> = container::capabilities::names_of(services.capabilities)
-                .into_iter()
-                .map(str::to_owned)
-                .collect();
-            Capabilities {
-                bounding: all.clone(),
-                effective: all.clone(),
-                permitted: all,
-                ..Capabilities::default()
-            }
-        } else {
-            spec::capability_sets(&record.host, services.capabilities)?
-        };
-        let or = |own: &str, container: &str| {
-            if own.is_empty() { container.to_owned() } else { own.to_owned() }
-        };
-        Ok(Process {
-            terminal: config.tty,
-            console_size: size
-                .filter(|s| config.tty && s.rows > 0)
-                .map(|s| ConsoleSize { height: s.rows, width: s.columns }),
-            user: User { username: Some(or(&config.user, &record.config.user)), ..User::default() },
-            args: config.cmd.clone(),
-            env,
-            cwd: match or(&config.working_dir, &record.config.working_dir).as_str() {
-                "" => "/".to_owned(),
-                dir => dir.to_owned(),
-            },
-            capabilities: Some(capabilities),
-            no_new_privileges: spec::no_new_privileges(&record.host.security_opt),
-            oom_score_adj: Some(record.host.oom_score_adj),
-            ..Process::default()
-        })
-    }
-}
-
-/// A session's failure to start in Docker's words, in which clients look for the exit codes 126 and 127.
-fn worded(error: Error) -> Error {
-    const WORDS: &str = "unable to start container process: ";
-    if !matches!(error.kind(), Kind::InvalidArgument | Kind::Internal) {
-        return error;
-    }
-    let text = error.to_string();
-    if text.starts_with("unable to find ") {
-        return error;
-    }
-    let why = text.split_once(WORDS).map_or(text.as_str(), |(_, why)| why);
-    let why = why.strip_suffix(": unknown").unwrap_or(why);
-    let no_directory = why
-        .strip_prefix("Cannot mkdir: ")
-        .and_then(|why| why.strip_suffix(" is not a directory"))
-        .map(|cwd| format!("chdir to cwd (\"{cwd}\") set in config.json failed: not a directory"));
-    let why = no_directory.as_deref().unwrap_or(why);
-    Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}: unknown"))
 }
 
 #[cfg(test)]
@@ -362,15 +296,5 @@ mod tests {
         }
         assert!(known("running") && !known("new") && !known("ended-299"));
         assert_eq!(execs.table().len(), KEPT + 2);
-    }
-
-    #[test]
-    fn failures_to_start_are_worded_as_dockers() {
-        let error = worded(Error::invalid("Cannot mkdir: /etc/passwd is not a directory"));
-        assert_eq!(
-            error.to_string(),
-            "OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd \
-             (\"/etc/passwd\") set in config.json failed: not a directory: unknown"
-        );
     }
 }

@@ -161,7 +161,7 @@ impl Engine {
             labels: settings.labels.clone(),
             proxies: settings.proxies.effective().shown(),
             experimental: settings.experimental,
-            live_restore: true,
+            live_restore: settings.live_restore,
             debug: settings.debug,
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             listeners: self.inner.events.listeners(),

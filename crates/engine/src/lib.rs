@@ -40,10 +40,11 @@ mod setup;
 mod volumes;
 mod world;
 
-pub use container::{Endpoint, Phase};
+pub use container::{Endpoint, Phase, Update, health};
 pub use containers::attach::{AttachRequest, Attached};
 pub use containers::create::{CreateContainer, Created};
 pub use containers::logs::{Logs, LogsRequest, OpenLog};
+pub use containers::stats;
 pub use containers::view::{
     ContainerView, EndpointView, NetworkView, PathsView, Sizes, SnapshotView, StateView, Status,
     Top,

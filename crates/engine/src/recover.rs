@@ -99,6 +99,7 @@ impl Engine {
             cgroup: settings.cgroup(),
             capabilities: host.capabilities,
             default_pids_limit: settings.default_pids_limit,
+            stop_timeout: settings.default_stop_timeout,
             host_devices: container::devices::host_devices(),
             boot_id: host.boot_id.clone(),
             paths,
@@ -135,6 +136,33 @@ impl Engine {
         let engine = Self { inner: Arc::new(inner) };
         hello::bundle(&engine, &settings.programs.join("gantry-init"))?;
         Ok(engine)
+    }
+
+    /// Stops the containers, unless they go on without the daemon. Their policies are asked at its next start.
+    pub async fn halt(&self) {
+        /// What Docker gives on top of the longest stop timeout.
+        const GRACE: i64 = 5;
+        let settings = self.settings();
+        if settings.live_restore {
+            return;
+        }
+        let all = self.inner.containers.all();
+        let timeouts: Vec<i64> = all
+            .iter()
+            .map(container::Container::now)
+            .filter(|now| now.phase.is_running())
+            .map(|now| now.record.config.stop_timeout.unwrap_or(settings.default_stop_timeout))
+            .collect();
+        let for_ever = settings.shutdown_timeout < 0 || timeouts.iter().any(|t| *t < 0);
+        let longest = timeouts.into_iter().map(|t| t.saturating_add(GRACE)).max().unwrap_or(0);
+        let limit = u64::try_from(settings.shutdown_timeout.max(longest)).unwrap_or(0);
+        let halted = futures_util::future::join_all(all.iter().map(|c| c.halt()));
+        if for_ever {
+            halted.await;
+        } else if tokio::time::timeout(std::time::Duration::from_secs(limit), halted).await.is_err()
+        {
+            tracing::warn!("containers did not stop within {limit} s and are left running");
+        }
     }
 
     /// Writes what waits to be written. The last thing a daemon does; forgetting it loses nothing that the exec-root

@@ -40,6 +40,12 @@ pub struct Settings {
     pub debug: bool,
     /// Processes a container may have when nobody says otherwise.
     pub default_pids_limit: i64,
+    /// Seconds between a container's stop signal and SIGKILL when it says nothing itself; negative: for ever.
+    pub default_stop_timeout: i64,
+    /// Containers go on when the daemon stops. Otherwise they are stopped with it.
+    pub live_restore: bool,
+    /// Seconds that stopping them may take; negative: for ever.
+    pub shutdown_timeout: i64,
     /// Layers fetched at a time; 0: three.
     pub max_concurrent_downloads: u32,
     /// Layers sent at a time; 0: five.

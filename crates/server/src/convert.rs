@@ -9,4 +9,6 @@ pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod limits;
 pub(crate) mod place;
+pub(crate) mod stats;
 pub(crate) mod times;
+pub(crate) mod update;

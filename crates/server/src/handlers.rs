@@ -5,6 +5,7 @@ mod exec;
 mod images;
 mod lists;
 mod places;
+mod stats;
 mod streams;
 mod system;
 mod volumes;
@@ -58,6 +59,8 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ContainerRename => containers::rename(daemon, &call).await,
         Handler::ContainerPause => containers::pause(daemon, &call).await,
         Handler::ContainerUnpause => containers::unpause(daemon, &call).await,
+        Handler::ContainerStats => stats::stats(daemon, &call).await,
+        Handler::ContainerUpdate => containers::update(daemon, call).await,
         Handler::ContainerRemove => containers::remove(daemon, &call).await,
         Handler::ContainerAttach => streams::attach(daemon, call).await,
         Handler::ContainerLogs => streams::logs(daemon, &call).await,

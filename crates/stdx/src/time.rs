@@ -167,9 +167,52 @@ fn parse(text: &str) -> Option<Timestamp> {
     Some(Timestamp { nanos: i128::from(seconds) * NANOS + nanos })
 }
 
+/// A duration as Go prints it: `300ms`, `1.5s`, `1m30s`, `0s`.
+pub fn go_duration(duration: std::time::Duration) -> String {
+    let nanos = duration.as_nanos();
+    let decimal = |value: u128, unit: u128, name: &str| {
+        let width = usize::try_from(unit.ilog10()).unwrap_or(0);
+        let fraction = format!("{:0width$}", value % unit);
+        match fraction.trim_end_matches('0') {
+            "" => format!("{}{name}", value / unit),
+            fraction => format!("{}.{fraction}{name}", value / unit),
+        }
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        n if n < 1_000 => format!("{n}ns"),
+        n if n < 1_000_000 => decimal(n, 1_000, "µs"),
+        n if n < 1_000_000_000 => decimal(n, 1_000_000, "ms"),
+        n => {
+            let (minutes, rest) = (n / 60_000_000_000, n % 60_000_000_000);
+            let seconds = decimal(rest, 1_000_000_000, "s");
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_print_as_go_does() {
+        let check = |nanos, text: &str| {
+            assert_eq!(go_duration(std::time::Duration::from_nanos(nanos)), text);
+        };
+        check(0, "0s");
+        check(5, "5ns");
+        check(1_500, "1.5µs");
+        check(300_000_000, "300ms");
+        check(1_500_000_000, "1.5s");
+        check(30_000_000_000, "30s");
+        check(90_000_000_000, "1m30s");
+        check(3_600_000_000_000, "1h0m0s");
+    }
 
     #[test]
     fn prints_as_go_does() {

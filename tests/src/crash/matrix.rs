@@ -10,6 +10,12 @@ use testkit::{failpoints, need};
 enum Operation {
     /// `run -d` of a container that ends by itself with code 7.
     Run,
+    /// A container that fails once and is started again by its policy.
+    Again,
+    /// `stop` of a container with a policy.
+    Stop,
+    /// `update` of a running container.
+    Update,
     /// `rm` of a stopped container with an anonymous volume.
     Remove,
     /// `load` of an archive with one more image.
@@ -27,11 +33,14 @@ enum Operation {
 }
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 18] = [
+const OPERATIONS: [(&str, Operation); 21] = [
     ("volume.create.", Operation::CreateVolume),
     ("volume.remove.", Operation::RemoveVolume),
     ("container.create.", Operation::Run),
     ("container.start.", Operation::Run),
+    ("container.restart.", Operation::Again),
+    ("container.stop.", Operation::Stop),
+    ("container.update.", Operation::Update),
     ("container.remove.", Operation::Remove),
     ("network.", Operation::Run),
     ("shim.", Operation::Run),
@@ -95,6 +104,10 @@ fn one(point: &str) -> Result<(), String> {
         Operation::FirstRun => {
             want(scene.client.run(&["rm", "-f", "bystander"]))?;
         }
+        Operation::Stop | Operation::Update => {
+            let policy = ["--restart", "always", "busybox", "sleep", "100000"];
+            want(scene.client.run(&[&["run", "-d", "--name", "victim"][..], &policy].concat()))?;
+        }
         _ => {}
     }
     let registry = (operation == Operation::Pull).then(|| {
@@ -117,6 +130,11 @@ fn one(point: &str) -> Result<(), String> {
             "-c",
             "sleep 0.5; exit 7",
         ],
+        Operation::Again => {
+            &["run", "-d", "--name", "victim", "--restart", "on-failure:1", "busybox", "false"]
+        }
+        Operation::Stop => &["stop", "-t", "0", "victim"],
+        Operation::Update => &["update", "--pids-limit", "77", "victim"],
         Operation::Remove => &["rm", "-v", "victim"],
         Operation::Load => &["load", "-q", "-i", &archive],
         Operation::Pull => &["pull", "-q", &pulled],
@@ -138,6 +156,8 @@ fn one(point: &str) -> Result<(), String> {
     scene.recover();
     match operation {
         Operation::Run | Operation::FirstRun => finish_run(&scene, point)?,
+        Operation::Again => finish_again(&scene)?,
+        Operation::Stop | Operation::Update => finish_running(&scene)?,
         Operation::Remove => finish_remove(&scene)?,
         Operation::Load | Operation::RemoveImage => {
             finish_image(&scene, &["load", "-q", "-i", &archive], "extra")?;
@@ -222,6 +242,34 @@ fn finish_run(scene: &Scene, point: &str) -> Result<(), String> {
     }
     want(client.run(&["run", "--name", "victim", "-v", "/volume", "busybox", "true"]))?;
     want(client.run(&["rm", "-v", "victim"])).map(drop)
+}
+
+/// The policy of a container that failed goes on where the daemon died, and counts on.
+fn finish_again(scene: &Scene) -> Result<(), String> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let format = "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}";
+    loop {
+        let state = want(scene.client.run(&["inspect", "-f", format, "victim"]))?;
+        if state.text() == "exited 1 1" {
+            break;
+        }
+        if std::time::Instant::now() > deadline {
+            return Err(format!("is {} and not given up after one more try", state.text()));
+        }
+    }
+    want(scene.client.run(&["rm", "victim"])).map(drop)
+}
+
+/// A container that ran goes on, can be changed, and obeys.
+fn finish_running(scene: &Scene) -> Result<(), String> {
+    let client = &scene.client;
+    want(client.run(&["update", "--pids-limit", "78", "victim"]))?;
+    want(client.run(&["stop", "-t", "0", "victim"]))?;
+    match scene.state("victim") {
+        Some(state) if state == "exited 137" => {}
+        state => return Err(format!("{state:?} after it was stopped")),
+    }
+    want(client.run(&["rm", "victim"])).map(drop)
 }
 
 fn finish_remove(scene: &Scene) -> Result<(), String> {

@@ -23,10 +23,12 @@ mod rm;
 mod rmi;
 mod run;
 mod start;
+mod stats;
 mod stop;
 mod tag;
 mod top;
 mod unpause;
+mod update;
 pub(crate) mod version;
 mod volume;
 mod volume_ls;
@@ -47,7 +49,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "container",
         about: "Manage containers",
-        not_yet: &["commit", "cp", "diff", "export", "stats", "update"],
+        not_yet: &["commit", "cp", "diff", "export"],
     },
     Group {
         name: "image",
@@ -84,10 +86,8 @@ const NOT_YET: &[&str] = &[
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
     "trust",
-    "update",
 ];
 
 const COMMANDS: &[&Command] = &[
@@ -115,10 +115,12 @@ const COMMANDS: &[&Command] = &[
     &rmi::COMMAND,
     &run::COMMAND,
     &start::COMMAND,
+    &stats::COMMAND,
     &stop::COMMAND,
     &tag::COMMAND,
     &top::COMMAND,
     &unpause::COMMAND,
+    &update::COMMAND,
     &version::COMMAND,
     &volume::CREATE,
     &volume::INSPECT,

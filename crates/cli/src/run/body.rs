@@ -70,6 +70,23 @@ fn attached(args: &RunArgs<'_>) -> ContainerConfig {
     }
 }
 
+/// Annotations, and what is an annotation to the daemon because Docker's API has no field for it.
+fn annotations(matches: &Matches) -> Result<BTreeMap<String, String>, String> {
+    let mut all = modes::pairs(&matches.list("annotation"));
+    match matches.text("health-on-failure").as_str() {
+        "" => {}
+        word @ ("none" | "restart" | "stop" | "kill") => {
+            all.insert("gantry.health-on-failure".to_owned(), word.to_owned());
+        }
+        other => {
+            return Err(format!(
+                "invalid --health-on-failure \"{other}\": use one of none, restart, stop, kill"
+            ));
+        }
+    }
+    Ok(all)
+}
+
 /// Everything of the host configuration but limits.
 fn surroundings(args: &RunArgs<'_>) -> Result<HostConfig, String> {
     let matches = args.matches;
@@ -99,7 +116,7 @@ fn surroundings(args: &RunArgs<'_>) -> Result<HostConfig, String> {
         auto_remove: matches.is("rm"),
         volume_driver: matches.text("volume-driver"),
         volumes_from: some(matches.list("volumes-from")),
-        annotations: some_map(modes::pairs(&matches.list("annotation"))),
+        annotations: some_map(annotations(matches)?),
         cap_add,
         cap_drop,
         cgroupns_mode: matches.text("cgroupns"),
@@ -187,7 +204,8 @@ fn block_io(matches: &Matches, host: &mut HostConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn size(matches: &Matches, flag: &str) -> Result<i64, String> {
+/// The bytes that a flag asks for; 0 when it was not given.
+pub(crate) fn size(matches: &Matches, flag: &str) -> Result<i64, String> {
     let Some(text) = matches.get(flag) else { return Ok(0) };
     let size: ByteSize = text.parse().map_err(|e: types::InvalidSize| e.to_string())?;
     i64::try_from(size.0).map_err(|_| format!("invalid size: '{text}'"))

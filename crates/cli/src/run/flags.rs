@@ -48,6 +48,8 @@ pub(crate) const COMMON: &[Flag] = &[
     Flag::new("group-add", Kind::LIST, "Add additional groups to join"),
     Flag::text("health-cmd", "Command to run to check health"),
     Flag::new("health-interval", DURATION, "Time between running the check (ms|s|m|h)").default("0s"),
+    // Ours alone: an annotation for other clients.
+    Flag::text("health-on-failure", "What to do with a container that becomes unhealthy (\"none\", \"restart\", \"stop\", \"kill\")").hidden(),
     Flag::new("health-retries", Kind::INT, "Consecutive failures needed to report unhealthy"),
     Flag::new("health-start-interval", DURATION, "Time between running the check during the start period (ms|s|m|h)").default("0s"),
     Flag::new("health-start-period", DURATION, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)").default("0s"),

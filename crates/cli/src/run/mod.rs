@@ -21,7 +21,9 @@ mod tests;
 pub(crate) use args::refuse_windows;
 pub use args::{Pull, RunArgs};
 pub use body::create_body;
+pub(crate) use body::size;
 pub(crate) use files::environment;
+pub(crate) use modes::restart_policy;
 
 /// Splits a line of comma-separated values in which a field may be quoted, as `--mount` takes it.
 pub(crate) fn csv(text: &str) -> Result<Vec<String>, String> {

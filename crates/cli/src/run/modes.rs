@@ -26,7 +26,7 @@ pub(super) fn check_namespaces(matches: &Matches) -> Result<(), String> {
 }
 
 /// `no`, `always`, `unless-stopped`, `on-failure[:max]`.
-pub(super) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
+pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
     let mut policy = RestartPolicy::default();
     let (name, count) =
         text.split_once(':').map_or((text, None), |(name, count)| (name, Some(count)));

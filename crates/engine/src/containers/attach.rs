@@ -45,6 +45,12 @@ impl Engine {
                 now.record.id
             )));
         }
+        if let Phase::Restarting = now.phase {
+            return Err(Error::conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                now.record.id
+            )));
+        }
         let tty = now.record.config.tty;
         let history = if request.logs {
             super::logs::all_logged(self, &now.record, request.stdout, request.stderr).await?

@@ -169,9 +169,6 @@ impl Engine {
         let missing =
             |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
         // An unknown network's name is found out at the start, as with Docker.
-        if !matches!(host.restart.name.as_str(), "" | "no") {
-            return missing("restart policies are not there yet");
-        }
         if host.restart.name.is_empty() {
             host.restart.name = "no".to_owned();
         }
@@ -187,6 +184,9 @@ impl Engine {
         storage_options(&host.storage_opt)?;
         security::check(&host.security_opt)?;
         self.inner.defaults.apply(host);
+        if let Some(word) = host.annotations.get(container::health::ON_FAILURE) {
+            container::health::OnFailure::parse(word)?;
+        }
         if let Some(signal) = &config.stop_signal {
             container::signals::parse(signal)?;
         }
@@ -247,8 +247,25 @@ pub(crate) fn merge_image(config: &mut Config, image: &Config) {
     }
     add_missing(&mut config.exposed_ports, &image.exposed_ports);
     add_missing(&mut config.volumes, &image.volumes);
-    if config.healthcheck.is_none() {
-        config.healthcheck.clone_from(&image.healthcheck);
+    match (&mut config.healthcheck, &image.healthcheck) {
+        (None, of_image) => config.healthcheck.clone_from(of_image),
+        (Some(own), Some(of_image)) => {
+            if own.test.is_empty() {
+                own.test.clone_from(&of_image.test);
+            }
+            for (own, of_image) in [
+                (&mut own.interval, of_image.interval),
+                (&mut own.timeout, of_image.timeout),
+                (&mut own.start_period, of_image.start_period),
+                (&mut own.start_interval, of_image.start_interval),
+                (&mut own.retries, of_image.retries),
+            ] {
+                if *own == 0 {
+                    *own = of_image;
+                }
+            }
+        }
+        (Some(_), None) => {}
     }
     if config.stop_signal.is_none() {
         config.stop_signal.clone_from(&image.stop_signal);

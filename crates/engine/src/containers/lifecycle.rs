@@ -103,6 +103,11 @@ impl Engine {
         container.remove(RemoveRequest { force: options.force, volumes: options.volumes }).await
     }
 
+    /// Changes limits and the restart policy.
+    pub async fn update_container(&self, name: &str, update: container::Update) -> Result<()> {
+        self.inner.containers.find(name)?.update(update).await
+    }
+
     /// Sets the size of a container's terminal.
     pub async fn resize_container(&self, name: &str, size: Resize) -> Result<()> {
         self.inner.containers.find(name)?.resize(Session::Container, size.into()).await

@@ -47,6 +47,8 @@ pub struct StateView {
     pub started: Timestamp,
     /// When it last ended; zero time: never.
     pub finished: Timestamp,
+    /// How healthy it is, if it is probed.
+    pub health: Option<Arc<container::health::Health>>,
 }
 
 /// Docker's word for where a container is in its life.
@@ -317,6 +319,8 @@ impl Engine {
 pub(crate) fn status(now: &Published) -> Status {
     match &now.phase {
         Phase::Created | Phase::Starting if now.record.last.finished.is_zero() => Status::Created,
+        Phase::Restarting => Status::Restarting,
+        Phase::Starting if now.record.last.restart_at.is_some() => Status::Restarting,
         Phase::Created | Phase::Starting | Phase::Exited => Status::Exited,
         Phase::Running(_) | Phase::Stopping(_) => Status::Running,
         Phase::Paused(_) => Status::Paused,
@@ -337,5 +341,6 @@ fn state(now: &Published) -> StateView {
         error: error.unwrap_or_default(),
         started: last.started,
         finished: last.finished,
+        health: now.health.clone(),
     }
 }

@@ -39,8 +39,10 @@ impl Engine {
             let reached = |now: &container::Published| {
                 let gone = matches!(now.phase, Phase::Gone);
                 gone || match condition {
+                    // Who waits for the next start counts as running, and each end is one to whoever waited before.
                     WaitCondition::NotRunning => {
-                        !now.phase.is_running() && !matches!(now.phase, Phase::Starting)
+                        let up = matches!(now.phase, Phase::Starting | Phase::Restarting);
+                        now.exits > exits_before || !(up || now.phase.is_running())
                     }
                     WaitCondition::NextExit => now.exits > exits_before,
                     WaitCondition::Removed => matches!(now.phase, Phase::Dead(_)),

@@ -5,6 +5,7 @@ use api::{
     ApiVersion, ContainerInspect, ContainerState, ContainerSummary, EndpointSettings, GraphDriver,
     NetworkSettings,
 };
+use engine::health::Health;
 use engine::{ContainerView, EndpointView, NetworkView, SnapshotView, StateView, Status};
 use std::collections::BTreeMap;
 use stdx::time::Timestamp;
@@ -73,7 +74,25 @@ fn inspect_state(state: StateView) -> ContainerState {
         error: state.error,
         started_at: state.started.to_string(),
         finished_at: state.finished.to_string(),
-        health: None,
+        health: state.health.as_deref().map(health),
+    }
+}
+
+fn health(health: &Health) -> api::Health {
+    let time = |nanos| Timestamp::from_unix_nanos(nanos).to_string();
+    api::Health {
+        status: health.status.word().to_owned(),
+        failing_streak: health.streak.into(),
+        log: health
+            .log
+            .iter()
+            .map(|probe| api::HealthResult {
+                start: time(probe.start),
+                end: time(probe.end),
+                exit_code: probe.code.into(),
+                output: probe.output.clone(),
+            })
+            .collect(),
     }
 }
 

@@ -140,7 +140,8 @@ fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-fn restart(host: &HostConfig) -> Result<()> {
+/// Refuses policies that there are not.
+pub(super) fn restart(host: &HostConfig) -> Result<()> {
     let api::RestartPolicy { name, maximum_retry_count: count } = &host.restart_policy;
     let fail = |text: &str| Err(Error::invalid(format!("invalid restart policy: {text}")));
     match name.as_str() {

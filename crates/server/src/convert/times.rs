@@ -1,5 +1,6 @@
 //! Durations and states as `docker ps` words them.
 
+use engine::health::Status as Health;
 use engine::{StateView, Status};
 use stdx::time::Timestamp;
 
@@ -29,7 +30,11 @@ pub(crate) fn status(state: &StateView, now: Timestamp) -> String {
     };
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", since(state.started)),
+        Status::Running => match state.health.as_ref().map(|health| health.status) {
+            None => format!("Up {}", since(state.started)),
+            Some(Health::Starting) => format!("Up {} (health: starting)", since(state.started)),
+            Some(status) => format!("Up {} ({})", since(state.started), status.word()),
+        },
         Status::Paused => format!("Up {} (Paused)", since(state.started)),
         Status::Restarting => format!("Restarting ({}) {} ago", state.code, since(state.finished)),
         Status::Removing => "Removal In Progress".to_owned(),
@@ -76,6 +81,7 @@ mod tests {
             error: String::new(),
             started: Timestamp::from_unix(990, 0),
             finished: Timestamp::from_unix(995, 0),
+            health: None,
         };
         assert_eq!(status(&state(Status::Running), now), "Up 10 seconds");
         assert_eq!(status(&state(Status::Paused), now), "Up 10 seconds (Paused)");

@@ -5,7 +5,7 @@ use crate::convert;
 use crate::edge::conn::Outcome;
 use crate::reply;
 use crate::router::{Call, invalid_json};
-use api::ContainerCreateBody;
+use api::{ContainerCreateBody, ContainerUpdateBody, ContainerUpdateResponse};
 use engine::RemoveOptions;
 use http::StatusCode;
 use stdx::{Error, Result};
@@ -99,6 +99,15 @@ pub(crate) async fn pause(daemon: &Daemon, call: &Call) -> Result<Outcome> {
 pub(crate) async fn unpause(daemon: &Daemon, call: &Call) -> Result<Outcome> {
     daemon.engine.unpause_container(&call.name).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn update(daemon: &Daemon, call: Call) -> Result<Outcome> {
+    let (name, version) = (call.name.clone(), call.version);
+    let empty = || Error::invalid("invalid JSON: got EOF while reading request body");
+    let body: ContainerUpdateBody = call.json().await?.ok_or_else(empty)?;
+    let update = convert::update::to_engine(body, version, &daemon.capacity)?;
+    daemon.engine.update_container(&name, update).await?;
+    reply::ok(&ContainerUpdateResponse { warnings: None })
 }
 
 pub(crate) async fn remove(daemon: &Daemon, call: &Call) -> Result<Outcome> {

@@ -147,7 +147,9 @@ impl<'f> Choice<'f> {
                 || self.names.matches(&record.name)
                 || self.names.matches(&format!("/{}", record.name)))
             && any("status", &|status| view.state.status.to_string() == status)
-            && any("health", &|health| health == "none")
+            && any("health", &|wanted| {
+                view.state.health.as_ref().map_or("none", |h| h.status.word()) == wanted
+            })
             && any("is-task", &|task| matches!(task, "0" | "false"))
             && any("isolation", &|isolation| matches!(isolation, "" | "default"))
             && (self.exited.is_empty() || self.exited(view))

@@ -57,6 +57,15 @@ pub struct LastRun {
     pub oom: bool,
     /// Why it could not be started, if so.
     pub error: Option<String>,
+    /// When its policy starts it again, in nanoseconds since 1970; `None`: it does not wait for that.
+    #[serde(default)]
+    pub restart_at: Option<i64>,
+    /// How long its policy waited before it last started it, in milliseconds; 0: it did not.
+    #[serde(default)]
+    pub restart_delay: u64,
+    /// Limits were changed in this record and perhaps not in the kernel yet.
+    #[serde(default)]
+    pub limits_pending: bool,
 }
 
 impl Default for LastRun {
@@ -67,6 +76,9 @@ impl Default for LastRun {
             code: 0,
             oom: false,
             error: None,
+            restart_at: None,
+            restart_delay: 0,
+            limits_pending: false,
         }
     }
 }

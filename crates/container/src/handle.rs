@@ -1,0 +1,171 @@
+//! One container, for everyone but its driver: requests go in, what the driver publishes comes out.
+
+use crate::driver::Driver;
+use crate::limits::Update;
+use crate::services::Services;
+use crate::shim;
+use crate::state::{Phase, Published};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use stdx::{Error, Result};
+use store::records::container::ContainerRecord;
+use task::protocol::{Attachment, Exec, Session, TerminalSize};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// One container, for everyone but its driver.
+#[derive(Debug, Clone)]
+pub struct Container {
+    requests: mpsc::UnboundedSender<Request>,
+    published: watch::Receiver<Published>,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Default)]
+pub struct StopRequest {
+    /// Instead of the container's own stop signal.
+    pub signal: Option<i32>,
+    /// Seconds until SIGKILL, negative: never; `None`: the container's own.
+    pub timeout: Option<i64>,
+}
+
+/// Which signal to send.
+#[derive(Debug, Clone, Copy)]
+pub struct KillRequest {
+    /// Its number.
+    pub signal: i32,
+}
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveRequest {
+    /// Even if it runs.
+    pub force: bool,
+    /// With its anonymous volumes.
+    pub volumes: bool,
+}
+
+pub(crate) type Reply<T = ()> = oneshot::Sender<Result<T>>;
+
+#[derive(Debug)]
+pub(crate) enum Request {
+    Start(Reply),
+    Stop(StopRequest, Reply),
+    Restart(StopRequest, Reply),
+    Kill(KillRequest, Reply),
+    Pause(Reply),
+    Unpause(Reply),
+    Rename(String, Reply),
+    Remove(RemoveRequest, Reply),
+    Update(Box<Update>, Reply),
+    Halt(Reply),
+    Attach(Attachment, OwnedFd, Reply),
+    Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
+    Resize(Session, TerminalSize, Reply),
+    Nothing(Reply),
+}
+
+impl Container {
+    /// A new container, or one that the store knows; `recover`: look for what an earlier daemon left of it first.
+    pub fn spawn(services: Arc<Services>, record: Arc<ContainerRecord>, recover: bool) -> Self {
+        let phase = if record.last.finished.is_zero() { Phase::Created } else { Phase::Exited };
+        let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new(), health: None };
+        let (publisher, published) = watch::channel(first.clone());
+        let (requests, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(Driver::new(services, first, publisher, receiver).run(recover));
+        Self { requests, published }
+    }
+
+    /// What the driver last published.
+    pub fn now(&self) -> Published {
+        self.published.borrow().clone()
+    }
+
+    /// Follows what the driver publishes.
+    pub fn follow(&self) -> watch::Receiver<Published> {
+        self.published.clone()
+    }
+
+    /// Runs it. [`Kind::NotModified`] when it does already.
+    pub async fn start(&self) -> Result<()> {
+        self.ask(Request::Start).await
+    }
+
+    /// Ends it and waits for its end. [`Kind::NotModified`] when it does not run.
+    pub async fn stop(&self, stop: StopRequest) -> Result<()> {
+        self.ask(|reply| Request::Stop(stop, reply)).await
+    }
+
+    /// Ends it if it runs, and runs it.
+    pub async fn restart(&self, stop: StopRequest) -> Result<()> {
+        self.ask(|reply| Request::Restart(stop, reply)).await
+    }
+
+    /// Sends a signal to its first process; after SIGKILL its end is waited for.
+    pub async fn kill(&self, kill: KillRequest) -> Result<()> {
+        self.ask(|reply| Request::Kill(kill, reply)).await
+    }
+
+    /// Freezes it.
+    pub async fn pause(&self) -> Result<()> {
+        self.ask(Request::Pause).await
+    }
+
+    /// Thaws it.
+    pub async fn unpause(&self) -> Result<()> {
+        self.ask(Request::Unpause).await
+    }
+
+    /// Gives it a name, which the caller has reserved.
+    pub async fn rename(&self, name: String) -> Result<()> {
+        self.ask(|reply| Request::Rename(name, reply)).await
+    }
+
+    /// Removes it.
+    pub async fn remove(&self, remove: RemoveRequest) -> Result<()> {
+        self.ask(|reply| Request::Remove(remove, reply)).await
+    }
+
+    /// Changes limits and the restart policy, of a running container at once.
+    pub async fn update(&self, update: Update) -> Result<()> {
+        self.ask(|reply| Request::Update(Box::new(update), reply)).await
+    }
+
+    /// The daemon ends and takes its containers along: ends it as [`Self::stop`] does, but not as its user's wish.
+    pub async fn halt(&self) -> Result<()> {
+        self.ask(Request::Halt).await
+    }
+
+    /// Gives a client its streams: at once when it runs, otherwise when it is started.
+    pub async fn attach(&self, streams: Attachment) -> Result<UnixStream> {
+        let (ours, theirs) = shim::socket_pair()?;
+        self.ask(|reply| Request::Attach(streams, theirs, reply)).await?;
+        Ok(ours)
+    }
+
+    /// Runs a further process in it; its pid.
+    pub async fn exec(&self, exec: Box<Exec>, sockets: Vec<OwnedFd>) -> Result<i32> {
+        self.ask(|reply| Request::Exec(exec, sockets, reply)).await
+    }
+
+    /// Sets the size of a terminal in it.
+    pub async fn resize(&self, session: Session, size: TerminalSize) -> Result<()> {
+        self.ask(|reply| Request::Resize(session, size, reply)).await
+    }
+
+    /// Returns when everything asked before has been done; for a recovered container: when it has been recovered.
+    pub async fn recovered(&self) {
+        // One that was removed while it was recovered is recovered too.
+        let _gone = self.ask(Request::Nothing).await;
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || {
+            Error::not_found(format!("No such container: {}", self.published.borrow().record.id))
+        };
+        self.requests.send(request(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

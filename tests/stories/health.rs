@@ -1,0 +1,338 @@
+//! Health checks, limits that change, and figures of use: what is done to and told of a container that runs.
+
+use testkit::process::{PATIENCE, eventually};
+use testkit::{Cli, Client, Daemon, need};
+
+fn health(client: &Client, name: &str) -> String {
+    client
+        .run(&["inspect", "-f", "{{.State.Health.Status}} {{.State.Health.FailingStreak}}", name])
+        .ok()
+        .text()
+        .to_owned()
+}
+
+#[test]
+fn probes_tell_how_healthy_a_container_is() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    let since = super::a_moment_from_now();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        let run = |name: &str, flags: &[&str]| {
+            let args =
+                [&["run", "-d", "--name", name, "--health-interval", "200ms"], flags].concat();
+            client.run(&[&args[..], &["busybox", "sleep", "1000"]].concat()).ok();
+        };
+        run("cc", &["--health-cmd", "echo probed; test ! -e /sick", "--health-retries", "2"]);
+        eventually("it is healthy", PATIENCE, || health(&client, "cc") == "healthy 0");
+        let log = client.run(&["inspect", "-f", "{{json (index .State.Health.Log 0)}}", "cc"]).ok();
+        assert!(log.stdout.contains(r#""ExitCode":0,"Output":"probed\n"}"#), "{log}");
+        let listed = |filter: &str| {
+            client
+                .run(&["ps", "--filter", filter, "--format", "{{.Names}} {{.Status}}"])
+                .ok()
+                .stdout
+        };
+        assert!(listed("health=healthy").contains("(healthy)"), "{}", listed("health=healthy"));
+        assert_eq!(listed("health=unhealthy"), "");
+        client.run(&["exec", "cc", "touch", "/sick"]).ok();
+        eventually("it is unhealthy", PATIENCE, || health(&client, "cc").starts_with("unhealthy"));
+        assert!(listed("health=unhealthy").contains("(unhealthy)"));
+        client.run(&["exec", "cc", "rm", "/sick"]).ok();
+        eventually("it is healthy again", PATIENCE, || health(&client, "cc") == "healthy 0");
+        // Nobody probes what is frozen.
+        client.run(&["pause", "cc"]).ok();
+        assert_eq!(health(&client, "cc"), "unhealthy 0");
+        client.run(&["unpause", "cc"]).ok();
+        eventually("it is healthy again", PATIENCE, || health(&client, "cc") == "healthy 0");
+
+        run(
+            "slow",
+            &[
+                "--health-cmd",
+                "echo part; sleep 9",
+                "--health-timeout",
+                "300ms",
+                "--health-retries",
+                "1",
+            ],
+        );
+        eventually("a probe took too long", PATIENCE, || health(&client, "slow") == "unhealthy 1");
+        let log =
+            client.run(&["inspect", "-f", "{{json (index .State.Health.Log 0)}}", "slow"]).ok();
+        assert!(
+            log.stdout.contains(
+                r#""ExitCode":-1,"Output":"Health check exceeded timeout (300ms): part\n"}"#
+            ),
+            "{log}"
+        );
+        run(
+            "young",
+            &[
+                "--health-cmd",
+                "false",
+                "--health-start-period",
+                "1h",
+                "--health-start-interval",
+                "100ms",
+            ],
+        );
+        run("loud", &["--health-cmd", "yes | head -c 9999; exit 1"]);
+        eventually("it was probed", PATIENCE, || !health(&client, "loud").ends_with('0'));
+        let format = "{{len (index .State.Health.Log 0).Output}}";
+        assert_eq!(client.run(&["inspect", "-f", format, "loud"]).ok().text(), "4099");
+        let format =
+            "{{len .State.Health.Log}} {{.State.Health.Status}} {{.State.Health.FailingStreak}}";
+        eventually("five results are kept", PATIENCE, || {
+            client.run(&["inspect", "-f", format, "young"]).ok().text() == "5 starting 0"
+        });
+        client
+            .run(&["run", "-d", "--name", "none", "--no-healthcheck", "busybox", "sleep", "1000"])
+            .ok();
+        assert_eq!(
+            client.run(&["inspect", "-f", "{{.State.Health}}", "none"]).ok().text(),
+            "<nil>"
+        );
+        client.run(&["stop", "-t", "0", "cc"]).ok();
+        assert_eq!(health(&client, "cc"), "unhealthy 0");
+        client.run(&["rm", "-f", "cc", "slow", "young", "loud", "none"]).ok();
+    }
+    let until = super::a_moment_from_now();
+    let events = daemon.gantry().run(&[
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "container=cc",
+        "--format",
+        "{{.Action}}",
+    ]);
+    for action in [
+        "health_status: healthy",
+        "health_status: unhealthy",
+        "exec_die",
+        "exec_create: /bin/sh -c echo probed; test ! -e /sick",
+    ] {
+        assert!(events.stdout.lines().any(|line| line == action), "{action} is not in\n{events}");
+    }
+
+    // Over the daemon's death: nothing is probed meanwhile, and what was known is known again.
+    let client = daemon.gantry();
+    let script = "echo x >> /probes; test ! -e /sick";
+    client
+        .run(&[
+            "run",
+            "-d",
+            "--name",
+            "cc",
+            "--health-interval",
+            "300ms",
+            "--health-retries",
+            "99",
+            "--health-cmd",
+            script,
+            "busybox",
+            "sleep",
+            "1000",
+        ])
+        .ok();
+    eventually("it is healthy", PATIENCE, || health(&client, "cc") == "healthy 0");
+    client.run(&["exec", "cc", "touch", "/sick"]).ok();
+    eventually("it fails", PATIENCE, || health(&client, "cc") == "healthy 2");
+    daemon.kill9();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    daemon.up();
+    let streak: u32 = health(&client, "cc").strip_prefix("healthy ").unwrap().parse().unwrap();
+    assert!((2..6).contains(&streak), "{streak}");
+    eventually("probing goes on", PATIENCE, || health(&client, "cc") > format!("healthy {streak}"));
+    client.run(&["rm", "-f", "cc"]).ok();
+}
+
+#[test]
+fn an_unhealthy_container_is_restarted_stopped_or_killed_when_asked_to() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    let run = |name: &str, action: &str, more: &[&str]| {
+        let flags = [
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--health-interval",
+            "100ms",
+            "--health-retries",
+            "1",
+            "--health-cmd",
+            "test ! -e /sick",
+            "--stop-timeout",
+            "0",
+            "--health-on-failure",
+            action,
+        ];
+        client.run(&[&flags[..], more, &["busybox", "sleep", "1000"]].concat()).ok();
+        client.run(&["exec", name, "touch", "/sick"]).ok();
+    };
+    let state = |name: &str| {
+        client
+            .run(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", name])
+            .ok()
+            .text()
+            .to_owned()
+    };
+    run("stops", "stop", &["--restart", "always"]);
+    eventually("it is stopped", PATIENCE, || state("stops") == "exited 0");
+    run("dies", "kill", &["--restart", "on-failure:2"]);
+    eventually("it is killed, and its policy asked", PATIENCE, || state("dies") == "exited 2");
+    let begin =
+        client.run(&["inspect", "-f", "{{.State.StartedAt}}", "stops"]).ok().text().to_owned();
+    run("rises", "restart", &[]);
+    let started =
+        || client.run(&["inspect", "-f", "{{.State.StartedAt}}", "rises"]).ok().text().to_owned();
+    let first = started();
+    assert_ne!(first, begin);
+    eventually("it is started anew", PATIENCE, || started() != first);
+    client
+        .run(&["run", "--health-on-failure", "reboot", "busybox"])
+        .exits(125)
+        .says("use one of none");
+    // From other clients it is an annotation.
+    let docker = daemon.client(Cli::all()[0]);
+    docker
+        .run(&["create", "--annotation", "gantry.health-on-failure=reboot", "busybox"])
+        
+        .says("reboot");
+    client.run(&["rm", "-f", "stops", "dies", "rises"]).ok();
+}
+
+#[test]
+fn limits_change_while_a_container_runs() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        client.run(&["run", "-d", "--name", "cc", "-m", "64m", "busybox", "sleep", "1000"]).ok();
+        client.run(&["create", "--name", "dd", "busybox", "sleep", "1000"]).ok();
+        client
+            .run(&["update", "cc"])
+            .exits(1)
+            .says("you must provide one or more flags when using this command");
+        client.run(&["update", "--memory", "100m", "--memory-reservation", "20m", "--cpus", "0.5", "--cpu-shares", "512",
+            "--cpuset-cpus", "0", "--pids-limit", "33", "cc", "dd"]).exits(1).prints("cc\n").says(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time");
+        let read = |file: &str| {
+            client
+                .run(&[
+                    "exec",
+                    "cc",
+                    "sh",
+                    "-c",
+                    &format!("cat /sys/fs/cgroup/{file} 2>/dev/null || cat /sys/fs/cgroup/{file}"),
+                ])
+                .stdout
+        };
+        if std::path::Path::new("/sys/fs/cgroup/memory").exists() {
+            assert_eq!(read("memory/memory.limit_in_bytes"), "104857600\n");
+            assert_eq!(read("memory/memory.memsw.limit_in_bytes"), "134217728\n");
+            assert_eq!(read("pids/pids.max"), "33\n");
+            assert_eq!(read("cpu/cpu.cfs_quota_us"), "50000\n");
+            assert_eq!(read("cpu/cpu.shares"), "512\n");
+            assert_eq!(read("cpuset/cpuset.cpus"), "0\n");
+        } else {
+            assert_eq!(read("memory.max"), "104857600\n");
+            assert_eq!(read("pids.max"), "33\n");
+        }
+        client
+            .run(&["update", "--cpu-quota", "5000", "cc"])
+            .exits(1)
+            .says("CPU Quota cannot be updated as NanoCPUs has already been set");
+        client
+            .run(&["update", "--memory", "4b", "cc"])
+            .exits(1)
+            .says("Minimum memory limit allowed is 6MB");
+        client.run(&["update", "--restart", "foo", "cc"]).exits(1).says("unknown policy 'foo'");
+        client
+            .run(&[
+                "update",
+                "--memory",
+                "64m",
+                "--memory-swap",
+                "-1",
+                "--restart",
+                "on-failure:3",
+                "dd",
+            ])
+            .ok()
+            .prints("dd\n");
+        let format = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}";
+        assert_eq!(
+            client.run(&["inspect", "-f", format, "dd"]).ok().text(),
+            "67108864 -1 on-failure:3"
+        );
+        client.run(&["rm", "-f", "cc", "dd"]).ok();
+    }
+    // What was changed is so for the next daemon, too.
+    let client = daemon.gantry();
+    client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "1000"]).ok();
+    client.run(&["update", "--pids-limit", "44", "cc"]).ok();
+    daemon.kill9();
+    daemon.up();
+    assert_eq!(client.run(&["inspect", "-f", "{{.HostConfig.PidsLimit}}", "cc"]).ok().text(), "44");
+    client.run(&["run", "--rm", "-d", "--name", "rr", "busybox", "sleep", "1000"]).ok();
+    client
+        .run(&["update", "--restart", "always", "rr"])
+        .exits(1)
+        .says("because AutoRemove is enabled");
+    client.run(&["rm", "-f", "cc", "rr"]).ok();
+}
+
+#[test]
+fn what_a_container_uses_is_shown() {
+    need!(Root);
+    let daemon = Daemon::start();
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        client
+            .run(&[
+                "run",
+                "-d",
+                "--name",
+                "busy",
+                "-m",
+                "64m",
+                "busybox",
+                "sh",
+                "-c",
+                "while :; do :; done",
+            ])
+            .ok();
+        client.run(&["create", "--name", "idle", "busybox", "true"]).ok();
+        let shown = client.run(&["stats", "--no-stream"]).ok();
+        let lines: Vec<&str> = shown.stdout.lines().collect();
+        assert!(lines[0].starts_with("CONTAINER ID   NAME"), "{shown}");
+        assert_eq!(lines.len(), 2, "{shown}");
+        let format = "{{.Name}} {{.MemUsage}} {{.PIDs}} {{.CPUPerc}} {{.NetIO}}";
+        let all = client.run(&["stats", "--no-stream", "-a", "--format", format]).ok();
+        let line =
+            |name: &str| all.stdout.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+        assert_eq!(line("idle"), "idle 0B / 0B 0 0.00% 0B / 0B");
+        let busy = line("busy");
+        assert!(busy.contains(" / 64MiB 1 "), "{busy}");
+        let percent: f64 = busy.split(' ').nth(5).unwrap().trim_end_matches('%').parse().unwrap();
+        assert!(percent > 1.0, "{busy}");
+        client
+            .run(&["stats", "--no-stream", "missing"])
+            .exits(1)
+            .says("No such container: missing");
+        // Live: shown again and again, until the user has seen enough.
+        let live = client.start(&["stats", "--format", "{{.Name}}:{{.PIDs}}", "busy"]);
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        live.signal(rustix::process::Signal::TERM);
+        let live = live.end(PATIENCE);
+        assert!(live.stdout.matches("busy:1").count() >= 2, "{live}");
+        client.run(&["rm", "-f", "busy", "idle"]).ok();
+    }
+}
