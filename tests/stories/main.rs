@@ -13,6 +13,7 @@ mod hostile;
 mod images;
 mod isolation;
 mod life;
+mod limits;
 mod network;
 mod nospace;
 mod restart;
