@@ -9,7 +9,7 @@ use std::process::ExitCode;
 /// Layers from the floor up. A crate uses crates of lower layers only, and the exceptions below.
 const LAYERS: [&[&str]; 7] = [
     &["sys", "stdx"],
-    &["types", "oci", "api", "tar"],
+    &["types", "oci", "api", "tar", "template"],
     &[
         "content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups",
         "seccomp", "nft",

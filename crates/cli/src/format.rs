@@ -2,7 +2,7 @@
 
 use crate::exit::{Failure, Result};
 use crate::table;
-use crate::template::{Row, Template, Value};
+use template::{Row, Template, Value};
 use std::cell::Cell;
 use std::rc::Rc;
 

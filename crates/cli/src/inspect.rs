@@ -3,7 +3,7 @@
 use crate::exit::{Failure, Result};
 use crate::json_text::{compact, indent};
 use crate::output;
-use crate::template::{Template, Value};
+use template::{Template, Value};
 use bytes::Bytes;
 
 /// One answer: what the daemon wrote, and how templates see it.

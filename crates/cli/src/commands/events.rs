@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT, Flag, Matches};
 use crate::output;
-use crate::template::{Row, Template, Value};
+use template::{Row, Template, Value};
 use crate::units;
 use api::Event;
 use client::Filters;

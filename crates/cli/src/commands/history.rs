@@ -5,7 +5,7 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
 use crate::format::{Listing, ellipsis, short_id};
 use crate::output;
-use crate::template::{Row, Value};
+use template::{Row, Value};
 use crate::units;
 use api::HistoryItem;
 use std::rc::Rc;

@@ -6,7 +6,7 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT_TABLE, Flag, Matches};
 use crate::format::{Listing, short_id};
 use crate::output;
-use crate::template::{Row, Value};
+use template::{Row, Value};
 use crate::units;
 use api::ImageSummary;
 use std::rc::Rc;

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Flag, Matches};
 use crate::inspect::{Document, Inspector};
-use crate::template::Value;
+use template::Value;
 use api::{ContainerInspect, ImageInspect};
 use bytes::Bytes;
 use client::Client;
