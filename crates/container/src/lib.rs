@@ -34,9 +34,8 @@ pub mod signals;
 pub mod spec;
 mod start;
 
-pub use start::log as start_log;
 pub mod state;
 
 pub use driver::{Container, KillRequest, RemoveRequest, StopRequest};
-pub use services::{Networking, Paths, Save, Services, World};
+pub use services::{Logs, Networking, Paths, Save, Services, World};
 pub use state::{Endpoint, Phase, Published};

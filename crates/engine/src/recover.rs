@@ -6,6 +6,7 @@
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
+use crate::logs::Logs;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
@@ -61,6 +62,7 @@ impl Engine {
             vec![paths.data.join("trash"), paths.exec.join("trash")],
             Arc::clone(&drivers.snapshots),
         )?);
+        let logs = Logs::new(drivers.logs, paths.clone(), host.hostname.clone())?;
         let images = images::open(&store, &drivers.content, &drivers.snapshots, &paths)?;
         images.set_downloads(settings.max_concurrent_downloads);
         let world = Arc::new(EngineWorld {
@@ -68,6 +70,7 @@ impl Engine {
             registry: Arc::clone(&registry),
             events: Arc::clone(&events),
             execs: Arc::clone(&execs),
+            logs: Arc::clone(&logs),
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&drivers.volumes),
             janitor: Arc::clone(&janitor),
@@ -76,6 +79,7 @@ impl Engine {
         let services = Arc::new(Services {
             world,
             network: networks.clone(),
+            logs: logs.clone(),
             snapshots: drivers.snapshots,
             shim: sys::command::Program::open(&settings.programs.join("gantry-shim"))
                 .context(|| format!("open {}", settings.programs.join("gantry-shim").display()))?,
@@ -105,6 +109,14 @@ impl Engine {
         for container in registry.all() {
             container.recovered().await;
         }
+        let stopped: Vec<_> = registry
+            .all()
+            .iter()
+            .map(Container::now)
+            .filter(|now| !now.phase.is_running())
+            .map(|now| now.record)
+            .collect();
+        logs.recover(&stopped);
         tokio::spawn(Arc::clone(&records).keep_flushing());
         let inner = Inner {
             daemon_id: daemon_id(&settings.data_root)?,
@@ -116,7 +128,7 @@ impl Engine {
             fetchers: images::Fetchers::new(&settings)?,
             images,
             volumes: drivers.volumes,
-            open_log: drivers.open_log,
+            logs,
             networks,
             records,
             events,
@@ -132,6 +144,7 @@ impl Engine {
     /// Writes what waits to be written. The last thing a daemon does; forgetting it loses nothing that the exec-root
     /// does not know.
     pub fn close(&self) {
+        self.inner.logs.stop();
         if let Err(e) = self.inner.records.flush() {
             tracing::error!("write records: {e}");
         }
@@ -206,6 +219,7 @@ fn prepare_roots(settings: &Settings) -> Result<()> {
     // Nobody but root and the group may walk in: images contain setuid programs (CVE-2021-41091).
     create_dir(&settings.data_root, 0o710)?;
     create_dir(&settings.exec_root, 0o711)?;
+    create_dir(&settings.data_root.join("shipping"), 0o710)?;
     for name in ["containers", "trash"] {
         create_dir(&settings.data_root.join(name), 0o710)?;
         create_dir(&settings.exec_root.join(name), 0o700)?;
@@ -249,7 +263,7 @@ fn sweep(
         }
     }
     for folder in folders(&paths.data.join("containers"))? {
-        if !owned(&folder) {
+        if !owned(&folder) && !Logs::claim(paths, &folder) {
             throw_away(&folder, &paths.data.join("trash"))?;
         }
     }

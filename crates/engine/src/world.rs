@@ -3,6 +3,7 @@
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
+use crate::logs::Logs;
 use crate::registry::Registry;
 use container::{Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
@@ -146,6 +147,7 @@ pub(crate) struct EngineWorld {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Arc<Events>,
     pub(crate) execs: Arc<Execs>,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
     pub(crate) volumes: Arc<dyn volume::Driver>,
     pub(crate) janitor: Arc<Janitor>,
@@ -164,6 +166,7 @@ impl World for EngineWorld {
     fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let anonymous: Vec<String> =
             if volumes { anonymous_volumes(record, &self.registry) } else { Vec::new() };
+        self.logs.before_removal(record);
         self.records.forget(record, &anonymous)?;
         fail_point!("container.remove.after-record");
         // From here on nothing can fail the removal: what stays is swept at the next start.
@@ -187,9 +190,14 @@ impl World for EngineWorld {
 
 impl EngineWorld {
     fn throw_away(&self, record: &ContainerRecord, volumes: &[String]) -> Result<()> {
+        let data = if self.logs.after_removal(&record.id) {
+            Ok(())
+        } else {
+            throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash"))
+        };
         let results = [
             throw_away(&self.paths.exec_of(&record.id), &self.paths.exec.join("trash")),
-            throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash")),
+            data,
             snapshot::Key::new(&record.id)
                 .map_err(Error::from)
                 .and_then(|key| self.snapshots.remove_active(&key)),

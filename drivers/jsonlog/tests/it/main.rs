@@ -45,7 +45,7 @@ fn read(reader: &mut Reader) -> (Vec<u32>, Progress) {
 
 fn query(tail: Option<u64>, since: Option<u32>, until: Option<u32>) -> Query {
     let time = |n: u32| Timestamp::from_unix(1_000 + i64::from(n), 0);
-    Query { tail, since: since.map(time), until: until.map(time), follow: false }
+    Query { tail, since: since.map(time), until: until.map(time), ..Query::default() }
 }
 
 #[test]
@@ -295,4 +295,16 @@ fn figures() {
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap()
+}
+
+#[test]
+fn keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    logging::conformance::all(&logging::conformance::Form {
+        sink: &|path, max_size, max_files| {
+            Box::new(Writer::open(Options { max_size, max_files, ..options(path) }).unwrap())
+        },
+        open: |_, path, query| jsonlog::open(path, query),
+        folder: folder.path(),
+    });
 }
