@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["types", "oci", "api", "tar", "template"],
     &[
         "content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups",
-        "seccomp", "nft",
+        "seccomp", "nft", "dial",
     ],
     &["image", "remote", "container", "shim", "runtime"],
     &["engine"],

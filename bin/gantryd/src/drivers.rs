@@ -22,7 +22,14 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
 }
 
 fn log_drivers() -> Vec<Arc<dyn logging::Driver>> {
-    vec![Arc::new(jsonlog::JsonFile), Arc::new(locallog::Local)]
+    vec![
+        Arc::new(jsonlog::JsonFile),
+        Arc::new(locallog::Local),
+        Arc::new(journald::Journald),
+        Arc::new(syslog::Syslog),
+        Arc::new(gelf::Gelf),
+        Arc::new(fluentd::Fluentd),
+    ]
 }
 
 fn open_log(format: Format, path: &Path, query: Query) -> Result<Box<dyn logging::Reader>> {

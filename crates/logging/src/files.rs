@@ -22,6 +22,7 @@ mod writer;
 
 pub use compress::compress;
 pub use reader::Reader;
+pub(crate) use source::nanos;
 pub use writer::Writer;
 
 use std::ffi::OsString;

@@ -25,6 +25,7 @@ pub mod driver;
 pub mod files;
 mod info;
 pub mod options;
+mod pieces;
 pub mod ship;
 pub mod split;
 
@@ -39,6 +40,7 @@ pub use buffer::Buffer;
 pub use driver::{Destination, Driver, Registry, Shipper, Undelivered};
 pub use info::Info;
 pub use options::Options;
+pub use pieces::{Piece, Pieces};
 pub use split::{MAX_LINE, Splitter};
 
 /// Where a line was written to.
