@@ -133,7 +133,6 @@ impl Connection {
             _ => false,
         }
     }
-
 }
 
 /// A connection that is made when it is needed, and made anew when it broke.

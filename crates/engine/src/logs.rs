@@ -99,7 +99,9 @@ impl Logs {
             env: config.env.clone(),
             labels: config.labels.clone(),
             created: record.created.to_string(),
-            log_path: self.public_path(record).map_or_else(String::new, |p| p.display().to_string()),
+            log_path: self
+                .public_path(record)
+                .map_or_else(String::new, |p| p.display().to_string()),
             hostname: self.hostname.clone(),
         }
     }
@@ -122,7 +124,8 @@ impl Logs {
         let shipping = match shipper {
             None => None,
             Some(shipper) => {
-                let blocking = record.host.log.options.get("mode").is_none_or(|m| m != "non-blocking");
+                let blocking =
+                    record.host.log.options.get("mode").is_none_or(|m| m != "non-blocking");
                 Some(self.ship(&folder, &record.id, &file, shipper, blocking && running)?)
             }
         };
@@ -148,7 +151,12 @@ impl Logs {
             return Ok(shipping.clone());
         }
         let (opened, log) = opened(folder, file.format, id)?;
-        let watcher = Arc::new(Teller { id: id.to_owned(), hold: Mutex::default(), opened: Mutex::new(Some(opened)), then: Mutex::default() });
+        let watcher = Arc::new(Teller {
+            id: id.to_owned(),
+            hold: Mutex::default(),
+            opened: Mutex::new(Some(opened)),
+            then: Mutex::default(),
+        });
         let job = Job {
             log,
             format: file.format,
@@ -166,8 +174,9 @@ impl Logs {
         for record in stopped {
             let log = &record.host.log;
             let remote = self.registry.is_remote(&log.driver);
-            let compressed = matches!(log.options.get("compress").map(String::as_str), Some("true" | "1"))
-                || log.driver == "local";
+            let compressed =
+                matches!(log.options.get("compress").map(String::as_str), Some("true" | "1"))
+                    || log.driver == "local";
             let there = self.readable_file(record).exists();
             if there && (remote || compressed) {
                 match self.open(record, false) {
@@ -284,13 +293,17 @@ impl Logs {
 impl container::Logs for Logs {
     fn prepare(&self, record: &ContainerRecord) -> Result<protocol::Log> {
         self.open(record, true).map_err(|e| {
-            let text = format!("failed to create task for container: failed to initialize logging driver: {e}");
+            let text = format!(
+                "failed to create task for container: failed to initialize logging driver: {e}"
+            );
             Error::new(e.kind(), text)
         })
     }
 
     fn running(&self, record: &ContainerRecord, hold: UnboundedSender<bool>) {
-        if !self.shipped().contains_key(&record.id) && self.registry.is_remote(&record.host.log.driver) {
+        if !self.shipped().contains_key(&record.id)
+            && self.registry.is_remote(&record.host.log.driver)
+        {
             // Found running: its shim writes already.
             if let Err(e) = self.open(record, true) {
                 tracing::warn!(container = %record.id, "log is not shipped: {e}");

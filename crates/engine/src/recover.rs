@@ -62,6 +62,10 @@ impl Engine {
             vec![paths.data.join("trash"), paths.exec.join("trash")],
             Arc::clone(&drivers.snapshots),
         )?);
+        drivers
+            .logs
+            .check(&settings.log_driver, &settings.log_options)
+            .map_err(|e| Error::new(e.kind(), format!("failed to set log opts: {e}")))?;
         let logs = Logs::new(drivers.logs, paths.clone(), host.hostname.clone())?;
         let images = images::open(&store, &drivers.content, &drivers.snapshots, &paths)?;
         images.set_downloads(settings.max_concurrent_downloads);

@@ -145,7 +145,8 @@ fn a_place_is_found_again(form: &Form<'_>) {
     seen.extend(read(&mut *form.reader(&path, Query { from, ..Query::default() })));
     assert_eq!(seen, (0..300).collect::<Vec<_>>());
     // A place that rotation removed: what is left, and the gap is counted.
-    let mut reader = form.reader(&path, Query { from: Some(Position { first: 5, offset: 9 }), ..Query::default() });
+    let mut reader = form
+        .reader(&path, Query { from: Some(Position { first: 5, offset: 9 }), ..Query::default() });
     let left = read(&mut *reader);
     assert_eq!(reader.lost(), 1);
     assert!(left[0] > 0 && *left.last().unwrap() == 299);

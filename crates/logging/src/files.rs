@@ -107,11 +107,8 @@ pub(crate) fn lock_names(path: &Path, wait: bool) -> io::Result<Option<OwnedFd>>
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-    let operation = if wait {
-        FlockOperation::LockExclusive
-    } else {
-        FlockOperation::NonBlockingLockExclusive
-    };
+    let operation =
+        if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
     match rustix::fs::flock(&folder, operation) {
         Ok(()) => Ok(Some(folder)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

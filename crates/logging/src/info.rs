@@ -206,7 +206,9 @@ pub(crate) mod tests {
     fn labels_and_environment_are_chosen_by_name_and_pattern() {
         let check = |options: &[(&str, &str)], expected: &str| {
             let got = match info(options).attributes(|name| format!("_{name}")) {
-                Ok(map) => map.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "),
+                Ok(map) => {
+                    map.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
+                }
                 Err(e) => e.to_string(),
             };
             assert_eq!(got, expected, "{options:?}");

@@ -10,8 +10,14 @@ use types::ByteSize;
 pub type Options = BTreeMap<String, String>;
 
 /// What every driver takes: delivery and the cache that `logs` reads.
-const COMMON: [&str; 6] =
-    ["mode", "max-buffer-size", "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"];
+const COMMON: [&str; 6] = [
+    "mode",
+    "max-buffer-size",
+    "cache-disabled",
+    "cache-max-size",
+    "cache-max-file",
+    "cache-compress",
+];
 
 /// Which attributes of a container go into its records; most drivers take these.
 pub const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "tag"];
@@ -21,7 +27,9 @@ pub(crate) fn without_common(options: &Options) -> Result<Options> {
     let text = |name: &str| options.get(name).map_or("", String::as_str);
     match text("mode") {
         "" | "blocking" | "non-blocking" => {}
-        other => return Err(Error::invalid(format!("logger: logging mode not supported: {other}"))),
+        other => {
+            return Err(Error::invalid(format!("logger: logging mode not supported: {other}")));
+        }
     }
     if let Some(size) = options.get("max-buffer-size") {
         if text("mode") != "non-blocking" {
@@ -29,9 +37,8 @@ pub(crate) fn without_common(options: &Options) -> Result<Options> {
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
             ));
         }
-        size.parse::<ByteSize>().map_err(|e| {
-            Error::invalid(format!("error parsing option max-buffer-size: {e}"))
-        })?;
+        size.parse::<ByteSize>()
+            .map_err(|e| Error::invalid(format!("error parsing option max-buffer-size: {e}")))?;
     }
     let disabled = text("cache-disabled");
     if !disabled.is_empty() && bool_of(disabled).is_err() {
@@ -68,9 +75,8 @@ pub fn flag(options: &Options, name: &str) -> Result<Option<bool>> {
 
 /// Go's `strconv.Atoi`.
 pub fn int_of(text: &str) -> Result<i64> {
-    text.parse().map_err(|_| {
-        Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
-    })
+    text.parse()
+        .map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
 }
 
 /// A size in bytes by powers of 1024, Docker's `RAMInBytes`.
@@ -80,8 +86,7 @@ pub fn size_of(text: &str) -> Result<u64> {
 
 /// A duration such as `1m30s` or `500ms`, as Go reads it.
 pub fn duration_of(text: &str) -> Result<(bool, Duration)> {
-    go_duration(text)
-        .ok_or_else(|| Error::invalid(format!("time: invalid duration {text:?}")))
+    go_duration(text).ok_or_else(|| Error::invalid(format!("time: invalid duration {text:?}")))
 }
 
 fn go_duration(text: &str) -> Option<(bool, Duration)> {
@@ -152,7 +157,8 @@ mod tests {
     #[test]
     fn durations_are_gos() {
         let check = |text: &str, expected: Option<(bool, u64)>| {
-            let got = duration_of(text).ok().map(|(n, d)| (n, u64::try_from(d.as_millis()).unwrap()));
+            let got =
+                duration_of(text).ok().map(|(n, d)| (n, u64::try_from(d.as_millis()).unwrap()));
             assert_eq!(got, expected, "{text}");
         };
         check("1s", Some((false, 1000)));

@@ -98,7 +98,8 @@ impl Shipping {
             .context(|| "make an eventfd")?;
         let state = Mutex::new(State { blocking, ..State::default() });
         let (log, max_files) = (job.log.clone(), job.max_files);
-        let shared = Arc::new(Shared { log, max_files, watcher, wake, state, ended: Condvar::new() });
+        let shared =
+            Arc::new(Shared { log, max_files, watcher, wake, state, ended: Condvar::new() });
         let thread = Thread { shared: Arc::clone(&shared), job, complained: None, failing: false };
         std::thread::Builder::new()
             .name("log-shipper".to_owned())
@@ -193,7 +194,10 @@ impl Shared {
             })
             .map(|name| name.index);
         let bound = self.max_files.saturating_sub(1).max(1);
-        let hold = state.blocking && !state.done && !state.ended && index.is_none_or(|index| index >= bound);
+        let hold = state.blocking
+            && !state.done
+            && !state.ended
+            && index.is_none_or(|index| index >= bound);
         if hold != state.held {
             state.held = hold;
             // Under the lock, so that two changes are told in their order.
@@ -338,7 +342,11 @@ impl Thread {
         Ok(())
     }
 
-    fn sleep(&self, more: &[std::os::fd::BorrowedFd<'_>], most: Option<Duration>) -> io::Result<()> {
+    fn sleep(
+        &self,
+        more: &[std::os::fd::BorrowedFd<'_>],
+        most: Option<Duration>,
+    ) -> io::Result<()> {
         let mut fds = vec![PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN)];
         fds.extend(more.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
         let most = most.map(|d| Timespec {

@@ -162,10 +162,8 @@ impl Shipper for Forward {
         let mut delivered = 0;
         for some in entries.chunks(64) {
             let messages: Vec<_> = some.iter().map(|entry| self.message(entry)).collect();
-            self.send(&messages).map_err(|u| Undelivered {
-                delivered: delivered + u.delivered,
-                error: u.error,
-            })?;
+            self.send(&messages)
+                .map_err(|u| Undelivered { delivered: delivered + u.delivered, error: u.error })?;
             delivered += some.len();
         }
         Ok(())

@@ -39,7 +39,9 @@ impl Packer {
     pub(crate) fn bytes_as_text(&mut self, bytes: &[u8]) {
         match bytes.len() {
             short @ 0..32 => self.0.push(0xa0 | u8::try_from(short).unwrap_or(31)),
-            length @ 32..256 => self.0.extend_from_slice(&[0xd9, u8::try_from(length).unwrap_or(u8::MAX)]),
+            length @ 32..256 => {
+                self.0.extend_from_slice(&[0xd9, u8::try_from(length).unwrap_or(u8::MAX)])
+            }
             length => match u16::try_from(length) {
                 Ok(length) => {
                     self.0.push(0xda);
@@ -47,7 +49,9 @@ impl Packer {
                 }
                 Err(_) => {
                     self.0.push(0xdb);
-                    self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+                    self.0.extend_from_slice(
+                        &u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes(),
+                    );
                 }
             },
         }
@@ -117,6 +121,8 @@ fn text(bytes: &[u8], at: usize) -> Parsed<'_> {
     };
     match bytes.get(start..start + length) {
         None => Parsed::More,
-        Some(text) => std::str::from_utf8(text).map_or(Parsed::Other, |t| Parsed::Text(t, start + length)),
+        Some(text) => {
+            std::str::from_utf8(text).map_or(Parsed::Other, |t| Parsed::Text(t, start + length))
+        }
     }
 }

@@ -39,7 +39,8 @@ impl Set {
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let text = |name: &str| options.get(name).map(String::as_str).filter(|t| !t.is_empty());
         let flag = |name: &str| text(name).map_or(Ok(false), bool_of);
-        let address = address(text("fluentd-address").unwrap_or_default(), flag("fluentd-tls-skip-verify")?)?;
+        let address =
+            address(text("fluentd-address").unwrap_or_default(), flag("fluentd-tls-skip-verify")?)?;
         flag("fluentd-async")?;
         flag("fluentd-async-connect")?;
         if text("fluentd-async").is_some() && text("fluentd-async-connect").is_some() {
@@ -61,7 +62,9 @@ impl Set {
                 let (negative, _) = duration_of(timeout)
                     .map_err(|e| Error::invalid(format!("invalid value for {name}: {e}")))?;
                 if negative {
-                    return Err(Error::invalid(format!("invalid value for {name}: value must be a positive duration")));
+                    return Err(Error::invalid(format!(
+                        "invalid value for {name}: value must be a positive duration"
+                    )));
                 }
             }
         }
@@ -70,13 +73,16 @@ impl Set {
             address,
             sub_second: flag("fluentd-sub-second-precision")?,
             ack: flag("fluentd-request-ack")?,
-            retry_wait: retry_wait.map_or(Duration::from_secs(1), |(_, wait)| wait.max(Duration::from_millis(50))),
+            retry_wait: retry_wait
+                .map_or(Duration::from_secs(1), |(_, wait)| wait.max(Duration::from_millis(50))),
         })
     }
 }
 
 fn check_interval(text: &str) -> Result<()> {
-    let named = |e: String| Error::invalid(format!("invalid value for fluentd-async-reconnect-interval: {e}"));
+    let named = |e: String| {
+        Error::invalid(format!("invalid value for fluentd-async-reconnect-interval: {e}"))
+    };
     let (negative, interval) = duration_of(text).map_err(|e| named(e.to_string()))?;
     let bounds = Duration::from_millis(100)..=Duration::from_secs(10);
     if negative || !bounds.contains(&interval) {
@@ -87,7 +93,8 @@ fn check_interval(text: &str) -> Result<()> {
 
 /// `[tcp://|tls://]host[:port]` or `unix:///path`.
 fn address(text: &str, skip_verify: bool) -> Result<Address> {
-    let invalid = |why: String| Err(Error::invalid(format!("invalid fluentd-address ({text}): {why}")));
+    let invalid =
+        |why: String| Err(Error::invalid(format!("invalid fluentd-address ({text}): {why}")));
     let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
     match scheme {
         "unix" if rest.trim_matches('/').is_empty() => invalid("path is empty".to_owned()),
@@ -101,7 +108,9 @@ fn address(text: &str, skip_verify: bool) -> Result<Address> {
                 _ => (rest, ""),
             };
             if !port.is_empty() && port.parse::<u16>().is_err() {
-                return invalid(format!("parse \"{scheme}://{rest}\": invalid port \":{port}\" after host"));
+                return invalid(format!(
+                    "parse \"{scheme}://{rest}\": invalid port \":{port}\" after host"
+                ));
             }
             let host = if host.is_empty() { "127.0.0.1" } else { host };
             let port = if port.is_empty() { "24224" } else { port };

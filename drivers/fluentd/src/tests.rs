@@ -112,10 +112,16 @@ fn what_is_no_acknowledgement_is_an_error() {
 fn wrong_options_are_told_as_docker_tells_them() {
     let check = |name: &str, value: &str, expected: &str| {
         let got = Fluentd.check(&options(&[(name, value)]));
-        assert_eq!(got.map_or_else(|e| e.to_string(), |()| String::new()), expected, "{name}={value}");
+        assert_eq!(
+            got.map_or_else(|e| e.to_string(), |()| String::new()),
+            expected,
+            "{name}={value}"
+        );
     };
     check("x", "1", "unknown log opt 'x' for fluentd log driver");
-    for good in ["", "host", "host:1", "tcp://host", "tls://host:1", "unix:///a", "[::1]", "tcp://[::1]:5"] {
+    for good in
+        ["", "host", "host:1", "tcp://host", "tls://host:1", "unix:///a", "[::1]", "tcp://[::1]:5"]
+    {
         check("fluentd-address", good, "");
     }
     let address = |value: &str, why: &str| {

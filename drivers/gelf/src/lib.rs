@@ -43,7 +43,9 @@ impl Driver for Gelf {
         let (_, tcp) = address(options)?;
         for (name, value) in options {
             let unknown = || {
-                Err(Error::invalid(format!("unknown value {value:?} for log opt {name:?} for gelf log driver")))
+                Err(Error::invalid(format!(
+                    "unknown value {value:?} for log opt {name:?} for gelf log driver"
+                )))
             };
             match name.as_str() {
                 "gelf-compression-type" if tcp => {
@@ -90,7 +92,10 @@ fn address(options: &Options) -> Result<(Address, bool)> {
         _ => return Err(Error::invalid("gelf: endpoint needs to be TCP or UDP")),
     };
     let rest = rest.trim_end_matches('/');
-    if rest.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+    if rest
+        .rsplit_once(':')
+        .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    {
         return Err(Error::invalid("gelf: please provide gelf-address as proto://host:port"));
     }
     let address = rest.to_owned();
@@ -145,7 +150,8 @@ impl Graylog {
             Some("-1") => Compression::default(),
             _ => Compression::new(number("gelf-compression-level").unwrap_or(1)),
         };
-        let delay = Duration::from_secs(number("gelf-tcp-reconnect-delay").unwrap_or(1).max(1).into());
+        let delay =
+            Duration::from_secs(number("gelf-tcp-reconnect-delay").unwrap_or(1).max(1).into());
         let hostname = info.hostname.clone();
         Ok(Self { remote: Remote::new(address), tcp, packing, level, hostname, common, delay })
     }

@@ -47,8 +47,11 @@ fn datagrams_are_packed_and_cut_as_docker_does() {
     let address = format!("udp://{}", server.local_addr().unwrap());
     let mut buffer = vec![0; 1 << 16];
     for packing in ["gzip", "zlib", "none"] {
-        let mut shipper =
-            shipper(&[("gelf-address", &address), ("gelf-compression-type", packing), ("env", "E1")]);
+        let mut shipper = shipper(&[
+            ("gelf-address", &address),
+            ("gelf-compression-type", packing),
+            ("env", "E1"),
+        ]);
         shipper.ship(&[entry(b""), entry(b"h\xff<")]).unwrap();
         let n = server.recv(&mut buffer).unwrap();
         let message = unpacked(packing, &buffer[..n]);
@@ -113,7 +116,10 @@ fn wrong_options_are_told_as_docker_tells_them() {
         let expected = format!("unknown value {value:?} for log opt {name:?} for gelf log driver");
         check(&[udp, (name, value)], &expected);
     }
-    check(&[udp, ("gelf-tcp-max-reconnect", "1")], "\"gelf-tcp-max-reconnect\" is only valid for TCP");
+    check(
+        &[udp, ("gelf-tcp-max-reconnect", "1")],
+        "\"gelf-tcp-max-reconnect\" is only valid for TCP",
+    );
     check(&[tcp, ("gelf-compression-type", "gzip")], "compression is only supported on UDP");
     check(
         &[tcp, ("gelf-tcp-reconnect-delay", "-1")],

@@ -232,7 +232,9 @@ mod tests {
             assert!(has(&seen, part), "{}", String::from_utf8_lossy(part));
         }
         let long = vec![b'x'; logging::MAX_LINE];
-        journal.ship(&[entry(&long, Stream::Stdout, true), entry(b"y", Stream::Stdout, false)]).unwrap();
+        journal
+            .ship(&[entry(&long, Stream::Stdout, true), entry(b"y", Stream::Stdout, false)])
+            .unwrap();
         assert!(has(&text(&server), b"CONTAINER_PARTIAL_MESSAGE=true\nCONTAINER_PARTIAL_ID=0123"));
         assert!(has(&text(&server), b"CONTAINER_PARTIAL_ORDINAL=2\nCONTAINER_PARTIAL_LAST=true\n"));
     }
@@ -247,7 +249,8 @@ mod tests {
         journal.ship(&[entry(&huge, Stream::Stdout, false)]).unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
-        rustix::net::recvmsg(&server, &mut [], &mut ancillary, rustix::net::RecvFlags::empty()).unwrap();
+        rustix::net::recvmsg(&server, &mut [], &mut ancillary, rustix::net::RecvFlags::empty())
+            .unwrap();
         let fds: Vec<_> = ancillary
             .drain()
             .filter_map(|m| match m {

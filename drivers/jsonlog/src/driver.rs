@@ -90,7 +90,10 @@ mod tests {
     fn options_are_dockers_and_the_bound_is_ours() {
         let check = |pairs: &[(&str, &str)], expected: &str| assert_eq!(opened(pairs), expected);
         check(&[], "Some(20000000) 5 false []");
-        check(&[("max-size", "10m"), ("max-file", "3"), ("compress", "true")], "Some(10000000) 3 true []");
+        check(
+            &[("max-size", "10m"), ("max-file", "3"), ("compress", "true")],
+            "Some(10000000) 3 true []",
+        );
         check(&[("max-size", "-1")], "None 5 false []");
         check(&[("tag", "{{.Name}}")], "Some(20000000) 5 false [(\"tag\", \"web\")]");
         check(&[("x", "1")], "unknown log opt 'x' for json-file log driver");
@@ -99,7 +102,8 @@ mod tests {
         check(&[("max-file", "0")], "max-file cannot be less than 1");
         check(&[("max-file", "a")], "strconv.Atoi: parsing \"a\": invalid syntax");
         check(&[("compress", "zz")], "strconv.ParseBool: parsing \"zz\": invalid syntax");
-        let together = "compress cannot be true when max-file is less than 2 or max-size is not set";
+        let together =
+            "compress cannot be true when max-file is less than 2 or max-size is not set";
         check(&[("compress", "true"), ("max-file", "1")], together);
         check(&[("compress", "true"), ("max-size", "-1")], together);
     }

@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn lines_that_are_none() {
-        for bad in [&b""[..], b"o", b"x0000000000000000hi", b"o000000000000000", b"o000000000000000Ghi"] {
+        for bad in
+            [&b""[..], b"o", b"x0000000000000000hi", b"o000000000000000", b"o000000000000000Ghi"]
+        {
             assert!(Decoder.entry(bad).is_none(), "{}", String::from_utf8_lossy(bad));
         }
         let entry = Decoder.entry(b"E0000000000000005\xff").unwrap();

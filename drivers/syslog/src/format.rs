@@ -23,7 +23,8 @@ impl Format {
             Self::Unix => format!("<{priority}>{} {tag}[{pid}]: ", stamp(time)),
             Self::Rfc3164 => format!("<{priority}>{} {hostname} {tag}[{pid}]: ", stamp(time)),
             Self::Rfc5424 | Self::Rfc5424Micro => {
-                let time = if self == Self::Rfc5424 { rfc3339(time, "") } else { rfc3339(time, "%.6f") };
+                let time =
+                    if self == Self::Rfc5424 { rfc3339(time, "") } else { rfc3339(time, "%.6f") };
                 format!("<{priority}>1 {time} {hostname} {tag} {pid} {tag} - ")
             }
         }

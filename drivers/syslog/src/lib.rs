@@ -56,7 +56,8 @@ impl Writer {
     fn message(&self, entry: &Entry) -> Vec<u8> {
         // Of information or of an error.
         let severity = if entry.stream == Stream::Stderr { 3 } else { 6 };
-        let head = self.format.head(self.priority + severity, entry.time, &self.hostname, &self.tag);
+        let head =
+            self.format.head(self.priority + severity, entry.time, &self.hostname, &self.tag);
         let mut message = head.into_bytes();
         message.extend_from_slice(&entry.line);
         if !message.ends_with(b"\n") {

@@ -5,10 +5,10 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Matches};
 use crate::output;
-use template::{Entry, Map, Template, Value};
 use api::Info;
 use serde::Serialize;
 use std::rc::Rc;
+use template::{Entry, Map, Template, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {

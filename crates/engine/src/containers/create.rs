@@ -203,12 +203,16 @@ impl Engine {
     /// Fills in the daemon's log driver and options as Docker merges them, and checks what comes of it.
     fn set_log(&self, log: &mut LogConfig) -> Result<()> {
         let settings = self.settings();
+        let default = match settings.log_driver.as_str() {
+            "" => "json-file",
+            named => named,
+        };
         if log.driver.is_empty() {
-            log.driver.clone_from(&settings.log_driver);
+            log.driver = default.to_owned();
         }
         for (name, value) in &settings.log_options {
             // How logs are cached is the daemon's affair, whatever the driver.
-            if log.driver == settings.log_driver || name.starts_with("cache-") {
+            if log.driver == default || name.starts_with("cache-") {
                 log.options.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }

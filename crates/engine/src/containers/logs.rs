@@ -97,9 +97,11 @@ pub(crate) async fn all_logged(
 }
 
 fn log_file(engine: &Engine, record: &ContainerRecord) -> Result<(Format, PathBuf)> {
-    engine.inner.logs.readable(record).ok_or_else(|| {
-        Error::not_implemented("configured logging driver does not support reading")
-    })
+    engine
+        .inner
+        .logs
+        .readable(record)
+        .ok_or_else(|| Error::not_implemented("configured logging driver does not support reading"))
 }
 
 /// Reads and sends until the log is over, the container has ended or the client has gone.

@@ -42,8 +42,11 @@ impl Keeper {
         let (rotated, work) = channel();
         let watching = Arc::clone(&shared);
         let sender = rotated.clone();
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10);
-        thread("log-keeper").spawn(move || keep(&watching, &sender)).context(|| "start the log keeper")?;
+        let thread =
+            |name: &str| std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10);
+        thread("log-keeper")
+            .spawn(move || keep(&watching, &sender))
+            .context(|| "start the log keeper")?;
         thread("log-compressor")
             .spawn(move || compress_all(&work))
             .context(|| "start the log compressor")?;
@@ -51,7 +54,12 @@ impl Keeper {
     }
 
     /// Looks after the log at `path`, whose folder exists, until the folder is gone.
-    pub(super) fn watch(&self, path: &Path, compress: bool, shipping: Option<Shipping>) -> Result<()> {
+    pub(super) fn watch(
+        &self,
+        path: &Path,
+        compress: bool,
+        shipping: Option<Shipping>,
+    ) -> Result<()> {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         let log = Log { path: path.to_owned(), compress, shipping };
         {
@@ -121,7 +129,8 @@ fn on_rotation(log: Log, rotated: &Sender<Log>) {
 fn compress_all(work: &Receiver<Log>) {
     while let Ok(log) = work.recv() {
         // What is being shipped, and what will be, stays as it is.
-        let unread = log.shipping.as_ref().filter(|s| !s.is_done()).map(|s| unshipped(&log.path, s));
+        let unread =
+            log.shipping.as_ref().filter(|s| !s.is_done()).map(|s| unshipped(&log.path, s));
         let result = compress(&log.path, |file| {
             unread.as_ref().is_none_or(|unread| !unread.contains(&(file.dev(), file.ino())))
         });
