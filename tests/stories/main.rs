@@ -14,6 +14,7 @@ mod images;
 mod isolation;
 mod life;
 mod limits;
+mod logs;
 mod network;
 mod nospace;
 mod restart;

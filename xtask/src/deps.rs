@@ -9,10 +9,10 @@ use std::process::ExitCode;
 /// Layers from the floor up. A crate uses crates of lower layers only, and the exceptions below.
 const LAYERS: [&[&str]; 7] = [
     &["sys", "stdx"],
-    &["types", "oci", "api", "tar"],
+    &["types", "oci", "api", "tar", "template"],
     &[
         "content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups",
-        "seccomp", "nft",
+        "seccomp", "nft", "dial",
     ],
     &["image", "remote", "container", "shim", "runtime"],
     &["engine"],
@@ -21,14 +21,15 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Edges within a layer, or into a driver, that are meant.
-const MEANT: [(&str, &str); 6] = [
+const MEANT: [(&str, &str); 7] = [
     // Formats meet in digests and platforms; errors and time are the floor's.
     ("oci", "types"),
     ("sys", "stdx"),
     // The supervisor starts the container itself (architecture: one exec less).
     ("shim", "runtime"),
-    // The shim writes json-file logs; it is the only user of a driver outside bin/.
+    // The shim writes logs; it is the only user of drivers outside bin/.
     ("shim", "jsonlog"),
+    ("shim", "locallog"),
     ("runtime", "cgroups"),
     ("content", "oci"),
 ];

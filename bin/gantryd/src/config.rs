@@ -42,6 +42,10 @@ pub(crate) struct Config {
     pub(crate) labels: Vec<String>,
     /// Features by name.
     pub(crate) features: BTreeMap<String, bool>,
+    /// The log driver of containers that name none.
+    pub(crate) log_driver: String,
+    /// Options of that driver.
+    pub(crate) log_options: BTreeMap<String, String>,
     /// Clients are told that experimental features are on.
     pub(crate) experimental: bool,
     /// Older versions of the API are refused.
@@ -212,6 +216,8 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
             no: given.text("no-proxy"),
         },
         labels: labels(given.list("labels"))?,
+        log_driver: given.text("log-driver").unwrap_or_else(|| "json-file".to_owned()),
+        log_options: given.map("log-opts"),
         features: given.switches("features"),
         experimental: given.switch("experimental").unwrap_or(false),
         min_api_version: given.text("min-api-version").map(min_api_version).transpose()?,

@@ -2,6 +2,8 @@
 
 use crate::config::Config;
 use engine::{Drivers, Settings};
+use logging::Query;
+use logging::driver::Format;
 use std::path::Path;
 use std::sync::Arc;
 use stdx::Result;
@@ -15,8 +17,26 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
         bridge: Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
         volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
-        open_log: |path: &Path, query| Ok(Box::new(jsonlog::Reader::open(path, query)?)),
+        logs: logging::Registry::new(log_drivers(), open_log),
     })
+}
+
+fn log_drivers() -> Vec<Arc<dyn logging::Driver>> {
+    vec![
+        Arc::new(jsonlog::JsonFile),
+        Arc::new(locallog::Local),
+        Arc::new(journald::Journald),
+        Arc::new(syslog::Syslog),
+        Arc::new(gelf::Gelf),
+        Arc::new(fluentd::Fluentd),
+    ]
+}
+
+fn open_log(format: Format, path: &Path, query: Query) -> Result<Box<dyn logging::Reader>> {
+    match format {
+        Format::Json => jsonlog::open(path, query),
+        Format::Local => locallog::open(path, query),
+    }
 }
 
 fn bridge_config(settings: &Settings) -> bridge::Config {
@@ -41,6 +61,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         registry_mirrors: config.registry_mirrors.clone(),
         labels: config.labels.clone(),
         debug: config.debug,
+        log_driver: config.log_driver.clone(),
+        log_options: config.log_options.clone(),
         default_pids_limit: config.default_pids_limit,
         max_concurrent_downloads: config.max_concurrent_downloads,
         max_concurrent_uploads: config.max_concurrent_uploads,

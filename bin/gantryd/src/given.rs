@@ -208,6 +208,14 @@ impl Given {
         }
     }
 
+    /// Texts by name; none when the option was not given.
+    pub(crate) fn map(&self, id: &str) -> BTreeMap<String, String> {
+        match self.0.get(id) {
+            Some(Value::Map(map)) => map.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     /// Booleans by name; none when the option was not given.
     pub(crate) fn switches(&self, id: &str) -> BTreeMap<String, bool> {
         match self.0.get(id) {

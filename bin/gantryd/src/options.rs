@@ -288,12 +288,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::list("storage-opt", "storage-opts", "Storage driver options").refused("the storage driver has no options yet"),
     // Logs and figures.
     Opt::text("log-driver", "Default driver for container logs")
-        .default("\"json-file\"")
-        .refused_unless("json-file", "other log drivers are not there yet"),
+        .default("\"json-file\""),
     Opt::new("log-opt", "log-opts", Kind::TEXT, Shape::Map)
         .usage("Default log driver options for containers")
-        .takes("map", cli::flags::check::anything)
-        .refused("options of log drivers are not there yet"),
+        .takes("map", cli::flags::check::anything),
     Opt::text("log-format", "Set the logging format (\"text\"|\"json\")").default("\"text\""),
     Opt::text("log-level", "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")").short('l').default("\"info\""),
     Opt::switch("raw-logs", "Full timestamps without ANSI coloring"),

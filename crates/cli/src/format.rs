@@ -2,9 +2,9 @@
 
 use crate::exit::{Failure, Result};
 use crate::table;
-use crate::template::{Row, Template, Value};
 use std::cell::Cell;
 use std::rc::Rc;
+use template::{Row, Template, Value};
 
 /// A listing: what its columns are called and what it shows when nobody asks for anything else.
 #[derive(Debug)]

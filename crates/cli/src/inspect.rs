@@ -3,8 +3,8 @@
 use crate::exit::{Failure, Result};
 use crate::json_text::{compact, indent};
 use crate::output;
-use crate::template::{Template, Value};
 use bytes::Bytes;
+use template::{Template, Value};
 
 /// One answer: what the daemon wrote, and how templates see it.
 #[derive(Debug)]

@@ -30,7 +30,6 @@ pub mod run;
 mod signals;
 mod stdio;
 mod table;
-pub mod template;
 mod terminal;
 mod units;
 

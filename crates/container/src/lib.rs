@@ -44,11 +44,10 @@ pub mod shim;
 pub mod signals;
 pub mod spec;
 mod start;
-
-pub use start::{cgroup_path, log as start_log};
 pub mod state;
 
 pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};
 pub use limits::Update;
-pub use services::{Networking, Paths, Save, Services, World};
+pub use services::{Logs, Networking, Paths, Save, Services, World};
+pub use start::cgroup_path;
 pub use state::{Endpoint, Phase, Published};

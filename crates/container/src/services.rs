@@ -84,6 +84,17 @@ pub trait Networking: Send + Sync + std::fmt::Debug {
     fn adopt(&self, record: &ContainerRecord, runtime_dir: &Path) -> BTreeMap<String, Endpoint>;
 }
 
+/// Logs as a driver sees them.
+pub trait Logs: Send + Sync + std::fmt::Debug {
+    /// What the shim of a container that is about to start is to write, and begins to ship it where it is to go.
+    /// Blocking.
+    fn prepare(&self, record: &ContainerRecord) -> Result<task::protocol::Log>;
+    /// The container runs: it was started, or found running. Through `hold` its output is held (`true`) and let go.
+    fn running(&self, record: &ContainerRecord, hold: tokio::sync::mpsc::UnboundedSender<bool>);
+    /// It has ended, or did not start: what it wrote is shipped to its end.
+    fn ended(&self, id: &str);
+}
+
 /// A container's network namespace before its first start.
 #[derive(Debug, Default)]
 pub struct Sandbox {
@@ -102,6 +113,8 @@ pub struct Services {
     pub world: Arc<dyn World>,
     /// Networks.
     pub network: Arc<dyn Networking>,
+    /// Logs.
+    pub logs: Arc<dyn Logs>,
     /// Root file systems.
     pub snapshots: Arc<dyn snapshot::Snapshotter>,
     /// The supervisor's program.

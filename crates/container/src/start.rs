@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result, fail_point};
-use store::records::container::{ContainerRecord, LogConfig};
-use task::protocol::{Answer, Attachment, Create, Event, Log, Request, Rootfs};
+use store::records::container::ContainerRecord;
+use task::protocol::{Answer, Attachment, Create, Event, Request, Rootfs};
 use tokio::sync::mpsc;
 
 /// A container that runs.
@@ -52,6 +52,7 @@ pub(crate) async fn start(
     if result.is_err() {
         services.network.leave(&record.id);
         services.world.detach_volumes(record);
+        services.logs.ended(&record.id);
     }
     result
 }
@@ -183,7 +184,7 @@ fn prepare(
         cgroup,
         hierarchies: services.hierarchies.clone(),
         seccomp,
-        log: log(&record.host.log, &services.paths.data_of(&record.id), &record.id)?,
+        log: services.logs.prepare(record)?,
         stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
         attachments,
@@ -203,62 +204,6 @@ pub fn cgroup_path(services: &Services, record: &ContainerRecord) -> String {
     let parent = record.host.resources.cgroup_parent.trim_matches('/');
     let parent = if parent.is_empty() { services.cgroup.as_str() } else { parent };
     format!("{parent}/{}", record.id)
-}
-
-/// Bounded by default: twenty megabytes five times (Docker: without bound).
-const LOG_SIZE: u64 = 20_000_000;
-const LOG_FILES: u32 = 5;
-
-/// Where the log goes, from the driver's name and options.
-pub fn log(config: &LogConfig, dir: &std::path::Path, id: &str) -> Result<Log> {
-    let option = |name: &str| config.options.get(name).map(String::as_str);
-    match config.driver.as_str() {
-        "none" => Ok(Log::None),
-        "" | "json-file" => {
-            for name in config.options.keys() {
-                if !matches!(name.as_str(), "max-size" | "max-file" | "mode" | "max-buffer-size") {
-                    return Err(Error::invalid(format!(
-                        "unknown log opt '{name}' for json-file log driver"
-                    )));
-                }
-            }
-            let max_size = match option("max-size") {
-                None => Some(LOG_SIZE),
-                Some("-1") => None,
-                Some(text) => Some(text.parse::<types::ByteSize>().context_size(text)?),
-            };
-            let max_files = match option("max-file") {
-                None => LOG_FILES,
-                Some(text) => text
-                    .parse::<u32>()
-                    .ok()
-                    .filter(|n| *n > 0)
-                    .ok_or_else(|| Error::invalid("max-file cannot be less than 1"))?,
-            };
-            Ok(Log::JsonFile {
-                path: dir.join(format!("{id}-json.log")),
-                max_size,
-                max_files,
-                attributes: Vec::new(),
-            })
-        }
-        other => Err(Error::not_implemented(format!(
-            "logging driver \"{other}\" is not there yet; use json-file or none"
-        ))),
-    }
-}
-
-trait ContextSize {
-    fn context_size(self, text: &str) -> Result<u64>;
-}
-
-impl ContextSize for Result<types::ByteSize, types::InvalidSize> {
-    fn context_size(self, text: &str) -> Result<u64> {
-        match self {
-            Ok(size) if size.0 > 0 => Ok(size.0),
-            _ => Err(Error::invalid(format!("invalid max-size \"{text}\""))),
-        }
-    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -122,6 +122,10 @@ pub struct Info {
     pub listeners: usize,
     /// IPv4 packets are forwarded.
     pub forwarding: bool,
+    /// Log drivers there are.
+    pub log_drivers: Vec<String>,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
     /// Kernel features by Docker's names (`MemoryLimit`, `SwapLimit`, …).
     pub features: BTreeMap<&'static str, bool>,
 }
@@ -172,6 +176,8 @@ impl Engine {
             listeners: self.inner.events.listeners(),
             forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|t| t.trim() == "1"),
+            log_drivers: self.inner.logs.registry().names(),
+            log_driver: settings.log_driver.clone(),
             features: self.inner.features.clone(),
             ..Info::default()
         };

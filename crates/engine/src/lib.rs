@@ -9,6 +9,7 @@
 //! ├── store.redb                              containers, images, volumes, networks
 //! ├── content/  snapshots/  volumes/          the drivers' own
 //! ├── containers/<id>/                        hosts, hostname, resolv.conf, <id>-json.log, exit.json
+//! ├── shipping/<id>/                          logs of removed containers that are not shipped to their end
 //! └── trash/                                  what is being deleted
 //! EXEC-ROOT/                                  survives the daemon
 //! ├── containers/<id>/                        shim.json, shim.sock, exit.json, network.json, record.json (--rm)
@@ -30,6 +31,7 @@ mod hello;
 mod images;
 mod info;
 mod janitor;
+mod logs;
 mod mounts;
 mod names;
 mod networks;
@@ -43,7 +45,7 @@ mod world;
 pub use container::{Endpoint, Phase, Update, health};
 pub use containers::attach::{AttachRequest, Attached};
 pub use containers::create::{CreateContainer, Created};
-pub use containers::logs::{Logs, LogsRequest, OpenLog};
+pub use containers::logs::{Logs, LogsRequest};
 pub use containers::stats;
 pub use containers::view::{
     ContainerView, EndpointView, NetworkView, PathsView, Sizes, SnapshotView, StateView, Status,
@@ -84,7 +86,7 @@ pub(crate) struct Inner {
     pub(crate) volumes: Arc<volumes::Volumes>,
     /// What containers get when they do not say.
     pub(crate) defaults: Defaults,
-    pub(crate) open_log: containers::logs::OpenLog,
+    pub(crate) logs: Arc<logs::Logs>,
     pub(crate) networks: Arc<networks::Networks>,
     pub(crate) records: Arc<Records>,
     pub(crate) events: Arc<Events>,

@@ -6,6 +6,7 @@
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
+use crate::logs::Logs;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
@@ -66,6 +67,11 @@ impl Engine {
             vec![paths.data.join("trash"), paths.exec.join("trash")],
             Arc::clone(&drivers.snapshots),
         )?);
+        drivers
+            .logs
+            .check(&settings.log_driver, &settings.log_options)
+            .map_err(|e| Error::new(e.kind(), format!("failed to set log opts: {e}")))?;
+        let logs = Logs::new(drivers.logs, paths.clone(), host.hostname.clone())?;
         let images = images::open(&store, &drivers.content, &drivers.snapshots, &paths)?;
         images.set_downloads(settings.max_concurrent_downloads);
         let world = Arc::new(EngineWorld {
@@ -73,6 +79,7 @@ impl Engine {
             registry: Arc::clone(&registry),
             events: Arc::clone(&events),
             execs: Arc::clone(&execs),
+            logs: Arc::clone(&logs),
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&volumes),
             janitor: Arc::clone(&janitor),
@@ -81,6 +88,7 @@ impl Engine {
         let services = Arc::new(Services {
             world,
             network: networks.clone(),
+            logs: logs.clone(),
             snapshots: drivers.snapshots,
             shim: sys::command::Program::open(&settings.programs.join("gantry-shim"))
                 .context(|| format!("open {}", settings.programs.join("gantry-shim").display()))?,
@@ -113,6 +121,14 @@ impl Engine {
         for container in registry.all() {
             container.recovered().await;
         }
+        let stopped: Vec<_> = registry
+            .all()
+            .iter()
+            .map(Container::now)
+            .filter(|now| !now.phase.is_running())
+            .map(|now| now.record)
+            .collect();
+        logs.recover(&stopped);
         tokio::spawn(Arc::clone(&records).keep_flushing());
         let inner = Inner {
             defaults: settings.defaults.clone(),
@@ -125,7 +141,7 @@ impl Engine {
             fetchers: images::Fetchers::new(&settings)?,
             images,
             volumes,
-            open_log: drivers.open_log,
+            logs,
             networks,
             records,
             events,
@@ -168,6 +184,7 @@ impl Engine {
     /// Writes what waits to be written. The last thing a daemon does; forgetting it loses nothing that the exec-root
     /// does not know.
     pub fn close(&self) {
+        self.inner.logs.stop();
         if let Err(e) = self.inner.records.flush() {
             tracing::error!("write records: {e}");
         }
@@ -243,6 +260,7 @@ fn prepare_roots(settings: &Settings) -> Result<()> {
     // Nobody but root and the group may walk in: images contain setuid programs (CVE-2021-41091).
     create_dir(&settings.data_root, 0o710)?;
     create_dir(&settings.exec_root, 0o711)?;
+    create_dir(&settings.data_root.join("shipping"), 0o710)?;
     for name in ["containers", "trash"] {
         create_dir(&settings.data_root.join(name), 0o710)?;
         create_dir(&settings.exec_root.join(name), 0o700)?;
@@ -286,7 +304,7 @@ fn sweep(
         }
     }
     for folder in folders(&paths.data.join("containers"))? {
-        if !owned(&folder) {
+        if !owned(&folder) && !Logs::claim(paths, &folder) {
             throw_away(&folder, &paths.data.join("trash"))?;
         }
     }

@@ -15,8 +15,8 @@ pub struct Drivers {
     pub bridge: Arc<dyn network::Driver>,
     /// Volumes.
     pub volumes: Arc<dyn volume::Driver>,
-    /// Logs, read back.
-    pub open_log: crate::containers::logs::OpenLog,
+    /// Where logs go.
+    pub logs: logging::Registry,
 }
 
 /// How a daemon is set, from its flags and its configuration file.
@@ -38,6 +38,10 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// Debug messages.
     pub debug: bool,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
+    /// Options of that driver.
+    pub log_options: logging::Options,
     /// Processes a container may have when nobody says otherwise.
     pub default_pids_limit: i64,
     /// Seconds between a container's stop signal and SIGKILL when it says nothing itself; negative: for ever.

@@ -3,6 +3,7 @@
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
+use crate::logs::Logs;
 use crate::registry::Registry;
 use crate::volumes::Volumes;
 use container::{Paths, Save, World};
@@ -151,6 +152,7 @@ pub(crate) struct EngineWorld {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Arc<Events>,
     pub(crate) execs: Arc<Execs>,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) janitor: Arc<Janitor>,
@@ -169,6 +171,7 @@ impl World for EngineWorld {
     fn forget(&self, record: &ContainerRecord, volumes: bool) -> Result<()> {
         let anonymous =
             if volumes { self.volumes.claim(&record.id, volumes_of(record)) } else { Vec::new() };
+        self.logs.before_removal(record);
         if let Err(e) = self.records.forget(record, &anonymous) {
             self.volumes.keep(&anonymous);
             return Err(e);
@@ -210,9 +213,14 @@ impl World for EngineWorld {
 
 impl EngineWorld {
     fn throw_away(&self, record: &ContainerRecord) -> Result<()> {
+        let data = if self.logs.after_removal(&record.id) {
+            Ok(())
+        } else {
+            throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash"))
+        };
         let results = [
             throw_away(&self.paths.exec_of(&record.id), &self.paths.exec.join("trash")),
-            throw_away(&self.paths.data_of(&record.id), &self.paths.data.join("trash")),
+            data,
             snapshot::Key::new(&record.id)
                 .map_err(Error::from)
                 .and_then(|key| self.snapshots.remove_active(&key)),

@@ -19,14 +19,28 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
+pub mod conformance;
+pub mod driver;
+pub mod files;
+mod info;
+pub mod options;
+mod pieces;
+pub mod ship;
 pub mod split;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use stdx::Result;
 use stdx::time::Timestamp;
 
+pub use buffer::Buffer;
+pub use driver::{Destination, Driver, Registry, Shipper, Undelivered};
+pub use info::Info;
+pub use options::Options;
+pub use pieces::{Piece, Pieces};
 pub use split::{MAX_LINE, Splitter};
 
 /// Where a line was written to.
@@ -79,6 +93,15 @@ pub struct Entry {
     pub attributes: Option<Arc<Attributes>>,
 }
 
+impl Entry {
+    /// Whether this was cut off a line that was too long and goes on in the next entry of the same stream; the last,
+    /// unterminated line of a stream is partial as well, but whole.
+    pub fn is_cut(&self) -> bool {
+        // A cut may fall up to three bytes early, not to split a character.
+        self.partial && self.line.len() + 3 >= MAX_LINE
+    }
+}
+
 /// Where the shim writes a container's records.
 ///
 /// A sink never blocks for long and never syncs: logs survive the end of any process, not a power cut.
@@ -109,6 +132,19 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Do not stop at the end of what is written.
     pub follow: bool,
+    /// Go on behind what was read before; `tail` is then not looked at.
+    pub from: Option<Position>,
+}
+
+/// A place between two records of a log, which survives rotation, compression and the end of whoever knew it.
+///
+/// Files are known by their first record's time, which no other file of the log has: names move, and inodes come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// When the first record of the file was written, in nanoseconds since 1970.
+    pub first: i64,
+    /// Bytes of the file's text before the place.
+    pub offset: u64,
 }
 
 /// How a reader stands after [`Reader::read_more`].
@@ -137,4 +173,10 @@ pub trait Reader: Send {
     /// How many records could not be read: damaged lines, and whole files that rotation removed before they were
     /// read (counted as one each).
     fn lost(&self) -> u64;
+
+    /// The place behind the last record that was read, to come back to. `None`: nothing has been read.
+    fn position(&self) -> Option<Position>;
+
+    /// Device and inode of the file that is being read.
+    fn reading(&self) -> Option<(u64, u64)>;
 }

@@ -24,12 +24,17 @@ pub(crate) struct Log {
 impl Log {
     /// Opens what the daemon asked for; `None` when nothing is to be kept.
     pub(crate) fn open(log: protocol::Log) -> Result<Option<Self>> {
-        let protocol::Log::JsonFile { path, max_size, max_files, attributes } = log else {
-            return Ok(None);
+        let sink: Box<dyn Sink> = match log {
+            protocol::Log::None => return Ok(None),
+            protocol::Log::JsonFile { path, max_size, max_files, attributes } => {
+                let options = jsonlog::Options { path, max_size, max_files, attributes };
+                Box::new(jsonlog::Writer::open(options)?)
+            }
+            protocol::Log::Local { path, max_size, max_files } => {
+                Box::new(locallog::Writer::open(locallog::Options { path, max_size, max_files })?)
+            }
         };
-        let writer =
-            jsonlog::Writer::open(jsonlog::Options { path, max_size, max_files, attributes })?;
-        Ok(Some(Self::new(Box::new(writer))))
+        Ok(Some(Self::new(sink)))
     }
 
     pub(crate) fn new(sink: Box<dyn Sink>) -> Self {

@@ -42,6 +42,10 @@ impl Supervisor {
             Request::Update(resources) => {
                 done(self.running().and_then(|()| self.container.group.update(&resources)))
             }
+            Request::Hold(hold) => {
+                self.streams.hold(hold);
+                Answer::Done
+            }
             Request::State => Answer::State(self.state()),
             Request::Shutdown => {
                 self.shut_down(caller);

@@ -45,6 +45,8 @@ const MAX_GONE: usize = 8;
 pub(crate) struct Streams {
     poll: Poll,
     log: Option<Log>,
+    /// What is logged is not to be read for now: it is written faster than the daemon ships it.
+    held: bool,
     sessions: BTreeMap<u32, Session>,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
@@ -54,12 +56,22 @@ pub(crate) struct Streams {
 impl Streams {
     pub(crate) fn new(poll: Poll) -> Self {
         let (sessions, clients) = (BTreeMap::new(), BTreeMap::new());
-        Self { poll, log: None, sessions, clients, next_client: 0, buffer: Vec::new() }
+        Self { poll, log: None, held: false, sessions, clients, next_client: 0, buffer: Vec::new() }
     }
 
     /// Where the output of sessions that are `logged` goes.
     pub(crate) fn set_log(&mut self, log: Option<Log>) {
         self.log = log;
+    }
+
+    /// Stops reading what is logged, or goes on.
+    pub(crate) fn hold(&mut self, hold: bool) {
+        if self.held != hold {
+            self.held = hold;
+            for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+                self.watch(id);
+            }
+        }
     }
 
     /// Begins to serve a session.
@@ -239,8 +251,10 @@ impl Streams {
     }
 
     fn is_held(&self, id: u32) -> bool {
-        let draining = self.sessions.get(&id).is_some_and(|s| s.draining.is_some());
-        !draining && self.clients.values().any(|c| c.session == id && c.holds())
+        let session = self.sessions.get(&id);
+        let draining = session.is_some_and(|s| s.draining.is_some());
+        let held = self.held && session.is_some_and(|s| s.logged);
+        !draining && (held || self.clients.values().any(|c| c.session == id && c.holds()))
     }
 
     /// Lets go of clients with whom all is done, and waits for what comes next of the others.

@@ -272,6 +272,10 @@ impl Supervisor {
         for (id, ended) in complete.into_iter().rev() {
             self.complete(id, ended);
         }
+        if self.daemons.is_empty() {
+            // Nobody ships any more: the container goes on, what is not shipped waits in its file.
+            self.streams.hold(false);
+        }
         let nobody = self.daemons.is_empty() && matches!(self.phase, Phase::Exited(..));
         if !self.over && nobody {
             self.end_alone();

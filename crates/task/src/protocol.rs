@@ -94,6 +94,9 @@ pub enum Request {
     Resume,
     /// Change limits.
     Update(Box<Resources>),
+    /// Stop reading what the container writes to its log (its processes then wait), or go on. Who is held is let go
+    /// when the last daemon hangs up.
+    Hold(bool),
     /// What is the state of things?
     State,
     /// The exit has been taken (or the container was only created): clean up and end.
@@ -239,6 +242,15 @@ pub enum Log {
         max_files: u32,
         /// `attrs` of every record (labels and environment that the user chose), empty as a rule.
         attributes: Vec<(String, String)>,
+    },
+    /// In a file of the compact form; the fields are those of `JsonFile`.
+    Local {
+        /// The file; its folder exists.
+        path: PathBuf,
+        /// Bytes after which a file is rotated; `None`: never.
+        max_size: Option<u64>,
+        /// How many files are kept, at least one.
+        max_files: u32,
     },
 }
 

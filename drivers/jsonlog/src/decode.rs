@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use logging::files::Decode;
 use logging::{Attributes, Entry, Stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,13 +24,12 @@ struct Line<'a> {
 
 /// Reads lines; keeps the attributes of the last one, because all lines of a container have the same.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     attributes: Option<(String, Arc<Attributes>)>,
 }
 
-impl Decoder {
-    /// The record of a line without its newline; `None` when it is damaged.
-    pub(crate) fn entry(&mut self, line: &[u8]) -> Option<Entry> {
+impl Decode for Decoder {
+    fn entry(&mut self, line: &[u8]) -> Option<Entry> {
         let line: Line<'_> = serde_json::from_slice(line).ok()?;
         let time: Timestamp = line.time.parse().ok()?;
         let stream = if line.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
@@ -41,7 +41,9 @@ impl Decoder {
         let partial = text.pop_if(|b| *b == b'\n').is_none();
         Some(Entry { stream, time, line: text, partial, attributes })
     }
+}
 
+impl Decoder {
     fn attributes(&mut self, raw: &str) -> Option<Arc<Attributes>> {
         if let Some((_, shared)) = self.attributes.as_ref().filter(|(text, _)| text == raw) {
             return Some(Arc::clone(shared));
@@ -56,8 +58,9 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::{Buffer, Encoder};
-    use logging::Record;
+    use crate::encode::Encoder;
+    use logging::files::Encode as _;
+    use logging::{Buffer, Record};
 
     #[test]
     fn what_was_written_is_read_back() {

@@ -4,79 +4,8 @@
 //! `\r`; `\u00xx` for other control characters and `<`, `>`, `&`; `\u2028`, `\u2029`; `\ufffd` for every byte that is
 //! not part of a UTF-8 character.
 
-use logging::{Record, Stream};
+use logging::{Buffer, Record, Stream, files::Encode};
 use stdx::time::Timestamp;
-
-/// Bytes on their way into a file: a piece of memory that is written from its start.
-///
-/// Its own copying, in words of a known size, is why this is no `Vec` that grows: in the static program, calling the C
-/// library's `memcpy` for every few bytes costs more than all the rest together.
-#[derive(Debug, Default)]
-pub(crate) struct Buffer {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-/// Words may be written over the end of what they are to say; the next ones overwrite what is too much.
-const SLACK: usize = 64;
-
-impl Buffer {
-    /// What has been written.
-    pub(crate) fn written(&self) -> &[u8] {
-        &self.bytes[..self.used]
-    }
-
-    /// Whether `more` bytes find room without the whole becoming larger than `bound`, unless it is empty.
-    pub(crate) fn has_room(&self, more: usize, bound: usize) -> bool {
-        self.used == 0 || self.used + more <= bound
-    }
-
-    /// Forgets what has been written.
-    pub(crate) fn clear(&mut self) {
-        self.used = 0;
-    }
-
-    /// Gives its memory back, if nothing is in it.
-    pub(crate) fn release(&mut self) {
-        if self.used == 0 {
-            self.bytes = Vec::new();
-        }
-    }
-
-    /// Puts one byte before everything.
-    pub(crate) fn put_first(&mut self, byte: u8) {
-        self.reserve(1);
-        self.bytes.copy_within(..self.used, 1);
-        self.bytes[0] = byte;
-        self.used += 1;
-    }
-
-    /// Makes room for `more` bytes, of which what follows must not write more.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.used + more + SLACK;
-        if self.bytes.len() < needed {
-            if self.used == 0 {
-                // Fresh zero pages, which cost nothing until they are written to.
-                self.bytes = vec![0; needed.max(INITIAL)];
-            } else {
-                self.bytes.resize(needed, 0);
-            }
-        }
-    }
-
-    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
-        self.put_part(bytes, N);
-    }
-
-    /// Writes a whole word of which only the first `length` bytes count.
-    fn put_part<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
-        self.bytes[self.used..self.used + N].copy_from_slice(bytes);
-        self.used += length;
-    }
-}
-
-/// The memory that a buffer begins with: a batch and the longest record behind it.
-const INITIAL: usize = 256 << 10;
 
 /// Writes lines; keeps what consecutive ones have in common.
 #[derive(Debug, Default)]
@@ -122,14 +51,28 @@ impl Encoder {
         Self { attributes: text.written().to_vec(), second: None, middles: Default::default() }
     }
 
-    /// How many bytes the line of `record` may have.
-    pub(crate) fn longest(&self, record: &Record<'_>) -> usize {
+    fn middle(&self, stream: Stream, second: i64) -> Middle {
+        let time = Timestamp::from_unix(second, 0).to_string();
+        let mut text = Vec::new();
+        text.extend_from_slice(b"\",\"stream\":\"");
+        text.extend_from_slice(stream.as_str().as_bytes());
+        text.extend_from_slice(b"\",");
+        text.extend_from_slice(&self.attributes);
+        text.extend_from_slice(b"\"time\":\"");
+        text.extend_from_slice(time.trim_end_matches('Z').as_bytes());
+        let length = text.len();
+        text.resize(length.next_multiple_of(16), 0);
+        Middle { words: text.as_chunks().0.to_vec(), length }
+    }
+}
+
+impl Encode for Encoder {
+    fn longest(&self, record: &Record<'_>) -> usize {
         // Every byte as \u00xx; the rest is fixed texts, time and attributes.
         6 * record.line.len() + self.attributes.len() + 112
     }
 
-    /// Appends the line of `record`, with its newline, to `out`.
-    pub(crate) fn line(&mut self, record: &Record<'_>, out: &mut Buffer) {
+    fn line(&mut self, record: &Record<'_>, out: &mut Buffer) {
         out.reserve(self.longest(record));
         // Docker leaves an empty text out ("omitempty"), which only a partial record can have; ours never has.
         out.put(b"{\"log\":\"");
@@ -147,25 +90,9 @@ impl Encoder {
             self.middles = [Stream::Stdout, Stream::Stderr].map(|s| self.middle(s, second));
         }
         let middle = &self.middles[usize::from(record.stream == Stream::Stderr)];
-        let end = out.used + middle.length;
-        middle.words.iter().for_each(|word| out.put(word));
-        out.used = end;
+        out.put_words(&middle.words, middle.length);
         decimals(nanos, out);
         out.put(b"Z\"}\n");
-    }
-
-    fn middle(&self, stream: Stream, second: i64) -> Middle {
-        let time = Timestamp::from_unix(second, 0).to_string();
-        let mut text = Vec::new();
-        text.extend_from_slice(b"\",\"stream\":\"");
-        text.extend_from_slice(stream.as_str().as_bytes());
-        text.extend_from_slice(b"\",");
-        text.extend_from_slice(&self.attributes);
-        text.extend_from_slice(b"\"time\":\"");
-        text.extend_from_slice(time.trim_end_matches('Z').as_bytes());
-        let length = text.len();
-        text.resize(length.next_multiple_of(16), 0);
-        Middle { words: text.as_chunks().0.to_vec(), length }
     }
 }
 

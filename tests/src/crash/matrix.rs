@@ -30,10 +30,22 @@ enum Operation {
     RemoveVolume,
     /// The first container of a daemon whose network does not exist yet.
     FirstRun,
+    /// As `Run`, of one whose log is rotated and compressed.
+    Compressed,
+    /// As `Run`, of one whose log is shipped.
+    Shipped,
 }
 
+const COMPRESSED: [&str; 6] =
+    ["--log-opt", "max-size=1k", "--log-opt", "max-file=3", "--log-opt", "compress=true"];
+
+const SHIPPED: [&str; 4] =
+    ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
+
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 21] = [
+const OPERATIONS: [(&str, Operation); 23] = [
+    ("log.compress.", Operation::Compressed),
+    ("log.ship.", Operation::Shipped),
     ("volume.create.", Operation::CreateVolume),
     ("volume.remove.", Operation::RemoveVolume),
     ("container.create.", Operation::Run),
@@ -117,7 +129,12 @@ fn one(point: &str) -> Result<(), String> {
     });
     let pulled = registry.as_ref().map(|r| r.image("extra:1")).unwrap_or_default();
     arm(&mut scene, point)?;
+    let logged: Vec<&str> = match operation {
+        Operation::Compressed => logged(&COMPRESSED),
+        _ => logged(&SHIPPED),
+    };
     let command: &[&str] = match operation {
+        Operation::Compressed | Operation::Shipped => &logged,
         Operation::Run | Operation::FirstRun => &[
             "run",
             "-d",
@@ -155,7 +172,9 @@ fn one(point: &str) -> Result<(), String> {
     // A point in the shim leaves the daemon alone; what follows is done by one in which nothing is armed.
     scene.recover();
     match operation {
-        Operation::Run | Operation::FirstRun => finish_run(&scene, point)?,
+        Operation::Run | Operation::FirstRun | Operation::Compressed | Operation::Shipped => {
+            finish_run(&scene, point)?;
+        }
         Operation::Again => finish_again(&scene)?,
         Operation::Stop | Operation::Update => finish_running(&scene)?,
         Operation::Remove => finish_remove(&scene)?,
@@ -179,6 +198,13 @@ fn finish_volume(scene: &Scene) -> Result<(), String> {
     want(scene.client.run(&["volume", "create", "victim"]))?;
     want(scene.client.run(&["run", "--rm", "-v", "victim:/v", "busybox", "touch", "/v/x"]))?;
     want(scene.client.run(&["volume", "rm", "victim"])).map(drop)
+}
+
+/// A run that writes, with options for its log.
+fn logged<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let script = "seq 1 2000; sleep 0.5; exit 7";
+    let (start, end) = (["run", "-d", "--name", "victim"], ["busybox", "sh", "-c", script]);
+    [&start[..], options, &end].concat()
 }
 
 /// Starts the daemon anew with the point armed. One that is passed on the way up is hit there.

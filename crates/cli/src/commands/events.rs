@@ -4,12 +4,12 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT, Flag, Matches};
 use crate::output;
-use crate::template::{Row, Template, Value};
 use crate::units;
 use api::Event;
 use client::Filters;
 use std::rc::Rc;
 use stdx::time::Timestamp;
+use template::{Row, Template, Value};
 
 pub(super) const COMMAND: Command = Command {
     group: "system",

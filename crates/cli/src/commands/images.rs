@@ -6,10 +6,10 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT_TABLE, Flag, Matches};
 use crate::format::{Listing, short_id};
 use crate::output;
-use crate::template::{Row, Value};
 use crate::units;
 use api::ImageSummary;
 use std::rc::Rc;
+use template::{Row, Value};
 use types::{ByteSize, ImageRef};
 
 pub(super) const COMMAND: Command = Command {

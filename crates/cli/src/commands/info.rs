@@ -5,10 +5,10 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Matches};
 use crate::output;
-use crate::template::{Entry, Map, Template, Value, funcs};
 use api::Info;
 use serde::Serialize;
 use std::rc::Rc;
+use template::{Entry, Map, Template, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {
@@ -52,7 +52,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
             (Ok(info), Some(template)) => {
                 template.execute(&with_client(&info, version)).map_err(Failure::new)
             }
-            (Ok(info), None) => Ok(funcs::json(&with_client(&info, version))),
+            (Ok(info), None) => Ok(template::json(&with_client(&info, version))),
             (Err(e), _) => Err(e.into()),
         };
         // The line ends even where nothing stands on it.

@@ -4,10 +4,10 @@ use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Flag, Matches};
 use crate::inspect::{Document, Inspector};
-use crate::template::Value;
 use api::{ContainerInspect, ImageInspect};
 use bytes::Bytes;
 use client::Client;
+use template::Value;
 
 const SIZE: Flag = Flag::switch("size", "Display total file sizes").short('s');
 

@@ -6,12 +6,12 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FILTER, FORMAT_TABLE, Flag, Kind, Matches};
 use crate::format::{Listing, ellipsis, short_id};
 use crate::output;
-use crate::template::funcs::quoted;
-use crate::template::{Nil, Row, Value};
 use crate::units;
 use api::{ContainerSummary, Port};
 use client::ListOptions;
 use std::rc::Rc;
+use template::quoted;
+use template::{Nil, Row, Value};
 use types::{ByteSize, ImageRef};
 
 pub(super) const COMMAND: Command = Command {

@@ -5,10 +5,10 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Matches};
 use crate::output;
 use crate::table;
-use crate::template::{Template, Value, funcs};
 use crate::units;
 use api::{Component, Version};
 use serde::Serialize;
+use template::{Template, Value};
 
 pub(crate) const COMMAND: Command = Command {
     group: "",
@@ -106,7 +106,9 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
                 }
             }
         }
-        (None, "json") => format!("{}\n", funcs::json(&Value::of(&Both { client: own, server }))),
+        (None, "json") => {
+            format!("{}\n", template::json(&Value::of(&Both { client: own, server })))
+        }
         (None, _) => plain(&own, server.as_ref()),
     };
     output::print(&text)?;

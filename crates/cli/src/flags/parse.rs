@@ -2,7 +2,7 @@
 
 use super::check;
 use super::{Arity, Command, Flag};
-use crate::template::funcs::quoted;
+use template::quoted;
 
 /// What was typed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

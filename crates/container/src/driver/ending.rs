@@ -31,6 +31,7 @@ impl Driver {
         self.events = None;
         self.deadline = None;
         self.services.network.leave(&self.now.record.id);
+        self.services.logs.ended(&self.now.record.id);
         self.now.endpoints.clear();
         self.end_health();
         self.change(|record| {

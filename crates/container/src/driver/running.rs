@@ -60,6 +60,7 @@ impl Driver {
             }
         });
         self.events = Some(started.events);
+        self.follow_log(&started.shim);
         self.now.endpoints = started.endpoints;
         self.now.phase = Phase::Running(Live { shim: started.shim, pid: started.pid, since });
         self.begin_health();
@@ -196,6 +197,16 @@ impl Driver {
         Ok(())
     }
 
+    /// The container runs; should its log be shipped, its output may have to be held.
+    fn follow_log(&self, shim: &Arc<Shim>) {
+        let (hold, asked) = mpsc::unbounded_channel();
+        self.services.logs.running(&self.now.record, hold);
+        // As a rule nobody will ask, and then there is no task.
+        if !asked.is_closed() {
+            tokio::spawn(hold_when_asked(Arc::clone(shim), asked));
+        }
+    }
+
     /// A shim that was found alive: the container runs, or ended while nobody looked.
     pub(crate) async fn adopted(
         &mut self,
@@ -210,6 +221,7 @@ impl Driver {
             record.last.finished = Timestamp::ZERO;
             record.last.restart_at = None;
         });
+        self.follow_log(&shim);
         let live = Live { shim: Arc::clone(&shim), pid: state.pid, since };
         self.now.endpoints = endpoints;
         self.now.phase = if state.paused { Phase::Paused(live) } else { Phase::Running(live) };
@@ -228,6 +240,14 @@ impl Driver {
                 tracing::error!(container = %self.now.record.id, "set changed limits: {e}");
             }
         }
+    }
+}
+
+/// Tells a shim to hold its container's output and to let it go, in the order in which that is wanted.
+async fn hold_when_asked(shim: Arc<Shim>, mut asked: mpsc::UnboundedReceiver<bool>) {
+    while let Some(hold) = asked.recv().await {
+        // A shim that is gone holds nobody.
+        let _gone = shim.call(ToShim::Hold(hold), &[]).await;
     }
 }
 

@@ -199,11 +199,28 @@ impl Engine {
         if host.network_mode.is_empty() {
             host.network_mode = "default".to_owned();
         }
-        if host.log == LogConfig::default() {
-            host.log.driver = "json-file".to_owned();
+        self.set_log(&mut host.log)
+    }
+}
+
+impl Engine {
+    /// Fills in the daemon's log driver and options as Docker merges them, and checks what comes of it.
+    fn set_log(&self, log: &mut LogConfig) -> Result<()> {
+        let settings = self.settings();
+        let default = match settings.log_driver.as_str() {
+            "" => "json-file",
+            named => named,
+        };
+        if log.driver.is_empty() {
+            log.driver = default.to_owned();
         }
-        container::start_log(&host.log, std::path::Path::new("/"), "")?;
-        Ok(())
+        for (name, value) in &settings.log_options {
+            // How logs are cached is the daemon's affair, whatever the driver.
+            if log.driver == default || name.starts_with("cache-") {
+                log.options.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        self.inner.logs.registry().check(&log.driver, &log.options)
     }
 }
 

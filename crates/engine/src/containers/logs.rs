@@ -1,18 +1,15 @@
 //! What a container has written, and what it writes on.
 
 use crate::Engine;
-use container::start_log;
+use logging::driver::Format;
 use logging::{Entry, Progress, Query, Reader, Stream};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use stdx::time::Timestamp;
 use stdx::{Context as _, Error, Result};
 use store::records::container::ContainerRecord;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
-
-/// How to open a log; `bin/gantryd` chooses the driver.
-pub type OpenLog = fn(&Path, Query) -> Result<Box<dyn Reader>>;
 
 /// What a client wants to read.
 #[derive(Debug, Clone, Default)]
@@ -52,13 +49,18 @@ impl Engine {
         }
         let container = self.inner.containers.find(name)?;
         let now = container.now();
-        let path = log_path(self, &now.record)?;
+        let (format, path) = log_file(self, &now.record)?;
         let tty = now.record.config.tty;
         let follow = request.follow && now.phase.is_running();
-        let query =
-            Query { tail: request.tail, since: request.since, until: request.until, follow };
-        let open = self.inner.open_log;
-        let reader = tokio::task::spawn_blocking(move || open(&path, query))
+        let query = Query {
+            tail: request.tail,
+            since: request.since,
+            until: request.until,
+            follow,
+            from: None,
+        };
+        let open = self.inner.logs.registry().opener();
+        let reader = tokio::task::spawn_blocking(move || open(format, &path, query))
             .await
             .map_err(|e| Error::internal(e.to_string()))??;
         let (sender, chunks) = mpsc::channel(4);
@@ -80,12 +82,12 @@ pub(crate) async fn all_logged(
     stdout: bool,
     stderr: bool,
 ) -> Result<Vec<u8>> {
-    let path = log_path(engine, record)?;
-    let open = engine.inner.open_log;
+    let (format, path) = log_file(engine, record)?;
+    let open = engine.inner.logs.registry().opener();
     let tty = record.config.tty;
     let request = LogsRequest { stdout, stderr, ..LogsRequest::default() };
     let read = move || -> Result<Vec<u8>> {
-        let mut reader = open(&path, Query::default())?;
+        let mut reader = open(format, &path, Query::default())?;
         let (mut bytes, mut entries) = (Vec::new(), Vec::new());
         while let Progress::More = reader.read_more(&mut entries)? {}
         entries.iter().for_each(|entry| write_entry(&mut bytes, entry, &request, tty));
@@ -94,14 +96,12 @@ pub(crate) async fn all_logged(
     tokio::task::spawn_blocking(read).await.map_err(|e| Error::internal(e.to_string()))?
 }
 
-fn log_path(engine: &Engine, record: &ContainerRecord) -> Result<PathBuf> {
-    let dir = engine.inner.services.paths.data_of(&record.id);
-    match start_log(&record.host.log, &dir, &record.id)? {
-        task::protocol::Log::JsonFile { path, .. } => Ok(path),
-        task::protocol::Log::None => {
-            Err(Error::not_implemented("configured logging driver does not support reading"))
-        }
-    }
+fn log_file(engine: &Engine, record: &ContainerRecord) -> Result<(Format, PathBuf)> {
+    engine
+        .inner
+        .logs
+        .readable(record)
+        .ok_or_else(|| Error::not_implemented("configured logging driver does not support reading"))
 }
 
 /// Reads and sends until the log is over, the container has ended or the client has gone.
@@ -194,8 +194,9 @@ fn write_entry(bytes: &mut Vec<u8>, entry: &Entry, request: &LogsRequest, tty: b
     }
     if request.details {
         let attributes = entry.attributes.iter().flat_map(|a| a.iter());
-        let pairs: Vec<String> =
-            attributes.map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = attributes
+            .map(|(name, value)| format!("{}={}", query_escaped(name), query_escaped(value)))
+            .collect();
         bytes.extend_from_slice(pairs.join(",").as_bytes());
         bytes.push(b' ');
     }
@@ -208,6 +209,21 @@ fn write_entry(bytes: &mut Vec<u8>, entry: &Entry, request: &LogsRequest, tty: b
         let length = u32::try_from(bytes.len() - start - 8).unwrap_or(u32::MAX);
         bytes[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
     }
+}
+
+/// Go's `url.QueryEscape`, which keeps what separates attributes out of them.
+fn query_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b' ' => escaped.push('+'),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -238,6 +254,16 @@ mod tests {
             true,
         );
         assert_eq!(bytes, b"1970-01-01T00:00:00.000000000Z hi");
+        bytes.clear();
+        let attributes = [("E1", "x"), ("tag", "a/b map[a:1 é]")];
+        let own = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
+        let detailed = Entry {
+            attributes: Some(std::sync::Arc::new(attributes.into_iter().map(own).collect())),
+            ..entry("hi", false)
+        };
+        let details = LogsRequest { details: true, ..both.clone() };
+        write_entry(&mut bytes, &detailed, &details, true);
+        assert_eq!(bytes, b"E1=x,tag=a%2Fb+map%5Ba%3A1+%C3%A9%5D hi\n");
         bytes.clear();
         write_entry(&mut bytes, &entry("hi", false), &LogsRequest { stderr: false, ..both }, false);
         assert!(bytes.is_empty());

@@ -234,16 +234,12 @@ impl Engine {
     fn with_files(&self, paths: PathsView, record: &ContainerRecord) -> PathsView {
         let places = &self.inner.services.paths;
         let files = container::files::paths(places, &record.id);
-        let log = container::start_log(&record.host.log, &places.data_of(&record.id), &record.id);
         let text = |path: &std::path::Path| path.display().to_string();
         PathsView {
             hosts: text(&files.hosts),
             hostname: text(&files.hostname),
             resolv_conf: text(&files.resolv_conf),
-            log: match log {
-                Ok(task::protocol::Log::JsonFile { path, .. }) => text(&path),
-                _ => String::new(),
-            },
+            log: self.inner.logs.public_path(record).map_or_else(String::new, |path| text(&path)),
             ..paths
         }
     }

@@ -79,7 +79,10 @@ impl Rig {
                 snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
                 bridge: Arc::new(NoNetwork),
                 volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
-                open_log: |path, query| Ok(Box::new(jsonlog::Reader::open(path, query)?)),
+                logs: logging::Registry::new(
+                    vec![Arc::new(jsonlog::JsonFile)],
+                    |_, path, query| jsonlog::open(path, query),
+                ),
             })
         });
         let engine = engine.await.unwrap();

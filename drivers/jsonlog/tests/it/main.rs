@@ -45,7 +45,7 @@ fn read(reader: &mut Reader) -> (Vec<u32>, Progress) {
 
 fn query(tail: Option<u64>, since: Option<u32>, until: Option<u32>) -> Query {
     let time = |n: u32| Timestamp::from_unix(1_000 + i64::from(n), 0);
-    Query { tail, since: since.map(time), until: until.map(time), follow: false }
+    Query { tail, since: since.map(time), until: until.map(time), ..Query::default() }
 }
 
 #[test]
@@ -295,4 +295,31 @@ fn figures() {
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap()
+}
+
+#[test]
+fn keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    logging::conformance::all(&logging::conformance::Form {
+        sink: &|path, max_size, max_files| {
+            Box::new(Writer::open(Options { max_size, max_files, ..options(path) }).unwrap())
+        },
+        open: |_, path, query| jsonlog::open(path, query),
+        folder: folder.path(),
+    });
+}
+
+#[test]
+fn the_last_lines_of_two_gigabytes_take_no_time() {
+    let (_dir, path) = log();
+    // A hole, which costs no disk; it is one damaged line that nobody looks at.
+    std::fs::File::create(&path).unwrap().set_len(2 << 30).unwrap();
+    let mut writer = Writer::open(options(&path)).unwrap();
+    (0..50).for_each(|n| put(&mut writer, n));
+    writer.flush().unwrap();
+    let start = processor_time();
+    let mut reader = Reader::open(&path, query(Some(10), None, None)).unwrap();
+    assert_eq!(read(&mut reader).0, (40..50).collect::<Vec<_>>());
+    let spent = processor_time() - start;
+    assert!(spent < Duration::from_millis(20), "{spent:?}");
 }

@@ -5,18 +5,18 @@
 //! only after writing everything), so it is read to its end once more, and the next newer file is its successor.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use logging::{Entry, Progress, Query};
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use stdx::{Context as _, Result};
 
-use crate::decode::Decoder;
-use crate::{rotated, tail};
+use super::source::{Source, nanos};
+use super::{Decode, Name, names};
+use crate::{Entry, Position, Progress, Query};
 
 /// How many bytes are read at a time.
 const BLOCK: usize = 128 << 10;
@@ -24,17 +24,14 @@ const BLOCK: usize = 128 << 10;
 /// A line of more bytes than this is damage.
 const MAX_LINE: usize = 8 << 20;
 
-/// More rotated files than this are not looked for.
-const MAX_FILES: u32 = 10_000;
-
 /// Reads a container's log.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<D> {
     path: PathBuf,
     query: Query,
     /// What is to be read, oldest first; the last is the one that was written when the reader was opened.
     sources: VecDeque<Source>,
-    decoder: Decoder,
+    decoder: D,
     /// The start of a line whose end has not been read.
     rest: Vec<u8>,
     /// `rest` was too long and has been dropped; so is everything up to the next newline.
@@ -43,18 +40,13 @@ pub struct Reader {
     superseded: bool,
     notify: Option<OwnedFd>,
     lost: u64,
+    /// When the last record that was read was written.
+    last: Option<i64>,
+    position: Option<Position>,
     block: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct Source {
-    file: File,
-    offset: u64,
-    /// Nothing from here on is read; `None`: to the end, wherever that is.
-    limit: Option<u64>,
-}
-
-impl Reader {
+impl<D: Decode> Reader<D> {
     /// Opens the log at `path`. One that does not exist yet is empty.
     pub fn open(path: &Path, query: Query) -> Result<Self> {
         Self::open_log(path, query).context(|| format!("read log {}", path.display()))
@@ -67,41 +59,65 @@ impl Reader {
             path: path.to_owned(),
             query,
             sources: VecDeque::new(),
-            decoder: Decoder::default(),
+            decoder: D::default(),
             rest: Vec::new(),
             skipping: false,
             superseded: false,
             notify,
             lost: 0,
+            last: None,
+            position: query.from,
             block: Vec::new(),
         };
-        let mut wanted = query.tail;
+        reader.find_sources()?;
+        Ok(reader)
+    }
+
+    /// From the newest to the oldest, against the direction in which rotation moves files: one may be seen twice, none
+    /// is missed.
+    fn find_sources(&mut self) -> io::Result<()> {
+        let path = self.path.clone();
+        let mut wanted = self.query.tail;
         let mut newest = true;
-        // From the newest to the oldest, against the direction in which rotation moves files: one may be seen twice,
-        // none is missed.
-        for file in files(path) {
-            let file = file?;
-            let metadata = file.metadata()?;
-            if reader.sources.iter().any(|s| same(&s.file, &metadata)) {
+        for found in sources(&path) {
+            let (name, mut source) = found?;
+            if self.sources.iter().any(|s| s.is(source.metadata())) {
                 continue;
             }
-            let mut source = Source { file, offset: 0, limit: Some(metadata.len()) };
-            if newest && query.follow {
-                source.limit = None;
-                reader.watch_file(&source.file)?;
+            if name.compressed && self.is_seen(&name, &mut source)? {
+                continue;
+            }
+            if newest && self.query.follow {
+                self.watch_file(&source)?;
+            } else {
+                source.limit_to_now();
             }
             newest = false;
-            if let Some(left) = wanted {
-                let found = tail::last_lines(&source.file, metadata.len(), left)?;
-                source.offset = found.offset;
-                wanted = Some(left - found.lines);
+            if let Some(position) = self.query.from
+                && source.seek::<D>(&name, position)?
+            {
+                self.sources.push_front(source);
+                return Ok(());
             }
-            reader.sources.push_front(source);
+            if let Some(left) = wanted {
+                wanted = Some(left - source.seek_tail(&name, left)?.min(left));
+            }
+            self.sources.push_front(source);
             if wanted == Some(0) {
                 break;
             }
         }
-        Ok(reader)
+        // The place to go on from is in a file that rotation has removed.
+        self.lost += u64::from(self.query.from.is_some());
+        Ok(())
+    }
+
+    /// Whether a compressed file was opened already, when it was a plain one and had another name.
+    fn is_seen(&mut self, name: &Name, source: &mut Source) -> io::Result<bool> {
+        let Some(newer) = self.sources.front_mut() else { return Ok(false) };
+        let first = source.look_at_first::<D>(name)?;
+        // The name is of no use to a plain file.
+        Ok(newer.plain().is_some() && first.is_some() && newer.look_at_first::<D>(name)? == first)
     }
 
     fn read_block(&mut self, entries: &mut Vec<Entry>) -> io::Result<Progress> {
@@ -109,10 +125,7 @@ impl Reader {
             return self.at_end_of_newest();
         };
         self.block.resize(BLOCK, 0);
-        let left = source.limit.map_or(u64::MAX, |limit| limit.saturating_sub(source.offset));
-        let length = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-        let n = source.file.read_at(&mut self.block[..length], source.offset)?;
-        source.offset += n as u64;
+        let n = source.read(&mut self.block)?;
         if n == 0 {
             return self.at_end();
         }
@@ -120,7 +133,16 @@ impl Reader {
         let block = std::mem::take(&mut self.block);
         let finished = self.lines(&block[..n], entries);
         self.block = block;
+        self.note_position();
         Ok(if finished { Progress::Finished } else { Progress::More })
+    }
+
+    /// Behind the last whole line.
+    fn note_position(&mut self) {
+        let Some(source) = self.sources.front_mut() else { return };
+        // Without a single good record there is no place to come back to.
+        let Some(first) = source.first else { return };
+        self.position = Some(Position { first, offset: source.offset - self.rest.len() as u64 });
     }
 
     /// Decodes the lines that `bytes` complete; says whether `until` has passed.
@@ -136,6 +158,13 @@ impl Reader {
                 self.rest.clear();
                 entry
             };
+            if let Some(entry) = &entry {
+                let time = nanos(entry.time);
+                if let Some(source) = self.sources.front_mut() {
+                    source.first.get_or_insert(time);
+                }
+                self.last = Some(time);
+            }
             match entry {
                 _ if std::mem::take(&mut self.skipping) => self.lost += 1,
                 Some(entry) if self.query.until.is_some_and(|until| entry.time > until) => {
@@ -178,12 +207,12 @@ impl Reader {
                 self.superseded = true;
                 Ok(Progress::More)
             }
-            Successor::Found(file) => {
+            Successor::Found(source) => {
                 self.superseded = false;
-                self.watch_file(&file)?;
+                self.watch_file(&source)?;
                 self.drop_rest();
                 self.sources.clear();
-                self.sources.push_back(Source { file, offset: 0, limit: None });
+                self.sources.push_back(*source);
                 Ok(Progress::More)
             }
         }
@@ -200,59 +229,81 @@ impl Reader {
     fn successor(&self) -> io::Result<Successor> {
         let Some(source) = self.sources.front() else {
             // There was no file at all: begin with the oldest that there is now.
-            return files(&self.path).last().transpose().map(Successor::from);
+            let oldest = sources(&self.path).last().transpose()?;
+            return Ok(oldest.map(|(_, source)| source).into());
         };
-        let ours = source.file.metadata()?;
+        let ours = source.metadata();
         loop {
             let mut newer = None;
             let mut found = None;
-            for (index, name) in names(&self.path) {
-                match name.symlink_metadata() {
-                    Ok(m) if m.dev() == ours.dev() && m.ino() == ours.ino() => {
-                        found = Some(index);
+            for name in names(&self.path) {
+                match name.path.symlink_metadata() {
+                    Ok(m) if same(&m, ours) => {
+                        found = Some(name.index);
                         break;
                     }
-                    Ok(_) => newer = Some(index),
+                    Ok(_) => newer = Some(name),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                     Err(e) => return Err(e),
                 }
             }
             let Some(newer) = newer else { return Ok(Successor::None) };
-            let file = match open(&rotated(&self.path, newer)) {
+            let Some(index) = found else { return self.oldest_unread() };
+            let next = match Source::open(&newer) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
             // Rotation may have moved the names meanwhile: then what was opened may not be ours' neighbour.
-            let unmoved = match found {
-                Some(index) => {
-                    newer + 1 == index
-                        && rotated(&self.path, index)
-                            .symlink_metadata()
-                            .is_ok_and(|m| m.dev() == ours.dev() && m.ino() == ours.ino())
-                }
-                // Ours is gone altogether: the oldest that is left follows it.
-                None => !rotated(&self.path, newer + 1).exists(),
+            let ours_now = super::rotated(&self.path, index);
+            let ours_now = if source.plain().is_some() {
+                ours_now
+            } else {
+                super::compressed(&self.path, index)
             };
-            if unmoved {
-                return Ok(Successor::Found(file));
+            let adjacent = newer.index + 1 == index;
+            if adjacent && ours_now.symlink_metadata().is_ok_and(|m| same(&m, ours)) {
+                return Ok(Some(next).into());
             }
-            if found.is_some_and(|index| newer + 1 < index) {
+            if newer.index + 1 < index {
                 // In the middle of a rotation the place between is empty; its end is noticed by the watch.
                 return Ok(Successor::None);
             }
         }
     }
 
-    fn watch_file(&self, file: &File) -> io::Result<()> {
-        let Some(notify) = &self.notify else { return Ok(()) };
-        // By descriptor, so that a rotation in between does not make us watch another file.
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        rustix::fs::inotify::add_watch(notify, path, WatchFlags::MODIFY)?;
-        Ok(())
+    /// Ours is gone, or is there in its compressed form only: the oldest file that begins after what was read follows
+    /// it, and the newest in any case (clocks may have been set back).
+    fn oldest_unread(&self) -> io::Result<Successor> {
+        let mut best: Option<Source> = None;
+        for found in sources(&self.path) {
+            let (name, mut source) = found?;
+            let first = source.look_at_first::<D>(&name)?;
+            let unread = first.is_none_or(|first| self.last.is_none_or(|last| first > last));
+            if unread || best.is_none() {
+                source.offset = 0;
+                best = Some(source);
+            }
+            if !unread {
+                break;
+            }
+        }
+        Ok(best.into())
+    }
+
+    fn watch_file(&self, source: &Source) -> io::Result<()> {
+        let (Some(notify), Some(file)) = (&self.notify, source.plain()) else { return Ok(()) };
+        watch(notify, file)
     }
 }
 
-impl logging::Reader for Reader {
+fn watch(notify: &OwnedFd, file: &File) -> io::Result<()> {
+    // By descriptor, so that a rotation in between does not make us watch another file.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::inotify::add_watch(notify, path, WatchFlags::MODIFY)?;
+    Ok(())
+}
+
+impl<D: Decode> crate::Reader for Reader<D> {
     fn read_more(&mut self, records: &mut Vec<Entry>) -> Result<Progress> {
         let progress =
             self.read_block(records).context(|| format!("read log {}", self.path.display()))?;
@@ -277,16 +328,24 @@ impl logging::Reader for Reader {
     fn lost(&self) -> u64 {
         self.lost
     }
+
+    fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    fn reading(&self) -> Option<(u64, u64)> {
+        self.sources.front().map(|s| (s.metadata().dev(), s.metadata().ino()))
+    }
 }
 
 enum Successor {
     None,
-    Found(File),
+    Found(Box<Source>),
 }
 
-impl From<Option<File>> for Successor {
-    fn from(file: Option<File>) -> Self {
-        file.map_or(Self::None, Self::Found)
+impl From<Option<Source>> for Successor {
+    fn from(source: Option<Source>) -> Self {
+        source.map_or(Self::None, |source| Self::Found(Box::new(source)))
     }
 }
 
@@ -299,30 +358,14 @@ fn watch_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(notify)
 }
 
-/// The log's names that exist, newest first. One may be missing in the middle of a rotation, two mark the end.
-fn names(path: &Path) -> impl Iterator<Item = (u32, PathBuf)> {
-    let path = path.to_owned();
-    let mut missing = 0;
-    (0..MAX_FILES).map(move |index| (index, rotated(&path, index))).take_while(move |(_, name)| {
-        missing = if name.symlink_metadata().is_ok() { 0 } else { missing + 1 };
-        missing < 2
-    })
-}
-
 /// The log's files, newest first.
-fn files(path: &Path) -> impl Iterator<Item = io::Result<File>> {
-    names(path).filter_map(|(_, name)| match open(&name) {
+fn sources(path: &Path) -> impl Iterator<Item = io::Result<(Name, Source)>> {
+    names(path).filter_map(|name| match Source::open(&name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        other => Some(other),
+        other => Some(other.map(|source| (name, source))),
     })
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-fn same(file: &File, other: &std::fs::Metadata) -> bool {
-    file.metadata().is_ok_and(|m| m.dev() == other.dev() && m.ino() == other.ino())
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    one.dev() == other.dev() && one.ino() == other.ino()
 }

@@ -157,7 +157,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
 }
 
 /// JSON as Go's encoder writes it: a row by itself escapes `<`, `>` and `&`, everything else does not.
-pub(crate) fn json(value: &Value) -> String {
+pub fn json(value: &Value) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     let text = if text.contains(['\u{2028}', '\u{2029}']) {
         text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
@@ -331,6 +331,6 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Failed> {
 }
 
 /// Go's quoting, for those who print names in messages.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     quote(text)
 }

@@ -5,33 +5,24 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use logging::{Attributes, Record, Sink};
 use stdx::{Context as _, Result};
 
-use crate::encode::{Buffer, Encoder};
-use crate::rotated;
+use super::{Encode, compressed, lock_names, names, present, rotated};
+use crate::{Buffer, Record, Sink};
 
 /// Lines are collected until there are this many bytes of them.
 const BATCH: usize = 192 << 10;
 
-/// Where and how much to write.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The file; its folder exists.
-    pub path: PathBuf,
-    /// A file of at least so many bytes is rotated before the next record. `None`: never.
-    pub max_size: Option<u64>,
-    /// How many files are kept, the one that is written included; at least one.
-    pub max_files: u32,
-    /// Written into every record; empty as a rule.
-    pub attributes: Attributes,
-}
+/// How much larger than it should be a file becomes at most because the daemon holds the lock on the names.
+const PATIENCE: u64 = 1 << 20;
 
 /// Writes a container's log.
 #[derive(Debug)]
-pub struct Writer {
-    options: Options,
-    encoder: Encoder,
+pub struct Writer<E> {
+    path: PathBuf,
+    max_size: Option<u64>,
+    max_files: u32,
+    encoder: E,
     file: Option<File>,
     /// Bytes in the file.
     size: u64,
@@ -41,16 +32,23 @@ pub struct Writer {
     torn: bool,
 }
 
-impl Writer {
-    /// Opens the log for appending, creating it (0640) when there is none.
-    pub fn open(options: Options) -> Result<Self> {
-        let encoder = Encoder::new(&options.attributes);
-        let mut writer =
-            Self { options, encoder, file: None, size: 0, batch: Buffer::default(), torn: false };
-        writer
-            .open_file()
-            .map(drop)
-            .context(|| format!("open {}", writer.options.path.display()))?;
+impl<E: Encode> Writer<E> {
+    /// Opens the log at `path`, whose folder exists, for appending, creating it (0640) when there is none.
+    ///
+    /// A file of at least `max_size` bytes is rotated before the next record (`None`: never); `max_files` are kept, the
+    /// one that is written included.
+    pub fn open(path: PathBuf, max_size: Option<u64>, max_files: u32, encoder: E) -> Result<Self> {
+        let mut writer = Self {
+            path,
+            max_size,
+            max_files,
+            encoder,
+            file: None,
+            size: 0,
+            batch: Buffer::default(),
+            torn: false,
+        };
+        writer.open_file().map(drop).context(|| format!("open {}", writer.path.display()))?;
         Ok(writer)
     }
 
@@ -61,7 +59,7 @@ impl Writer {
             .create(true)
             .mode(0o640)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.options.path)?;
+            .open(&self.path)?;
         self.size = file.metadata()?.len();
         self.torn = false;
         if self.size > 0 {
@@ -103,33 +101,54 @@ impl Writer {
     }
 
     fn rotate_files(&mut self) -> io::Result<()> {
-        let path = self.options.path.clone();
+        let path = &self.path;
+        // Not all that there may be: somebody may have said a billion.
+        let there = names(path).last().map_or(0, |name| name.index + 2);
+        let kept = self.max_files.clamp(1, there.max(1));
         self.file = None;
-        let kept = self.options.max_files.max(1);
-        if kept == 1 {
-            // Removed, not truncated: its readers keep it.
-            present(std::fs::remove_file(&path))?;
+        // Removed, not truncated: its readers keep it.
+        for name in [rotated(path, kept - 1), compressed(path, kept - 1)] {
+            present(std::fs::remove_file(name))?;
         }
         for index in (0..kept - 1).rev() {
-            present(std::fs::rename(rotated(&path, index), rotated(&path, index + 1)))?;
+            present(std::fs::rename(rotated(path, index), rotated(path, index + 1)))?;
+            if index > 0 {
+                present(std::fs::rename(compressed(path, index), compressed(path, index + 1)))?;
+            }
         }
         self.open_file().map(drop)
     }
 
+    /// Whether names may be changed now: nobody is replacing a file by its compressed self, or has been for so long
+    /// that it must have been stopped in the middle of it.
+    fn may_rotate(&self, max: u64) -> Option<Option<std::os::fd::OwnedFd>> {
+        match lock_names(&self.path, false) {
+            Ok(None) if self.size < max + PATIENCE => None,
+            Ok(lock) => Some(lock),
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Even with a failed batch: on a full disk, rotation is what makes room.
+    fn rotate_now(&mut self) -> Result<()> {
+        self.rotate_files().context(|| format!("rotate {}", self.path.display()))
+    }
+
     fn doing(&self) -> String {
-        format!("write {}", self.options.path.display())
+        format!("write {}", self.path.display())
     }
 }
 
-impl Sink for Writer {
+impl<E: Encode> Sink for Writer<E> {
     fn write(&mut self, record: &Record<'_>) -> Result<()> {
         let mut result = Ok(());
-        if self
-            .options
-            .max_size
-            .is_some_and(|max| self.size + self.batch.written().len() as u64 >= max)
+        if let Some(max) = self.max_size
+            && self.size + self.batch.written().len() as u64 >= max
         {
-            result = self.rotate();
+            result = self.flush();
+            if let Some(_lock) = self.may_rotate(max) {
+                result = self.rotate_now().and(result);
+            }
         }
         if !self.batch.has_room(self.encoder.longest(record), BATCH) {
             result = result.and(self.flush());
@@ -144,20 +163,12 @@ impl Sink for Writer {
 
     fn rotate(&mut self) -> Result<()> {
         let written = self.flush();
-        // Even with a failed batch: on a full disk, rotation is what makes room.
-        self.rotate_files().context(|| format!("rotate {}", self.options.path.display()))?;
+        let _lock = lock_names(&self.path, true);
+        self.rotate_now()?;
         written
     }
 
     fn release(&mut self) {
         self.batch.release();
-    }
-}
-
-/// That a file is not there is no error.
-fn present(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! Go templates for `--format`: own lexer, parser and executor over [`Value`]s.
+//! Go templates, for `--format` and for the tags of logs: own lexer, parser and executor over [`Value`]s.
 //!
 //! ```text
 //! text ──lex──▶ tokens ──parse──▶ Tree ──exec(Value)──▶ text
@@ -7,8 +7,10 @@
 //! `break`/`continue`/`define`/`template`, Go's functions, and Docker's (`json`, `split`, `join`, `title`, `lower`,
 //! `upper`, `pad`, `truncate`). Error texts are Go's.
 
+#![forbid(unsafe_code)]
+
 mod exec;
-pub(crate) mod funcs;
+mod funcs;
 mod lex;
 mod parse;
 mod printf;
@@ -18,6 +20,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use funcs::{json, quoted};
+pub use printf::significant;
 pub use value::{Entry, Map, Nil, Row, Value};
 
 /// A template, parsed once and executed for every row.
