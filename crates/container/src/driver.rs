@@ -29,6 +29,7 @@ const MOST_ATTACHMENTS: usize = 128;
 pub struct Container {
     requests: mpsc::UnboundedSender<Request>,
     published: watch::Receiver<Published>,
+    files: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How to stop.
@@ -81,7 +82,9 @@ impl Container {
         let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new() };
         let (publisher, published) = watch::channel(first.clone());
         let (requests, receiver) = mpsc::unbounded_channel();
+        let files = Arc::new(tokio::sync::Mutex::new(()));
         let driver = Driver {
+            files: Arc::clone(&files),
             services,
             now: first,
             publisher,
@@ -94,7 +97,12 @@ impl Container {
             then: Then::Nothing,
         };
         tokio::spawn(driver.run(recover));
-        Self { requests, published }
+        Self { requests, published, files }
+    }
+
+    /// Held by whoever writes to the root file system of the container while it does not run; no start comes between.
+    pub fn files(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.files
     }
 
     /// What the driver last published.
@@ -190,6 +198,7 @@ enum Then {
 
 pub(crate) struct Driver {
     pub(crate) services: Arc<Services>,
+    files: Arc<tokio::sync::Mutex<()>>,
     pub(crate) now: Published,
     publisher: watch::Sender<Published>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -314,6 +323,8 @@ impl Driver {
         if let Some(ending) = self.ending.take() {
             let _ended = ending.await;
         }
+        let files = Arc::clone(&self.files);
+        let _nobody_writes = files.lock().await;
         match crate::start::start(&self.services, &self.now.record, attachments).await {
             Ok(started) => {
                 let since = Timestamp::from_unix_nanos(started.at);

@@ -235,7 +235,7 @@ impl Engine {
         self.inner.containers.all().iter().filter_map(usage).collect()
     }
 
-    fn image_event(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = std::collections::BTreeMap::from([("name".to_owned(), name.to_owned())]);
         self.inner.events.publish("image", action, id, attributes);
     }

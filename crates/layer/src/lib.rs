@@ -29,7 +29,9 @@ mod apply;
 mod clip;
 mod decompress;
 mod inherit;
+mod extract;
 mod limits;
+mod pack;
 mod parents;
 mod pipeline;
 mod unpack;
@@ -37,5 +39,7 @@ mod xattrs;
 
 pub use apply::{Applied, Options, apply, apply_jailed};
 pub use decompress::{Compression, Decompressed, decompress};
+pub use extract::{Extract, extract};
 pub use inherit::inherit;
 pub use limits::Limits;
+pub use pack::{Pack, is_kernels, is_opaque, pack, pack_one};
