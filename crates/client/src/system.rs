@@ -65,6 +65,16 @@ impl Client {
         Ok(ping)
     }
 
+    /// `GET /system/df`
+    pub async fn disk_usage(&self) -> Result<api::DiskUsage> {
+        self.get(Target::path("/system/df"), "disk usage").await
+    }
+
+    /// `POST /auth`
+    pub async fn login(&self, auth: &api::AuthConfig) -> Result<api::AuthResponse> {
+        self.post_json(Target::path("/auth"), auth, "login").await
+    }
+
     /// `GET /info`
     pub async fn info(&self) -> Result<Info> {
         self.get(Target::path("/info"), "info").await

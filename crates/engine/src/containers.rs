@@ -4,6 +4,7 @@ pub mod attach;
 pub mod create;
 mod lifecycle;
 pub mod logs;
+mod top;
 pub mod view;
 pub mod wait;
 

@@ -33,6 +33,7 @@ mod janitor;
 mod mounts;
 mod names;
 mod networks;
+mod ps;
 mod recover;
 mod registry;
 mod setup;

@@ -1,10 +1,14 @@
 //! Every command: which there are, which are still to come, and the lists that help shows.
 
 mod attach;
+mod commit;
+mod cp;
 mod create;
+mod diff;
 mod each;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod images;
 mod info;
@@ -45,7 +49,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "container",
         about: "Manage containers",
-        not_yet: &["commit", "cp", "diff", "export", "stats", "update"],
+        not_yet: &["stats", "update"],
     },
     Group {
         name: "image",
@@ -61,13 +65,9 @@ const NOT_YET: &[&str] = &[
     "builder",
     "buildx",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "context",
-    "cp",
-    "diff",
-    "export",
     "import",
     "login",
     "logout",
@@ -90,9 +90,13 @@ const NOT_YET: &[&str] = &[
 
 const COMMANDS: &[&Command] = &[
     &attach::COMMAND,
+    &commit::COMMAND,
+    &cp::COMMAND,
     &create::COMMAND,
+    &diff::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
+    &export::COMMAND,
     &history::COMMAND,
     &images::COMMAND,
     &info::COMMAND,
