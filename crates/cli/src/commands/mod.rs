@@ -4,6 +4,7 @@ mod attach;
 mod commit;
 mod cp;
 mod create;
+mod df;
 mod diff;
 mod each;
 mod events;
@@ -15,6 +16,7 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
 mod logs;
 mod pause;
 mod port;
@@ -54,9 +56,9 @@ const GROUPS: &[Group] = &[
     Group {
         name: "image",
         about: "Manage images",
-        not_yet: &["build", "import", "prune", "push", "save"],
+        not_yet: &["build", "import", "push", "save"],
     },
-    Group { name: "system", about: "Manage Docker", not_yet: &["df", "prune", "dial-stdio"] },
+    Group { name: "system", about: "Manage Docker", not_yet: &["dial-stdio"] },
 ];
 
 /// Docker's words at the top that are not there yet, whatever follows them.
@@ -69,8 +71,6 @@ const NOT_YET: &[&str] = &[
     "config",
     "context",
     "import",
-    "login",
-    "logout",
     "manifest",
     "network",
     "node",
@@ -93,6 +93,7 @@ const COMMANDS: &[&Command] = &[
     &commit::COMMAND,
     &cp::COMMAND,
     &create::COMMAND,
+    &df::COMMAND,
     &diff::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
@@ -105,10 +106,14 @@ const COMMANDS: &[&Command] = &[
     &inspect::IMAGE,
     &kill::COMMAND,
     &load::COMMAND,
+    &login::LOGIN,
+    &login::LOGOUT,
     &logs::COMMAND,
     &pause::COMMAND,
     &port::COMMAND,
-    &prune::COMMAND,
+    &prune::CONTAINERS,
+    &prune::IMAGES,
+    &prune::SYSTEM,
     &ps::COMMAND,
     &pull::COMMAND,
     &rename::COMMAND,
