@@ -174,8 +174,11 @@ mod tests {
         store(&file, "localhost:5000", Some(&auth)).unwrap();
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::write(&file, r#"{"psFormat":"x","unknown":{"a":1},"auths":{"b":{"auth":"eDp5"}}}"#)
-            .unwrap();
+        std::fs::write(
+            &file,
+            r#"{"psFormat":"x","unknown":{"a":1},"auths":{"b":{"auth":"eDp5"}}}"#,
+        )
+        .unwrap();
         store(&file, "localhost:5000", Some(&auth)).unwrap();
         let config = ConfigFile::read(&folder).unwrap();
         assert_eq!(config.stored("localhost:5000").unwrap().password, "secret");

@@ -83,6 +83,8 @@ impl Client {
     /// `POST /images/load`: uploads `archive`, then tells its progress.
     pub async fn load_images(&self, archive: ByteStream, quiet: bool) -> Result<JsonLines> {
         let target = Target::path("/images/load").query("quiet", if quiet { "1" } else { "0" });
-        Ok(Self::lines(self.upload(&Method::POST, &target, streamed(archive), "application/x-tar").await?))
+        Ok(Self::lines(
+            self.upload(&Method::POST, &target, streamed(archive), "application/x-tar").await?,
+        ))
     }
 }

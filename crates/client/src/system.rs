@@ -79,8 +79,7 @@ impl Client {
             volumes_deleted: Option<Vec<String>>,
             space_reclaimed: u64,
         }
-        let target =
-            Target::new("/", kind, "/prune").query_if("filters", &filters.to_json());
+        let target = Target::new("/", kind, "/prune").query_if("filters", &filters.to_json());
         let answer = self.send(Method::POST, &target, Some(bytes::Bytes::new()), &[]).await?;
         let report: Report = self.json(answer, "prune").await?;
         let deleted = report.networks_deleted.or(report.volumes_deleted);

@@ -184,9 +184,8 @@ impl Engine {
             let id = summary.image.id.to_string();
             let named = summary.tags.iter().chain(&summary.digests);
             let names: Vec<String> = named.cloned().collect();
-            let is_parent = |other: &image::Summary| {
-                other.image.parent.as_ref() == Some(&summary.image.id)
-            };
+            let is_parent =
+                |other: &image::Summary| other.image.parent.as_ref() == Some(&summary.image.id);
             // An image that another was committed from explains that one's history.
             let wanted = names.is_empty() && !self.inner.images.list().iter().any(is_parent);
             if keep(&summary) || dangling && !wanted || self.containers_of_image(&id) > 0 {

@@ -81,7 +81,8 @@ impl Options {
         for (at, letter) in letters.char_indices() {
             // An option's argument is the rest of its word, or the next one.
             let rest = &letters[at + letter.len_utf8()..];
-            let mut argument = || Some(rest).filter(|rest| !rest.is_empty()).or_else(|| words.next());
+            let mut argument =
+                || Some(rest).filter(|rest| !rest.is_empty()).or_else(|| words.next());
             match letter {
                 'e' | 'A' | 'a' | 'd' | 'N' | 'w' | 'y' | 'H' | 'T' => {}
                 'f' => self.full = true,
@@ -93,8 +94,8 @@ impl Options {
                 'c' => self.name_only = true,
                 'o' | 'O' => return self.own(argument()),
                 'C' => {
-                    let names = argument()
-                        .ok_or_else(|| error("list of command names must follow -C"))?;
+                    let names =
+                        argument().ok_or_else(|| error("list of command names must follow -C"))?;
                     self.only.extend(names.split(',').map(str::to_owned));
                     return Ok(());
                 }

@@ -50,7 +50,9 @@ impl Images {
         while let Some(id) = parent.take() {
             let Ok(below) = self.inspect(id.as_str()) else { break };
             let at = lines.len().checked_sub(below.image.config.history.len());
-            let Some(line) = at.filter(|at| *at > 0).and_then(|at| lines.get_mut(at)) else { break };
+            let Some(line) = at.filter(|at| *at > 0).and_then(|at| lines.get_mut(at)) else {
+                break;
+            };
             line.id = id.to_string();
             line.tags.clone_from(&below.tags);
             parent.clone_from(&below.image.parent);

@@ -1,4 +1,4 @@
-//! Layer archives to directories, never leaving their root.
+//! Layer archives to directories and back, never leaving their root.
 //!
 //! A layer is a tar of what changed; this crate writes it as the upper directory of an overlay mount wants it:
 //!
@@ -28,8 +28,8 @@
 mod apply;
 mod clip;
 mod decompress;
-mod inherit;
 mod extract;
+mod inherit;
 mod limits;
 mod pack;
 mod parents;

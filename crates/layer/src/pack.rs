@@ -94,12 +94,14 @@ impl<'a, 'o> Packer<'a, 'o> {
     fn tree(&mut self, top: &Dir) -> Result<()> {
         let stat = top.stat_self().context(|| "look at the directory")?;
         if self.how.top {
-            let name = if self.how.prefix == b"/" { b"/".to_vec() } else { self.how.prefix.to_vec() };
+            let name =
+                if self.how.prefix == b"/" { b"/".to_vec() } else { self.how.prefix.to_vec() };
             self.directory(top, name, &stat)?;
         }
         let mut path: Vec<u8> = Vec::new();
         let first = top.try_clone().context(|| "open the directory")?;
-        let mut levels = vec![Level { names: sorted(&first)?, dir: first, path: 0, device: stat.st_dev }];
+        let mut levels =
+            vec![Level { names: sorted(&first)?, dir: first, path: 0, device: stat.st_dev }];
         while let Some(depth) = levels.len().checked_sub(1) {
             let level = &mut levels[depth];
             path.truncate(level.path);
@@ -207,7 +209,8 @@ impl<'a, 'o> Packer<'a, 'o> {
         let mut entry = entry(shown, Kind::File, &stat);
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
         entry.xattrs = xattrs::of_open(file.as_fd())?;
-        let mut content = Content { file: std::fs::File::from(file), buffer: &mut self.buffer, at: 0, end: 0 };
+        let mut content =
+            Content { file: std::fs::File::from(file), buffer: &mut self.buffer, at: 0, end: 0 };
         Ok(self.writer.append(&entry, &mut content)?)
     }
 
@@ -327,9 +330,23 @@ pub fn is_kernels(dir: impl std::os::fd::AsFd) -> io::Result<bool> {
     // From linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts, mqueue, debugfs, tracefs, securityfs, bpf, binfmt_misc,
     // configfs, pstore, efivarfs, selinux, fusectl, nsfs.
     const KERNELS: [u32; 17] = [
-        0x9fa0, 0x6265_6572, 0x27_e0eb, 0x6367_7270, 0x1cd1, 0x1980_0202, 0x6462_6720, 0x7472_6163,
-        0x7363_6673, 0xcafe_4a11, 0x4249_4e4d, 0x6265_6570, 0x6165_676c, 0xde5e_81e4, 0xf97c_ff8c,
-        0x6573_5543, 0x6e73_6673,
+        0x9fa0,
+        0x6265_6572,
+        0x27_e0eb,
+        0x6367_7270,
+        0x1cd1,
+        0x1980_0202,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0xcafe_4a11,
+        0x4249_4e4d,
+        0x6265_6570,
+        0x6165_676c,
+        0xde5e_81e4,
+        0xf97c_ff8c,
+        0x6573_5543,
+        0x6e73_6673,
     ];
     let kind = rustix::fs::fstatfs(dir)?.f_type;
     Ok(u32::try_from(kind & 0xffff_ffff).is_ok_and(|kind| KERNELS.contains(&kind)))

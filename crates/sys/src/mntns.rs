@@ -25,9 +25,7 @@ pub fn inside<T: Send>(
 
 /// Runs `work` on a thread with a copy of this process's mounts, to which nothing comes back from the copy. The copy
 /// lasts as long as the answered descriptor; without it, what was mounted in it falls apart.
-pub fn private<T: Send>(
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<(T, OwnedFd)> {
+pub fn private<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<(T, OwnedFd)> {
     on_a_thread(|| {
         unshare(UnshareFlags::NEWNS)?;
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;

@@ -17,8 +17,10 @@ pub(super) const COMMAND: Command = Command {
     arity: Arity::Between(1, 2),
     interspersed: true,
     flags: &[&[
-        Flag::text("author", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")").short('a'),
-        Flag::new("change", Kind::LIST, "Apply Dockerfile instruction to the created image").short('c'),
+        Flag::text("author", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")")
+            .short('a'),
+        Flag::new("change", Kind::LIST, "Apply Dockerfile instruction to the created image")
+            .short('c'),
         Flag::text("message", "Commit message").short('m'),
         Flag::switch("pause", "Pause container during commit").short('p').default("true"),
     ]],

@@ -98,7 +98,8 @@ async fn from_container(
     }
     source.is_dir = stat.is_dir();
     // The name that the top of the archive has in it, and shall have.
-    let rebase = (!source.rebase.is_empty()).then(|| (cp::split(&source.path).1, source.rebase.clone()));
+    let rebase =
+        (!source.rebase.is_empty()).then(|| (cp::split(&source.path).1, source.rebase.clone()));
     let whole = cp::absolute(target)?;
     let mut placed = cp::place(&source, &destination(&whole)?)?;
     if let Some((own, shown)) = rebase {
@@ -134,7 +135,8 @@ async fn to_container(
     path: &str,
     how: How,
 ) -> Result<()> {
-    let local = if source == "-" { None } else { Some(pack::source(&cp::absolute(source)?, how.follow)?) };
+    let local =
+        if source == "-" { None } else { Some(pack::source(&cp::absolute(source)?, how.follow)?) };
     let mut target = Info { path: path.to_owned(), ..Info::default() };
     let mut stat = client.stat_path(name, path).await;
     if let Ok(found) = &stat

@@ -74,9 +74,8 @@ fn kinds(usage: &DiskUsage) -> Vec<Kind> {
     let volumes = usage.volumes.as_deref().unwrap_or_default();
     let used: i64 =
         images.iter().filter(|i| i.containers > 0).map(|i| i.size - i.shared_size).sum();
-    let live = |c: &&ContainerSummary| {
-        matches!(c.state.as_str(), "running" | "paused" | "restarting")
-    };
+    let live =
+        |c: &&ContainerSummary| matches!(c.state.as_str(), "running" | "paused" | "restarting");
     let written = |list: &mut dyn Iterator<Item = &ContainerSummary>| -> i64 {
         list.map(|c| c.size_rw).sum()
     };
@@ -123,7 +122,11 @@ impl Row for Kind {
             "Active" => self.active.to_string(),
             "Size" => human(self.size),
             "Reclaimable" if self.percent => {
-                format!("{} ({}%)", human(self.reclaimable), self.reclaimable * 100 / self.size.max(1))
+                format!(
+                    "{} ({}%)",
+                    human(self.reclaimable),
+                    self.reclaimable * 100 / self.size.max(1)
+                )
             }
             "Reclaimable" => human(self.reclaimable),
             _ => return None,

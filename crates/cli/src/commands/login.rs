@@ -20,7 +20,10 @@ pub(super) const LOGIN: Command = Command {
     interspersed: true,
     flags: &[&[
         Flag::text("password", "Password or Personal Access Token (PAT)").short('p'),
-        Flag::switch("password-stdin", "Take the Password or Personal Access Token (PAT) from stdin"),
+        Flag::switch(
+            "password-stdin",
+            "Take the Password or Personal Access Token (PAT) from stdin",
+        ),
         Flag::text("username", "Username").short('u'),
     ]],
     run: |app, matches| Box::pin(login(app, matches)),
@@ -42,7 +45,9 @@ pub(super) const LOGOUT: Command = Command {
 /// How the registry is called in `config.json`.
 fn server(matches: &Matches) -> String {
     match matches.arguments.first().map(String::as_str) {
-        None | Some("" | "docker.io" | "index.docker.io" | "registry-1.docker.io") => HUB.to_owned(),
+        None | Some("" | "docker.io" | "index.docker.io" | "registry-1.docker.io") => {
+            HUB.to_owned()
+        }
         Some(HUB) => HUB.to_owned(),
         Some(server) => {
             let bare = server.trim_start_matches("https://").trim_start_matches("http://");
@@ -95,7 +100,9 @@ async fn login(app: &App, matches: &Matches) -> Result<u8> {
 fn password(matches: &Matches, username: &str) -> Result<String> {
     let given = matches.get("password").unwrap_or_default();
     if !given.is_empty() {
-        output::complain("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
+        output::complain(
+            "WARNING! Using --password via the CLI is insecure. Use --password-stdin.",
+        );
         if matches.is("password-stdin") {
             return Err(Failure::new("--password and --password-stdin are mutually exclusive"));
         }
@@ -118,7 +125,9 @@ fn ask_for_missing(auth: &mut AuthConfig) -> Result<()> {
         return Ok(());
     }
     if !terminal::stdin_is_terminal() {
-        return Err(Failure::new("Error: Cannot perform an interactive login from a non TTY device"));
+        return Err(Failure::new(
+            "Error: Cannot perform an interactive login from a non TTY device",
+        ));
     }
     if auth.username.is_empty() {
         output::print("Username: ")?;

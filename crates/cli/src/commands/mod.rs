@@ -48,16 +48,8 @@ pub(crate) struct Group {
 }
 
 const GROUPS: &[Group] = &[
-    Group {
-        name: "container",
-        about: "Manage containers",
-        not_yet: &["stats", "update"],
-    },
-    Group {
-        name: "image",
-        about: "Manage images",
-        not_yet: &["build", "import", "push", "save"],
-    },
+    Group { name: "container", about: "Manage containers", not_yet: &["stats", "update"] },
+    Group { name: "image", about: "Manage images", not_yet: &["build", "import", "push", "save"] },
     Group { name: "system", about: "Manage Docker", not_yet: &["dial-stdio"] },
 ];
 

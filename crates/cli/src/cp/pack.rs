@@ -48,7 +48,9 @@ pub(crate) fn stream(
         let packed = {
             let mut packer =
                 Packer { writer: Writer::new(&mut out), rename, linked: HashMap::new() };
-            packer.add(Path::new(&top), shown.into_bytes()).and_then(|()| Ok(packer.writer.finish()?))
+            packer
+                .add(Path::new(&top), shown.into_bytes())
+                .and_then(|()| Ok(packer.writer.finish()?))
         };
         packed.and_then(|()| Ok(out.flush()?))
     })?;
@@ -154,8 +156,8 @@ impl Packer<'_> {
 
     fn file(&mut self, path: &Path, name: Vec<u8>) -> Result<(), Trouble> {
         let opened = fs::File::open(path);
-        let file = opened
-            .map_err(|e| Trouble(failed("open", &path.display().to_string(), &e).message))?;
+        let file =
+            opened.map_err(|e| Trouble(failed("open", &path.display().to_string(), &e).message))?;
         let found = file.metadata()?;
         let mut entry = entry(name, Kind::File, &found);
         entry.size = found.len();

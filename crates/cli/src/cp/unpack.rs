@@ -86,7 +86,8 @@ impl Unpacker<'_> {
 
     fn parent(&self, path: &Path) -> Result<Dir> {
         let above = path.parent().unwrap_or(Path::new(""));
-        let open = || self.root.open_beneath(above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+        let open =
+            || self.root.open_beneath(above, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         let opened = match open() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let mut so_far = PathBuf::new();
@@ -188,7 +189,8 @@ impl Unpacker<'_> {
     ) -> Result<(), Trouble> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?;
+        let file =
+            openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?;
         let mut file = File::from(file);
         while let Some(chunk) = reader.next_chunk(&mut self.buffer).map_err(Trouble::Archive)? {
             io::Seek::seek(&mut file, io::SeekFrom::Start(chunk.offset))?;
@@ -268,7 +270,11 @@ mod tests {
             Self(path)
         }
 
-        fn unpack(&self, entries: &[(&str, Kind, &[u8])], rename: Option<(&str, &str)>) -> Result<()> {
+        fn unpack(
+            &self,
+            entries: &[(&str, Kind, &[u8])],
+            rename: Option<(&str, &str)>,
+        ) -> Result<()> {
             let rename = rename.map(|(old, new)| (old.to_owned(), new.to_owned()));
             let dir = self.0.join("out").display().to_string();
             unpack(&mut &archive(entries)[..], &Placed { dir, rename }, false)

@@ -5,8 +5,8 @@ use container::{Container, Phase, Published, spec};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use stdx::time::Timestamp;
 use stdx::Result;
+use stdx::time::Timestamp;
 use store::records::container::ContainerRecord;
 
 /// All that inspect and list need to know of a container.

@@ -1,9 +1,9 @@
 //! `HEAD`, `GET` and `PUT` of `/containers/{id}/archive`, and `/export`.
 
+use super::owner;
 use super::path::{Named, PathStat, describe, look, resolve};
 use super::root::{Root, Want};
 use super::stream::{self, ArchiveStream};
-use super::owner;
 use crate::Engine;
 use layer::{Extract, Limits, Pack};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat};

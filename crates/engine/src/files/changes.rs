@@ -5,8 +5,8 @@
 //! for its times, as in Docker.
 
 use crate::Engine;
-use rustix::fs::{FileType, Stat};
 use runtime::Rootfs;
+use rustix::fs::{FileType, Stat};
 use snapshot::Mounts;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -137,7 +137,8 @@ impl Found {
                 Some(lower) => there(lower.stat(name)).context(doing)?,
                 None => None,
             };
-            any |= self.one(upper, lower, name, &below(path, name), &now, before.as_ref(), depth)?;
+            any |=
+                self.one(upper, lower, name, &below(path, name), &now, before.as_ref(), depth)?;
         }
         Ok(any)
     }

@@ -82,8 +82,7 @@ impl Engine {
         if !reference.is_empty() {
             self.image_event("tag", &id, &reference);
         }
-        let attributes =
-            [("comment", comment), ("imageID", id.clone()), ("imageRef", reference)];
+        let attributes = [("comment", comment), ("imageID", id.clone()), ("imageRef", reference)];
         crate::world::publish(&self.inner.events, &record, "commit", &attributes);
         Ok(id)
     }

@@ -214,12 +214,10 @@ fn healthcheck(rest: &str) -> Result<Healthcheck> {
 fn retries(value: &str) -> Result<i64> {
     match value.parse::<i32>() {
         Ok(number) if number >= 0 => Ok(number.into()),
-        Ok(number) => {
-            Err(Error::invalid(format!("--retries cannot be negative ({number})")))
+        Ok(number) => Err(Error::invalid(format!("--retries cannot be negative ({number})"))),
+        Err(_) => {
+            Err(Error::invalid(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
         }
-        Err(_) => Err(Error::invalid(format!(
-            "strconv.ParseInt: parsing {value:?}: invalid syntax"
-        ))),
     }
 }
 
@@ -275,7 +273,8 @@ mod tests {
         let config = with(&["CMD [\"x\"]", "ENTRYPOINT [\"y\"]"]).unwrap();
         assert_eq!((config.cmd, config.entrypoint), (list(&["x"]), list(&["y"])));
         assert_eq!(with(&["ENTRYPOINT []"]).unwrap().entrypoint, None);
-        let config = with(&["ENV A=1 B=\"two words\"", "ENV a b c", "ENV P=$PATH:${NO:-x}"]).unwrap();
+        let config =
+            with(&["ENV A=1 B=\"two words\"", "ENV a b c", "ENV P=$PATH:${NO:-x}"]).unwrap();
         assert_eq!(config.env, ["PATH=/bin", "A=1", "B=two words", "a=b c", "P=/bin:x"]);
         let labels = with(&["LABEL a=\"b\\\"c\" d=e\\ f"]).unwrap().labels;
         assert_eq!((labels["a"].as_str(), labels["d"].as_str()), ("b\"c", "e f"));
@@ -306,10 +305,7 @@ mod tests {
         check("ENV", "ENV requires at least one argument");
         check("ENV a", "ENV must have two arguments");
         check("LABEL a", "LABEL must have two arguments");
-        check(
-            "ENV a=b c",
-            "Syntax error - can't find = in \"c\". Must be of the form: name=value",
-        );
+        check("ENV a=b c", "Syntax error - can't find = in \"c\". Must be of the form: name=value");
         check("EXPOSE abc", "Invalid containerPort: abc");
         check("EXPOSE 99999", "Invalid containerPort: 99999");
         check("STOPSIGNAL nope", "invalid signal: nope");

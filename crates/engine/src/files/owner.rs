@@ -9,12 +9,15 @@ const MAX: usize = 1 << 20;
 /// User and group of a container's `user` text: empty for root, `uid`, `uid:gid`, `name`, `name:group`. Names are looked
 /// up in the container's own files, which are read and nothing else; to be run on a jailed thread.
 pub(crate) fn of(root: &Dir, user: &str) -> Result<(u32, u32)> {
-    let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+    let (user, group) =
+        user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
     if user.is_empty() && group.is_none() {
         return Ok((0, 0));
     }
     let (uid, gid) = match number(user)? {
-        Some(uid) => (uid, line(root, "etc/passwd", |f| f.get(2) == Some(&user))?.and_then(|l| l.1)),
+        Some(uid) => {
+            (uid, line(root, "etc/passwd", |f| f.get(2) == Some(&user))?.and_then(|l| l.1))
+        }
         None => {
             let (uid, gid) = line(root, "etc/passwd", |f| f.first() == Some(&user))?
                 .ok_or_else(|| unknown("user", user))?;

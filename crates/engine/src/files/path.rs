@@ -97,8 +97,13 @@ pub(crate) fn look(root: &Dir, named: &Named) -> io::Result<Stat> {
     let stat = fstat(&found)?;
     if layer::is_kernels(&found)? {
         // The place where it is mounted is there.
-        let above = root.open_in_root(named.whole.join(".."), OFlags::PATH, Mode::empty());
-        if above.and_then(|above| Ok(fstat(above)?)).is_ok_and(|above| above.st_dev == stat.st_dev) {
+        let above = root.open_in_root(
+            named.whole.parent().unwrap_or(Path::new("/")),
+            OFlags::PATH,
+            Mode::empty(),
+        );
+        if above.and_then(|above| Ok(fstat(above)?)).is_ok_and(|above| above.st_dev == stat.st_dev)
+        {
             return Err(io::ErrorKind::NotFound.into());
         }
     }
@@ -150,7 +155,9 @@ pub(crate) fn resolve(root: &Dir, path: &Path, partly: bool) -> io::Result<PathB
                 }
             }
             // It is there, and no link.
-            Err(e) if Some(rustix::io::Errno::INVAL.raw_os_error()) == e.raw_os_error() => done = next,
+            Err(e) if Some(rustix::io::Errno::INVAL.raw_os_error()) == e.raw_os_error() => {
+                done = next
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 // Not a link, or not there: only a look can tell.
                 match root.symlink_metadata(&next) {
@@ -185,7 +192,11 @@ mod tests {
     fn paths_are_cleaned_and_keep_what_their_end_means() {
         let check = |asked: &str, whole: &str, base: &str| {
             let named = Named::new(asked).unwrap();
-            assert_eq!((named.whole.to_str().unwrap(), named.base.as_str()), (whole, base), "{asked}");
+            assert_eq!(
+                (named.whole.to_str().unwrap(), named.base.as_str()),
+                (whole, base),
+                "{asked}"
+            );
         };
         check("/d", "/d", "d");
         check("d/f", "/d/f", "f");
@@ -197,10 +208,7 @@ mod tests {
         check("/d/../e", "/e", "e");
         check("../../e", "/e", "e");
         check("//a//b", "/a/b", "b");
-        assert_eq!(
-            Named::new("").unwrap_err().to_string(),
-            "bad parameter: pathcannot be empty"
-        );
+        assert_eq!(Named::new("").unwrap_err().to_string(), "bad parameter: pathcannot be empty");
         Named::new("a\0b").unwrap_err();
     }
 

@@ -2,8 +2,8 @@
 
 use crate::Engine;
 use container::{Container, Published, files};
-use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use runtime::Rootfs;
+use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use snapshot::Mounts;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -172,11 +172,9 @@ fn together(mounts: &Mounts, points: &[Point], place: &Path, want: Want) -> io::
     let sources = points.iter().map(open_source).collect::<io::Result<Vec<_>>>()?;
     let rootfs = match mounts {
         Mounts::Directory(path) => Rootfs::Directory(path.clone()),
-        Mounts::Overlay { lower, upper, work } if want == Want::Write => Rootfs::Overlay {
-            lower: lower.clone(),
-            upper: upper.clone(),
-            work: work.clone(),
-        },
+        Mounts::Overlay { lower, upper, work } if want == Want::Write => {
+            Rootfs::Overlay { lower: lower.clone(), upper: upper.clone(), work: work.clone() }
+        }
         Mounts::Overlay { lower, upper, .. } => {
             let lower: Vec<PathBuf> = upper.iter().chain(lower).cloned().collect();
             in_memory(place, lower.first())?;
@@ -210,10 +208,7 @@ fn in_memory(place: &Path, top: Option<&PathBuf>) -> io::Result<()> {
     rustix::fs::fchmod(&upper, Mode::from_raw_mode(model.st_mode & 0o7777))?;
     let nanos = i64::try_from(model.st_mtime_nsec).unwrap_or(0);
     let time = Timespec { tv_sec: model.st_mtime, tv_nsec: nanos };
-    Ok(rustix::fs::futimens(
-        &upper,
-        &Timestamps { last_access: time, last_modification: time },
-    )?)
+    Ok(rustix::fs::futimens(&upper, &Timestamps { last_access: time, last_modification: time })?)
 }
 
 /// A detached copy of what is to be mounted; `None` when it is gone from the host.

@@ -223,7 +223,9 @@ impl Host {
             Column::Group => named(&self.groups, p.id("Gid")),
             Column::Label if p.label.is_empty() => "-".to_owned(),
             Column::Label => p.label.clone(),
-            Column::LongStart => moment(started, |t, _| t.strftime("%a %b %e %H:%M:%S %Y").to_string()),
+            Column::LongStart => {
+                moment(started, |t, _| t.strftime("%a %b %e %H:%M:%S %Y").to_string())
+            }
             Column::Lwp => p.thread.to_string(),
             Column::MajorFaults => p.number(12).to_string(),
             Column::MinorFaults => p.number(10).to_string(),
@@ -338,8 +340,9 @@ mod tests {
     #[test]
     fn our_own_process_is_shown() {
         let me = std::process::id();
-        let plan = Plan::new("-o pid,ppid,comm,stat,rss,vsz,etime,time,user,uid,nlwp,lstart,tty,args")
-            .unwrap();
+        let plan =
+            Plan::new("-o pid,ppid,comm,stat,rss,vsz,etime,time,user,uid,nlwp,lstart,tty,args")
+                .unwrap();
         let rows = Table::look(&[me, 0], false).unwrap().rows(&plan);
         let [row] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!(row[0], me.to_string());

@@ -43,10 +43,8 @@ pub(crate) async fn write(daemon: &Daemon, call: Call) -> Result<Outcome> {
         to_user: call.query.flag("copyUIDGID"),
     };
     let (archive, taking) = reading(call.body);
-    let done = daemon
-        .engine
-        .extract_to_container(&call.name, &path, options, Box::new(archive))
-        .await;
+    let done =
+        daemon.engine.extract_to_container(&call.name, &path, options, Box::new(archive)).await;
     let _all_taken = taking.await;
     done?;
     Ok(reply::empty(StatusCode::OK))
@@ -82,8 +80,9 @@ pub(crate) async fn commit(daemon: &Daemon, call: Call) -> Result<Outcome> {
     // Some clients send no body, and no type for it.
     let typed = call.headers.contains_key(http::header::CONTENT_TYPE);
     let config = match if typed { call.json_text().await? } else { None } {
-        Some(text) => api::json::from_slice::<Option<ContainerConfig>>(&text)
-            .map_err(|e| invalid_json(&e))?,
+        Some(text) => {
+            api::json::from_slice::<Option<ContainerConfig>>(&text).map_err(|e| invalid_json(&e))?
+        }
         None => None,
     };
     let commit = CommitContainer {

@@ -219,8 +219,7 @@ pub(crate) async fn prune_images(daemon: &Daemon, call: &Call) -> Result<Outcome
             || until.is_some_and(|until| summary.image.created() > until)
     };
     let (removed, bytes) = daemon.engine.prune_images(dangling, keep).await?;
-    let removed: Vec<api::ImageDelete> =
-        removed.into_iter().map(convert::image::removed).collect();
+    let removed: Vec<api::ImageDelete> = removed.into_iter().map(convert::image::removed).collect();
     reply::ok(&api::ImagePruneReport {
         images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
         space_reclaimed: bytes,

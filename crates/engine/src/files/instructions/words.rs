@@ -81,7 +81,9 @@ pub(super) fn expand(text: &str, env: &[String]) -> Result<String> {
                     out.push(c);
                 }
                 if !closed {
-                    return Err(Error::invalid("unexpected end of statement while looking for matching single-quote"));
+                    return Err(Error::invalid(
+                        "unexpected end of statement while looking for matching single-quote",
+                    ));
                 }
             }
             '"' => in_double = !in_double,
