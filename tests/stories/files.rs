@@ -168,7 +168,7 @@ fn no_copy_leaves_the_container() {
     }
     gantry.run(&["cp", &put.display().to_string(), "links:/abs/new"]).exits(1);
     for (name, script) in [
-        ("dots", "printf x >../../../esc; tar -Pcf - ../../../esc"),
+        ("dots", "tar -Pcf - --transform 's,^,../../esc-,' canary/secret"),
         ("hard", &*format!("tar -cf - --transform 's,.*,h,' -C {host} secret")),
     ] {
         let line = format!("cd {}; {script} | docker cp - links:/in", daemon.path("").display());

@@ -28,8 +28,7 @@ pub struct Extract<'a> {
 /// Unpacks an archive, compressed or not. To be run on a jailed thread, which has no umask; what was unpacked before an
 /// error stays, as with tar.
 ///
-/// [`stdx::Kind::InvalidArgument`] for an archive that is malformed, ambiguous, over a limit or leads out of `into`;
-/// [`stdx::Kind::NotImplemented`] for xz and bzip2.
+/// [`stdx::Kind::InvalidArgument`] for an archive that is malformed, ambiguous, over a limit or leads out of `into`.
 pub fn extract(root: &Dir, archive: &mut (dyn Read + Send), how: &Extract<'_>) -> Result<()> {
     let compressed = AtomicU64::new(0);
     let mut plain = crate::decompress(Counted { inner: archive, count: &compressed })?;

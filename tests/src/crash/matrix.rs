@@ -18,12 +18,16 @@ enum Operation {
     Pull,
     /// `rmi` of that image.
     RemoveImage,
+    /// `commit` of a container that runs.
+    Commit,
     /// The first container of a daemon whose network does not exist yet.
     FirstRun,
 }
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 16] = [
+const OPERATIONS: [(&str, Operation); 18] = [
+    ("container.commit.", Operation::Commit),
+    ("image.commit.", Operation::Commit),
     ("container.create.", Operation::Run),
     ("container.start.", Operation::Run),
     ("container.remove.", Operation::Remove),
@@ -86,6 +90,9 @@ fn one(point: &str) -> Result<(), String> {
         Operation::FirstRun => {
             want(scene.client.run(&["rm", "-f", "bystander"]))?;
         }
+        Operation::Commit => {
+            want(scene.client.run(&["run", "-d", "--name", "victim", "busybox", "sleep", "1000"]))?;
+        }
         _ => {}
     }
     let registry = (operation == Operation::Pull).then(|| {
@@ -112,6 +119,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Load => &["load", "-q", "-i", &archive],
         Operation::Pull => &["pull", "-q", &pulled],
         Operation::RemoveImage => &["rmi", "extra"],
+        Operation::Commit => &["commit", "victim", "made:1"],
     };
     let output = scene.client.run(command);
     // A point in the shim ends the shim; the daemon must notice by itself.
@@ -131,6 +139,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Load | Operation::RemoveImage => {
             finish_image(&scene, &["load", "-q", "-i", &archive], "extra")?;
         }
+        Operation::Commit => finish_commit(&scene)?,
         Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
     }
     drop(registry);
@@ -203,6 +212,18 @@ fn finish_run(scene: &Scene, point: &str) -> Result<(), String> {
     }
     want(client.run(&["run", "--name", "victim", "-v", "/volume", "busybox", "true"]))?;
     want(client.run(&["rm", "-v", "victim"])).map(drop)
+}
+
+/// The container runs on, not frozen, and can be committed.
+fn finish_commit(scene: &Scene) -> Result<(), String> {
+    let client = &scene.client;
+    if !scene.state("victim").is_some_and(|s| s.starts_with("running")) {
+        return Err(format!("the container is {:?}", scene.state("victim")));
+    }
+    want(client.run(&["commit", "victim", "made:1"]))?;
+    want(client.run(&["run", "--rm", "made:1", "true"]))?;
+    want(client.run(&["rm", "-f", "victim"]))?;
+    want(client.run(&["rmi", "made:1"])).map(drop)
 }
 
 fn finish_remove(scene: &Scene) -> Result<(), String> {

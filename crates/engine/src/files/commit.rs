@@ -66,12 +66,13 @@ impl Engine {
         let record = container.now().record;
         let engine = self.clone();
         let (committing, name_given) = (Arc::clone(&record), name.clone());
-        let result = tokio::task::spawn_blocking(move || {
+        let committing = tokio::task::spawn_blocking(move || {
             engine.commit_blocking(&committing, &commit, name_given)
-        })
-        .await
-        .map_err(|e| Error::internal(e.to_string()))
-        .and_then(|done| done);
+        });
+        let result = match committing.await {
+            Ok(done) => done,
+            Err(e) => Err(Error::internal(e.to_string())),
+        };
         if freezes {
             // It may have ended, or have been thawed by its user.
             let _thawed = container.unpause().await;

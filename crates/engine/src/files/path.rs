@@ -56,7 +56,7 @@ impl Named {
             }
         }
         let mut whole = format!("/{}", clean.join("/"));
-        let mut base = clean.last().map_or("/", |name| name).to_owned();
+        let mut base = clean.last().copied().unwrap_or("/").to_owned();
         if asked.ends_with("/.") || asked == "." {
             whole.push_str(if clean.is_empty() { "." } else { "/." });
             ".".clone_into(&mut base);
