@@ -7,6 +7,7 @@
 
 mod again;
 mod compat;
+mod files;
 mod flags;
 mod health;
 mod hostile;

@@ -50,8 +50,8 @@ pub use network::{
 pub use routes::{Handler, Method, ROUTES, Route, Stage};
 pub use stream::{JsonError, JsonMessage, Progress};
 pub use system::{
-    Actor, AuthConfig, AuthResponse, Commit, Component, ErrorBody, Event, IndexConfig, Info,
-    Platform, Plugins, RegistryConfig, RuntimeInfo, SwarmInfo, Version,
+    Actor, AuthConfig, AuthResponse, Commit, Component, DiskUsage, ErrorBody, Event, IndexConfig,
+    Info, Platform, Plugins, RegistryConfig, RuntimeInfo, SwarmInfo, Version,
 };
 pub use version::{ApiVersion, MAX, MIN};
-pub use volume::{Volume, VolumeCreateBody, VolumeList, VolumePruneReport};
+pub use volume::{Volume, VolumeCreateBody, VolumeList, VolumePruneReport, VolumeUsage};

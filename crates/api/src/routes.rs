@@ -70,8 +70,8 @@ routes! {
     Get    "/version"                      0  Served SystemVersion;
     Get    "/info"                         0  Served SystemInfo;
     Get    "/events"                       0  Served SystemEvents;
-    Post   "/auth"                         0  NotYet SystemAuth;
-    Get    "/system/df"                    25 NotYet SystemDataUsage;
+    Post   "/auth"                         0  Served SystemAuth;
+    Get    "/system/df"                    25 Served SystemDataUsage;
     // Containers
     Get    "/containers/json"              0  Served ContainerList;
     Post   "/containers/create"            0  Served ContainerCreate;
@@ -79,13 +79,13 @@ routes! {
     Get    "/containers/{name}/json"       0  Served ContainerInspect;
     Get    "/containers/{name}/top"        0  Served ContainerTop;
     Get    "/containers/{name}/logs"       0  Served ContainerLogs;
-    Get    "/containers/{name}/changes"    0  NotYet ContainerChanges;
-    Get    "/containers/{name}/export"     0  NotYet ContainerExport;
+    Get    "/containers/{name}/changes"    0  Served ContainerChanges;
+    Get    "/containers/{name}/export"     0  Served ContainerExport;
     Get    "/containers/{name}/stats"      0  Served ContainerStats;
     Get    "/containers/{name}/attach/ws"  0  NotYet ContainerAttachWebsocket;
-    Head   "/containers/{name}/archive"    0  NotYet ContainerArchiveHead;
-    Get    "/containers/{name}/archive"    0  NotYet ContainerArchiveGet;
-    Put    "/containers/{name}/archive"    0  NotYet ContainerArchivePut;
+    Head   "/containers/{name}/archive"    0  Served ContainerArchiveHead;
+    Get    "/containers/{name}/archive"    0  Served ContainerArchiveGet;
+    Put    "/containers/{name}/archive"    0  Served ContainerArchivePut;
     Post   "/containers/{name}/resize"     0  Served ContainerResize;
     Post   "/containers/{name}/start"      0  Served ContainerStart;
     Post   "/containers/{name}/stop"       0  Served ContainerStop;
@@ -113,11 +113,11 @@ routes! {
     Get    "/images/{name}/json"           0  Served ImageInspect;
     Post   "/images/load"                  0  Served ImageLoad;
     Post   "/images/create"                0  Served ImageCreate;
-    Post   "/images/prune"                 25 NotYet ImagePrune;
+    Post   "/images/prune"                 25 Served ImagePrune;
     Post   "/images/{name}/push"           0  NotYet ImagePush;
     Post   "/images/{name}/tag"            0  Served ImageTag;
     Delete "/images/{name}"                0  Served ImageRemove;
-    Post   "/commit"                       0  NotYet ContainerCommit;
+    Post   "/commit"                       0  Served ContainerCommit;
     Post   "/build"                        0  NotYet Build;
     Post   "/build/prune"                  31 NotYet BuildPrune;
     Post   "/build/cancel"                 31 NotYet BuildCancel;

@@ -1,6 +1,9 @@
 //! The daemon itself: information, version, events, credentials, errors.
 
+use crate::container::ContainerSummary;
+use crate::image::ImageSummary;
 use crate::json::{is_default, none_or_empty};
+use crate::volume::Volume;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -290,4 +293,18 @@ impl std::fmt::Debug for AuthResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AuthResponse").field("status", &self.status).finish_non_exhaustive()
     }
+}
+
+/// Answer to `GET /system/df`; what was not asked for is `null`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct DiskUsage {
+    /// Bytes of all layers, each counted once.
+    pub layers_size: i64,
+    pub images: Option<Vec<ImageSummary>>,
+    pub containers: Option<Vec<ContainerSummary>>,
+    pub volumes: Option<Vec<Volume>>,
+    /// Always empty: there is no builder.
+    pub build_cache: Option<Vec<serde_json::Value>>,
 }

@@ -25,6 +25,20 @@ pub struct Volume {
     pub name: String,
     pub options: Option<BTreeMap<String, String>>,
     pub scope: String,
+    /// In `GET /system/df` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_data: Option<VolumeUsage>,
+}
+
+/// How a volume is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct VolumeUsage {
+    /// How many containers have it.
+    pub ref_count: i64,
+    /// Bytes; -1: not known.
+    pub size: i64,
 }
 
 /// Body of `POST /volumes/create`.

@@ -247,6 +247,11 @@ impl App {
         })
     }
 
+    /// Where the user's configuration is.
+    pub fn config_file(&self) -> PathBuf {
+        self.config_directory.join("config.json")
+    }
+
     /// A client of the daemon that is meant. Nothing is connected yet.
     pub fn client(&self) -> Result<Client> {
         let config = self.config();

@@ -1,4 +1,5 @@
-//! The user's `config.json`, which is shared with Docker's own client: only what is used here is read, nothing is written.
+//! The user's `config.json`, which is shared with Docker's own client: only what is used here is read, and only `auths`
+//! is ever written; everything else in it stays as it is.
 
 use crate::exit::{Failure, Result};
 use api::AuthConfig;
@@ -41,7 +42,7 @@ pub struct ConfigFile {
 }
 
 /// Where credentials of Docker Hub are kept.
-const HUB: &str = "https://index.docker.io/v1/";
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 
 impl ConfigFile {
     /// Reads `config.json` in `directory`; a file that is not there is an empty one.
@@ -64,14 +65,7 @@ impl ConfigFile {
         let Some(stored) = self.auths.get(key).or_else(|| self.by_host(registry)) else {
             return String::new();
         };
-        let mut auth = stored.clone();
-        if !auth.auth.is_empty() {
-            if let Some((name, password)) = decode(&auth.auth) {
-                auth.username = name;
-                auth.password = password;
-            }
-            auth.auth.clear();
-        }
+        let mut auth = decoded(stored);
         if auth.username.is_empty()
             && auth.identitytoken.is_empty()
             && auth.registrytoken.is_empty()
@@ -80,6 +74,11 @@ impl ConfigFile {
         }
         auth.serveraddress = key.to_owned();
         serde_json::to_vec(&auth).map(|json| URL_SAFE.encode(json)).unwrap_or_default()
+    }
+
+    /// What is stored for a server, as `login` calls it.
+    pub fn stored(&self, server: &str) -> Option<AuthConfig> {
+        self.auths.get(server).map(decoded)
     }
 
     /// The helper that keeps the credentials for a registry, if it is not this file.
@@ -98,6 +97,59 @@ impl ConfigFile {
     }
 }
 
+/// Stored credentials with user and password taken apart.
+fn decoded(stored: &AuthConfig) -> AuthConfig {
+    let mut auth = stored.clone();
+    if !auth.auth.is_empty() {
+        if let Some((name, password)) = decode(&auth.auth) {
+            auth.username = name;
+            auth.password = password;
+        }
+        auth.auth.clear();
+    }
+    auth
+}
+
+/// Writes (or, with `None`, removes) the credentials of one server. The file is replaced as a whole, readable for its
+/// owner alone.
+pub(crate) fn store(file: &Path, server: &str, auth: Option<&AuthConfig>) -> Result<(), Failure> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        Failure::new(format!("Error saving credentials: {}: {what}", file.display()))
+    };
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(wrong(&e)),
+    };
+    let mut document: serde_json::Map<String, serde_json::Value> =
+        if text.iter().all(u8::is_ascii_whitespace) {
+            serde_json::Map::new()
+        } else {
+            serde_json::from_slice(&text).map_err(|e| wrong(&e))?
+        };
+    let auths = document.entry("auths").or_insert_with(|| serde_json::json!({}));
+    let auths = auths.as_object_mut().ok_or_else(|| wrong(&"\"auths\" is no object"))?;
+    match auth {
+        None if auths.remove(server).is_none() => return Ok(()),
+        None => {}
+        Some(auth) => {
+            let pair = STANDARD.encode(format!("{}:{}", auth.username, auth.password));
+            let mut entry = serde_json::json!({ "auth": pair });
+            if !auth.identitytoken.is_empty() {
+                entry["identitytoken"] = auth.identitytoken.clone().into();
+            }
+            auths.insert(server.to_owned(), entry);
+        }
+    }
+    let text = serde_json::to_vec_pretty(&document).map_err(|e| wrong(&e))?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| wrong(&e))?;
+    }
+    // A link is written through: some keep this file elsewhere.
+    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    stdx::fs::replace(&file, &text, 0o600, stdx::fs::Durability::Power).map_err(|e| wrong(&e))
+}
+
 /// base64 of `name:password`.
 fn decode(text: &str) -> Option<(String, String)> {
     let plain = String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()?;
@@ -113,6 +165,37 @@ mod tests {
         let config: ConfigFile = api::json::from_slice(config.as_bytes()).unwrap();
         let value = config.registry_auth(registry);
         String::from_utf8(URL_SAFE.decode(value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn credentials_are_stored_beside_everything_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("cli-config-{}", std::process::id()));
+        let file = folder.join("config.json");
+        let auth = AuthConfig {
+            username: "me".to_owned(),
+            password: "secret".to_owned(),
+            ..AuthConfig::default()
+        };
+        store(&file, "localhost:5000", Some(&auth)).unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(
+            &file,
+            r#"{"psFormat":"x","unknown":{"a":1},"auths":{"b":{"auth":"eDp5"}}}"#,
+        )
+        .unwrap();
+        store(&file, "localhost:5000", Some(&auth)).unwrap();
+        let config = ConfigFile::read(&folder).unwrap();
+        assert_eq!(config.stored("localhost:5000").unwrap().password, "secret");
+        assert_eq!(config.stored("b").unwrap().username, "x");
+        store(&file, "b", None).unwrap();
+        store(&file, "never", None).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("unknown") && text.contains("psFormat") && !text.contains("eDp5"));
+        std::fs::write(&file, "{").unwrap();
+        store(&file, "b", Some(&auth)).unwrap_err();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -219,6 +219,7 @@ impl Client {
     /// Sends a body that cannot be sent twice, always on a new connection.
     pub(crate) async fn upload(
         &self,
+        method: &Method,
         target: &Target,
         body: Body,
         content_type: &str,
@@ -226,7 +227,7 @@ impl Client {
         self.negotiate().await?;
         let path = format!("/v{}{}", self.version(), target.as_str());
         let headers = [(header::CONTENT_TYPE, content_type)];
-        let request = self.request(&Method::POST, &path, Some(body), &headers);
+        let request = self.request(method, &path, Some(body), &headers);
         self.exchange(connection::open(&self.host).await?, request).await
     }
 

@@ -73,9 +73,18 @@ impl Client {
         self.json(answer, "removed images").await
     }
 
+    /// `POST /images/prune`
+    pub async fn prune_images(&self, filters: &Filters) -> Result<api::ImagePruneReport> {
+        let target = Target::path("/images/prune").query_if("filters", &filters.to_json());
+        let answer = self.send(Method::POST, &target, Some(Bytes::new()), &[]).await?;
+        self.json(answer, "prune").await
+    }
+
     /// `POST /images/load`: uploads `archive`, then tells its progress.
     pub async fn load_images(&self, archive: ByteStream, quiet: bool) -> Result<JsonLines> {
         let target = Target::path("/images/load").query("quiet", if quiet { "1" } else { "0" });
-        Ok(Self::lines(self.upload(&target, streamed(archive), "application/x-tar").await?))
+        Ok(Self::lines(
+            self.upload(&Method::POST, &target, streamed(archive), "application/x-tar").await?,
+        ))
     }
 }

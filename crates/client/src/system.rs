@@ -65,6 +65,32 @@ impl Client {
         Ok(ping)
     }
 
+    /// `GET /system/df`
+    pub async fn disk_usage(&self) -> Result<api::DiskUsage> {
+        self.get(Target::path("/system/df"), "disk usage").await
+    }
+
+    /// `POST /networks/prune` or `/volumes/prune`: what was removed, and the bytes that came free.
+    pub async fn prune_named(&self, kind: &str, filters: &Filters) -> Result<(Vec<String>, u64)> {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Report {
+            networks_deleted: Option<Vec<String>>,
+            volumes_deleted: Option<Vec<String>>,
+            space_reclaimed: u64,
+        }
+        let target = Target::new("/", kind, "/prune").query_if("filters", &filters.to_json());
+        let answer = self.send(Method::POST, &target, Some(bytes::Bytes::new()), &[]).await?;
+        let report: Report = self.json(answer, "prune").await?;
+        let deleted = report.networks_deleted.or(report.volumes_deleted);
+        Ok((deleted.unwrap_or_default(), report.space_reclaimed))
+    }
+
+    /// `POST /auth`
+    pub async fn login(&self, auth: &api::AuthConfig) -> Result<api::AuthResponse> {
+        self.post_json(Target::path("/auth"), auth, "login").await
+    }
+
     /// `GET /info`
     pub async fn info(&self) -> Result<Info> {
         self.get(Target::path("/info"), "info").await

@@ -45,6 +45,7 @@ pub(crate) enum Then {
 
 pub(crate) struct Driver {
     pub(crate) services: Arc<Services>,
+    files: Arc<tokio::sync::Mutex<()>>,
     pub(crate) now: Published,
     publisher: watch::Sender<Published>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -71,12 +72,14 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         services: Arc<Services>,
+        files: Arc<tokio::sync::Mutex<()>>,
         now: Published,
         publisher: watch::Sender<Published>,
         requests: mpsc::UnboundedReceiver<Request>,
     ) -> Self {
         Self {
             services,
+            files,
             now,
             publisher,
             requests,

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct Container {
     requests: mpsc::UnboundedSender<Request>,
     published: watch::Receiver<Published>,
+    files: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How to stop.
@@ -73,8 +74,15 @@ impl Container {
         let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new(), health: None };
         let (publisher, published) = watch::channel(first.clone());
         let (requests, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(Driver::new(services, first, publisher, receiver).run(recover));
-        Self { requests, published }
+        let files = Arc::new(tokio::sync::Mutex::new(()));
+        let driver = Driver::new(services, Arc::clone(&files), first, publisher, receiver);
+        tokio::spawn(driver.run(recover));
+        Self { requests, published, files }
+    }
+
+    /// Held by whoever writes to the root file system of the container while it does not run; no start comes between.
+    pub fn files(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.files
     }
 
     /// What the driver last published.

@@ -142,3 +142,10 @@ pub struct Services {
     /// This boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
 }
+
+impl Services {
+    /// Where a container's cgroup is below each hierarchy's root.
+    pub fn cgroup_of(&self, record: &ContainerRecord) -> String {
+        crate::start::cgroup_path(self, record)
+    }
+}

@@ -5,6 +5,7 @@ pub mod create;
 mod lifecycle;
 pub mod logs;
 pub mod stats;
+mod top;
 pub mod view;
 pub mod wait;
 

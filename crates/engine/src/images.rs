@@ -67,8 +67,12 @@ impl Fetchers {
         Ok(())
     }
 
+    fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
     fn session(&self, credentials: Option<Credentials>) -> remote::Session {
-        self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).session(credentials)
+        self.registry().session(credentials)
     }
 }
 
@@ -167,6 +171,66 @@ impl Engine {
         Ok(removed)
     }
 
+    /// Removes images that no container stands on: those without a name, or (not `dangling`) all. `keep` keeps more.
+    /// What was removed, and the bytes that came free.
+    pub async fn prune_images(
+        &self,
+        dangling: bool,
+        keep: impl Fn(&image::Summary) -> bool,
+    ) -> Result<(Vec<Removed>, u64)> {
+        let mut removed = Vec::new();
+        let mut bytes = 0;
+        for summary in self.inner.images.list() {
+            let id = summary.image.id.to_string();
+            let named = summary.tags.iter().chain(&summary.digests);
+            let names: Vec<String> = named.cloned().collect();
+            let is_parent =
+                |other: &image::Summary| other.image.parent.as_ref() == Some(&summary.image.id);
+            // An image that another was committed from explains that one's history.
+            let wanted = names.is_empty() && !self.inner.images.list().iter().any(is_parent);
+            if keep(&summary) || dangling && !wanted || self.containers_of_image(&id) > 0 {
+                continue;
+            }
+            let sizes: std::collections::HashMap<_, _> =
+                summary.image.layers.iter().map(|l| (l.chain_id.clone(), l.size)).collect();
+            let asked = if names.is_empty() { vec![id] } else { names };
+            for name in asked {
+                match self.remove_image(&name, false, false).await {
+                    Ok(gone) => {
+                        bytes += gone
+                            .iter()
+                            .filter_map(|one| match one {
+                                Removed::Layer(chain) => sizes.get(chain),
+                                _ => None,
+                            })
+                            .sum::<u64>();
+                        removed.extend(gone);
+                    }
+                    // A container has been made of it meanwhile, or another name took this one along.
+                    Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        let reclaimed = [("reclaimed".to_owned(), bytes.to_string())].into();
+        self.inner.events.publish("image", "prune", "", reclaimed);
+        Ok((removed, bytes))
+    }
+
+    /// Whether a registry accepts credentials. [`Kind::Unauthorized`] when it does not.
+    pub async fn login(&self, auth: RegistryAuth) -> Result<()> {
+        let server = auth.server_address.trim_start_matches("https://");
+        let server = server.trim_start_matches("http://");
+        let host = server.split('/').next().unwrap_or_default();
+        let domain = match host {
+            "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+            host => host,
+        }
+        .to_owned();
+        let registry = self.inner.fetchers.registry();
+        registry.login(&domain, credentials(auth)).await
+    }
+
     /// Gives an image one more name.
     pub fn tag_image(&self, source: &str, target: &str) -> Result<()> {
         let (name, image) = self.inner.images.tag(source, target)?;
@@ -235,7 +299,7 @@ impl Engine {
         self.inner.containers.all().iter().filter_map(usage).collect()
     }
 
-    fn image_event(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = std::collections::BTreeMap::from([("name".to_owned(), name.to_owned())]);
         self.inner.events.publish("image", action, id, attributes);
     }

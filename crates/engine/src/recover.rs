@@ -150,6 +150,7 @@ impl Engine {
             _lock: lock,
         };
         let engine = Self { inner: Arc::new(inner) };
+        engine.thaw_after_commit().await;
         hello::bundle(&engine, &settings.programs.join("gantry-init"))?;
         Ok(engine)
     }

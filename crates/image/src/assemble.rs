@@ -32,6 +32,18 @@ pub(crate) struct Parts<'a> {
     pub(crate) names: Vec<ImageRef>,
 }
 
+/// An image whose layers are there, and nothing else of it yet.
+pub(crate) struct Made {
+    /// The digest of `bytes`.
+    pub(crate) id: Digest,
+    pub(crate) config: ImageConfig,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) manifest: Option<(ManifestRecord, Vec<u8>)>,
+    pub(crate) layers: Vec<LayerRecord>,
+    /// The image that it was committed from.
+    pub(crate) parent: Option<Digest>,
+}
+
 /// A layer's archive.
 pub(crate) struct Part<'a> {
     pub(crate) source: Box<dyn Source + 'a>,
@@ -110,34 +122,51 @@ impl Images {
             })
             .collect::<Result<Vec<_>>>()?;
         stdx::fail_point!("image.install.before-record");
-        let image = {
-            let _changing = self.change();
-            let here = self.read_index(|index| index.get(&id).cloned());
-            let image = match here {
-                Some(image) => image,
-                None => {
-                    content::put(self.content.as_ref(), &id, &parts.config)?;
-                    if let Some((manifest, bytes)) = &parts.manifest {
-                        content::put(self.content.as_ref(), &manifest.digest, bytes)?;
-                    }
-                    let manifest = parts.manifest.map(|(record, _)| record);
-                    let now = Timestamp::now();
-                    let record =
-                        ImageRecord { id: id.clone(), manifest, layers, added: now, tagged: now };
-                    Arc::new(Image::new(&record, config))
-                }
-            };
-            self.tell_renamed(&id, &parts.names, progress);
-            self.put_names(&image, &parts.names)?
-        };
+        let Parts { config: bytes, manifest, names, .. } = parts;
+        let made = Made { id: id.clone(), config, bytes, manifest, layers, parent: None };
+        let image = self.register(made, &names, progress)?;
         drop(hold);
-        for name in &parts.names {
+        for name in &names {
             progress.event(Event::LoadedName(name.familiar()));
         }
-        if parts.names.is_empty() {
+        if names.is_empty() {
             progress.event(Event::LoadedId(id));
         }
         Ok(image)
+    }
+
+    /// Writes the documents and the record of an image whose layers are there, and names it.
+    pub(crate) fn register(
+        &self,
+        made: Made,
+        names: &[ImageRef],
+        progress: &dyn Progress,
+    ) -> Result<Arc<Image>> {
+        let Made { id, config, bytes, manifest, layers, parent } = made;
+        let _changing = self.change();
+        let here = self.read_index(|index| index.get(&id).cloned());
+        let image = match here {
+            Some(image) => image,
+            None => {
+                content::put(self.content.as_ref(), &id, &bytes)?;
+                if let Some((manifest, bytes)) = &manifest {
+                    content::put(self.content.as_ref(), &manifest.digest, bytes)?;
+                }
+                let manifest = manifest.map(|(record, _)| record);
+                let now = Timestamp::now();
+                let record = ImageRecord {
+                    id: id.clone(),
+                    manifest,
+                    layers,
+                    parent,
+                    added: now,
+                    tagged: now,
+                };
+                Arc::new(Image::new(&record, config))
+            }
+        };
+        self.tell_renamed(&id, names, progress);
+        self.put_names(&image, names)
     }
 
     fn tell_renamed(&self, id: &Digest, names: &[ImageRef], progress: &dyn Progress) {

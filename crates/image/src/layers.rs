@@ -243,6 +243,30 @@ impl Layers {
         Ok(())
     }
 
+    /// Unpacks an archive of which nothing is known yet. Blocks.
+    pub(crate) fn unpack_new(
+        &self,
+        archive: &mut (dyn Read + Send),
+        parent: Option<&Digest>,
+    ) -> Result<Unpacked> {
+        let parent = parent.filter(|_| !self.side_by_side).map(snapshot_name);
+        unpack::unpack_new(&self.snapshots, parent.as_ref(), archive)
+    }
+
+    /// Commits what [`unpack_new`](Self::unpack_new) made. Blocks.
+    pub(crate) fn commit_new(
+        &self,
+        unpacked: Unpacked,
+        chain_id: &Digest,
+        parent: Option<&Digest>,
+    ) -> Result<()> {
+        let size = unpacked.size();
+        let parent = parent.map(snapshot_name);
+        unpacked.commit(&snapshot_name(chain_id), parent.as_ref(), self.side_by_side)?;
+        self.state().sizes.insert(chain_id.clone(), size);
+        Ok(())
+    }
+
     /// Whether archives can be unpacked before their parents are there.
     pub(crate) fn is_side_by_side(&self) -> bool {
         self.side_by_side

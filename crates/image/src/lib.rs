@@ -35,6 +35,7 @@
 mod archive;
 mod assemble;
 mod chain;
+mod commit;
 mod index;
 mod layers;
 mod load;
@@ -46,6 +47,7 @@ mod remove;
 mod unpack;
 
 pub use chain::{chain_ids, sha256};
+pub use commit::Commit;
 pub use model::{HistoryEntry, Image, Summary};
 pub use progress::{Event, LayerStep, Progress, Silent};
 pub use pull::{PullRequest, Pulled};

@@ -18,6 +18,8 @@ pub struct Image {
     pub manifest: Option<ManifestRecord>,
     /// Its layers, lowest first.
     pub layers: Vec<LayerRecord>,
+    /// The image that it was committed from here.
+    pub parent: Option<Digest>,
     /// When it came to be here.
     pub added: Timestamp,
     /// When a name was last put on it.
@@ -72,6 +74,7 @@ impl Image {
             config,
             manifest: record.manifest.clone(),
             layers: record.layers.clone(),
+            parent: record.parent.clone(),
             added: record.added,
             tagged: record.tagged,
         }
@@ -82,6 +85,7 @@ impl Image {
             id: self.id.clone(),
             manifest: self.manifest.clone(),
             layers: self.layers.clone(),
+            parent: self.parent.clone(),
             added: self.added,
             tagged: self.tagged,
         }

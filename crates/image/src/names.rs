@@ -44,7 +44,20 @@ impl Images {
     /// How the image came about, newest step first.
     pub fn history(&self, text: &str) -> Result<Vec<HistoryEntry>> {
         let summary = self.inspect(text)?;
-        Ok(summary.image.history(&summary.tags))
+        let mut lines = summary.image.history(&summary.tags);
+        // Steps that were committed here have images of their own.
+        let mut parent = summary.image.parent.clone();
+        while let Some(id) = parent.take() {
+            let Ok(below) = self.inspect(id.as_str()) else { break };
+            let at = lines.len().checked_sub(below.image.config.history.len());
+            let Some(line) = at.filter(|at| *at > 0).and_then(|at| lines.get_mut(at)) else {
+                break;
+            };
+            line.id = id.to_string();
+            line.tags.clone_from(&below.tags);
+            parent.clone_from(&below.image.parent);
+        }
+        Ok(lines)
     }
 
     /// Puts the name `target` on the image that `source` means. Answers the name in its familiar form and the image.

@@ -211,6 +211,7 @@ impl Images {
                 size: resolved.descriptor.size,
             }),
             layers,
+            parent: None,
             added: now,
             tagged: now,
         };

@@ -67,6 +67,11 @@ impl Unpacked {
         self.applied.content
     }
 
+    /// Of the uncompressed archive.
+    pub(crate) fn diff_id(&self) -> &Digest {
+        &self.applied.diff_id
+    }
+
     /// Makes the layer visible as `name` on top of `parent`, which is there by now. That somebody else did it meanwhile is
     /// success.
     pub(crate) fn commit(mut self, name: &Name, parent: Option<&Name>, rebase: bool) -> Result<()> {
@@ -124,6 +129,20 @@ pub(crate) fn unpack(
             ),
         ));
     }
+    Ok(Unpacked { active, applied })
+}
+
+/// Unpacks `archive`, whatever it is, into a new snapshot. Blocks; on a thread of its own.
+pub(crate) fn unpack_new(
+    snapshots: &Arc<dyn Snapshotter>,
+    parent: Option<&Name>,
+    archive: &mut (dyn Read + Send),
+) -> Result<Unpacked> {
+    let active = Active::prepare(snapshots, parent)?;
+    stdx::fail_point!("image.layer.after-prepare");
+    let dir = open(snapshots, &active.key)?;
+    let applied = layer::apply_jailed(&dir, archive, &layer::Options::default())
+        .map_err(|e| e.with_context("failed to register layer"))?;
     Ok(Unpacked { active, applied })
 }
 

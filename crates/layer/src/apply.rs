@@ -2,7 +2,7 @@
 
 use crate::limits::Limits;
 use crate::pipeline::{self, Progress};
-use crate::unpack::Unpacker;
+use crate::unpack::{Rules, Unpacker};
 use std::io::Read;
 use std::path::PathBuf;
 use stdx::{Context as _, Result};
@@ -67,7 +67,7 @@ fn run(
 ) -> Result<Applied> {
     let (unpacked, streamed) = pipeline::run(reader, &options.limits, options.progress, |plain| {
         let mut archive = tar::Reader::new(plain, tar::Limits::default());
-        Unpacker::new(dir, &options.limits, umask).run(&mut archive)
+        Unpacker::new(dir, &options.limits, umask, Rules::Layer).run(&mut archive)
     })
     .context(|| "apply layer")?;
     Ok(Applied {

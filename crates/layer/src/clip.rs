@@ -68,9 +68,64 @@ pub(crate) fn parse(path: &[u8]) -> Result<Name> {
     }
 }
 
+/// A name from an archive as a path below the directory `into`, taken literally. The directory itself is not for the
+/// archive to describe; a name that leads out of it is refused in Docker's words.
+pub(crate) fn below(into: &[u8], path: &[u8]) -> Result<Name> {
+    let whole = inside(into, path).ok_or_else(|| {
+        Error::invalid(format!(
+            "{:?} is outside of {:?}",
+            String::from_utf8_lossy(path),
+            String::from_utf8_lossy(&[b"/", into].concat())
+        ))
+    })?;
+    if whole == into {
+        return Ok(Name::Meta);
+    }
+    let (parent, name) = split(&whole).ok_or_else(|| Error::invalid("an entry without a name"))?;
+    Ok(Name::Entry { parent: parent.to_vec(), name: name.to_vec() })
+}
+
+/// `path` below `into`; `None` when it leads out of it. An absolute one begins there.
+pub(crate) fn inside(into: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for component in path.split(|b| *b == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if kept.pop().is_none() && !path.starts_with(b"/") => return None,
+            b".." => {}
+            other => kept.push(other),
+        }
+    }
+    if !into.is_empty() {
+        kept.insert(0, into);
+    }
+    Some(kept.join(&b'/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_below_a_directory() {
+        let check = |into: &str, path: &str, wanted: Option<&str>| {
+            let found = inside(into.as_bytes(), path.as_bytes());
+            assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "{into} {path}");
+        };
+        check("o", "a/./b/", Some("o/a/b"));
+        check("o", "/abs", Some("o/abs"));
+        check("o", "/../abs", Some("o/abs"));
+        check("o", "a/../b", Some("o/b"));
+        check("o", "../b", None);
+        check("o", "a/../../b", None);
+        check("", "x", Some("x"));
+        check("o", "./", Some("o"));
+        assert_eq!(below(b"o", b"./").unwrap(), Name::Meta);
+        let wanted = Name::Entry { parent: b"o/a".to_vec(), name: b".wh.b".to_vec() };
+        assert_eq!(below(b"o", b"a/.wh.b").unwrap(), wanted);
+        let error = below(b"o", b"../../esc1").unwrap_err();
+        assert_eq!(error.to_string(), "\"../../esc1\" is outside of \"/o\"");
+    }
 
     #[test]
     fn names() {

@@ -1,4 +1,4 @@
-//! Layer archives to directories, never leaving their root.
+//! Layer archives to directories and back, never leaving their root.
 //!
 //! A layer is a tar of what changed; this crate writes it as the upper directory of an overlay mount wants it:
 //!
@@ -28,8 +28,10 @@
 mod apply;
 mod clip;
 mod decompress;
+mod extract;
 mod inherit;
 mod limits;
+mod pack;
 mod parents;
 mod pipeline;
 mod unpack;
@@ -37,5 +39,7 @@ mod xattrs;
 
 pub use apply::{Applied, Options, apply, apply_jailed};
 pub use decompress::{Compression, Decompressed, decompress};
+pub use extract::{Extract, extract};
 pub use inherit::inherit;
 pub use limits::Limits;
+pub use pack::{Pack, is_kernels, is_opaque, pack, pack_one};

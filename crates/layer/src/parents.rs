@@ -2,7 +2,7 @@
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,6 +31,9 @@ pub(crate) struct Parents<'a> {
     clock: u64,
     /// Directories that the archive needed before, or without, saying anything about them.
     implied: HashMap<Id, Vec<u8>>,
+    /// Directories keep their times when something is made in them; otherwise only those that the archive described do.
+    keep_times: bool,
+    described: HashSet<Id>,
 }
 
 /// One open directory.
@@ -54,8 +57,16 @@ struct Slot {
 pub(crate) struct Parent(usize);
 
 impl<'a> Parents<'a> {
-    pub(crate) fn new(root: &'a Dir) -> Self {
-        Self { root, slots: Vec::new(), last: 0, clock: 0, implied: HashMap::new() }
+    pub(crate) fn new(root: &'a Dir, keep_times: bool) -> Self {
+        Self {
+            root,
+            slots: Vec::new(),
+            last: 0,
+            clock: 0,
+            implied: HashMap::new(),
+            keep_times,
+            described: HashSet::new(),
+        }
     }
 
     /// The directory `path` (clipped), made if it is missing. `made` is called for each directory that is.
@@ -140,7 +151,8 @@ impl<'a> Parents<'a> {
 
     /// Something is about to change in the directory, and its time with it.
     pub(crate) fn changed(&mut self, parent: Parent) {
-        self.slots[parent.0].dirty = true;
+        let slot = &mut self.slots[parent.0];
+        slot.dirty |= self.keep_times || self.described.contains(&slot.id);
     }
 
     /// The archive has said what the directory looks like.
@@ -148,6 +160,9 @@ impl<'a> Parents<'a> {
         let slot = &mut self.slots[parent.0];
         (slot.mtime, slot.dirty, slot.gives_group) = (mtime, true, mode & SET_GROUP != 0);
         self.implied.remove(&slot.id);
+        if !self.keep_times {
+            self.described.insert(slot.id);
+        }
     }
 
     /// Forgets every directory: a directory or link has gone, and paths may lead elsewhere from now on.

@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use stdx::{Context as _, Error, Result};
 use sys::dir::Dir;
 use tar::{Entry, Kind, Reader};
@@ -21,9 +21,36 @@ use tar::{Entry, Kind, Reader};
 /// Content is copied in pieces of this size.
 const COPY: usize = 256 * 1024;
 
+/// What an archive is to the tree that it is unpacked into.
+#[derive(Debug)]
+pub(crate) enum Rules {
+    /// A layer: the tree is its own, whiteouts mean something.
+    Layer,
+    /// Files for a directory of a tree that is there.
+    Copy {
+        /// The directory, from the root of the tree, without slashes at its ends.
+        into: Vec<u8>,
+        /// Nothing becomes a directory, or stops being one.
+        keep_kinds: bool,
+        /// Instead of the archive's owners.
+        owner: Option<(u32, u32)>,
+    },
+}
+
+impl Rules {
+    pub(crate) fn copy(into: &Path, keep_kinds: bool, owner: Option<(u32, u32)>) -> Self {
+        Self::Copy { into: clip::clipped(into.as_os_str().as_bytes()), keep_kinds, owner }
+    }
+
+    fn is_copy(&self) -> bool {
+        matches!(self, Self::Copy { .. })
+    }
+}
+
 /// The state of one unpacking.
 #[derive(Debug)]
 pub(crate) struct Unpacker<'a> {
+    rules: Rules,
     root: &'a Dir,
     parents: Parents<'a>,
     limits: &'a Limits,
@@ -48,10 +75,11 @@ pub(crate) struct Unpacked {
 
 impl<'a> Unpacker<'a> {
     /// `umask` is the thread's, or 0777 if it is not known.
-    pub(crate) fn new(root: &'a Dir, limits: &'a Limits, umask: u32) -> Self {
+    pub(crate) fn new(root: &'a Dir, limits: &'a Limits, umask: u32, rules: Rules) -> Self {
         Self {
             root,
-            parents: Parents::new(root),
+            parents: Parents::new(root, !rules.is_copy()),
+            rules,
             limits,
             counts: Counts::default(),
             dropped_xattrs: 0,
@@ -64,9 +92,20 @@ impl<'a> Unpacker<'a> {
 
     /// Unpacks the whole archive.
     pub(crate) fn run(mut self, archive: &mut Reader<'_>) -> Result<Unpacked> {
-        while let Some(entry) = archive.next_entry()? {
-            self.entry(&entry, archive)
-                .context(|| format!("unpack {}", entry.path.escape_ascii()))?;
+        while let Some(mut entry) = archive.next_entry()? {
+            if let Rules::Copy { owner: Some((user, group)), .. } = self.rules {
+                (entry.uid, entry.gid) = (user, group);
+            }
+            let done = self.entry(&entry, archive);
+            // What is wrong with an archive that a user sends is said in Docker's words.
+            match done {
+                Err(error)
+                    if self.rules.is_copy() && error.kind() == stdx::Kind::InvalidArgument =>
+                {
+                    return Err(error);
+                }
+                done => done.context(|| format!("unpack {}", entry.path.escape_ascii()))?,
+            }
         }
         let mut implied: Vec<PathBuf> = self
             .parents
@@ -85,7 +124,11 @@ impl<'a> Unpacker<'a> {
     fn entry(&mut self, entry: &Entry, archive: &mut Reader<'_>) -> Result<()> {
         self.counts.add_entry(self.limits)?;
         self.counts.add_bytes(entry.size, self.limits)?;
-        match clip::parse(&entry.path)? {
+        let name = match &self.rules {
+            Rules::Layer => clip::parse(&entry.path)?,
+            Rules::Copy { into, .. } => clip::below(into, &entry.path)?,
+        };
+        match name {
             Name::Meta => Ok(()),
             Name::Root if entry.kind == Kind::Directory => self.root(entry),
             Name::Root => Err(Error::invalid("the root of a layer must be a directory")),
@@ -145,6 +188,7 @@ impl<'a> Unpacker<'a> {
     ) -> Result<()> {
         let parent = self.parent(above)?;
         let file_name = path(name);
+        self.check_kinds(entry, parent, above, file_name)?;
         match &entry.kind {
             Kind::Directory => self.directory(entry, parent, above, name),
             Kind::File => {
@@ -189,6 +233,21 @@ impl<'a> Unpacker<'a> {
         }
     }
 
+    /// Refuses what would make something else of a directory, or a directory of something else, if that is not wanted.
+    fn check_kinds(&self, entry: &Entry, parent: Parent, above: &[u8], name: &OsStr) -> Result<()> {
+        let Rules::Copy { into, keep_kinds: true, .. } = &self.rules else { return Ok(()) };
+        let Some(existing) = self.parents.look(parent, name)? else { return Ok(()) };
+        let was = FileType::from_raw_mode(existing.st_mode) == FileType::Directory;
+        let (what, by) = match (was, entry.kind == Kind::Directory) {
+            (true, false) => ("directory", "non-directory"),
+            (false, true) => ("non-directory", "directory"),
+            _ => return Ok(()),
+        };
+        let whole = Path::new("/").join(path(above)).join(name);
+        let into = Path::new("/").join(path(into));
+        Err(Error::invalid(format!("cannot overwrite {what} {whole:?} with {by} {into:?}")))
+    }
+
     fn directory(
         &mut self,
         entry: &Entry,
@@ -205,7 +264,7 @@ impl<'a> Unpacker<'a> {
             openat(self.parents.fd(parent), path(name), flags, Mode::empty())
                 .map_err(io::Error::from)?
         } else {
-            if existing.is_some_and(|s| !is_whiteout(&s)) {
+            if existing.is_some_and(|s| self.rules.is_copy() || !is_whiteout(&s)) {
                 parent = self.remove(parent, above, path(name))?;
             }
             self.parents.make_directory(parent, name)?
@@ -315,7 +374,16 @@ impl<'a> Unpacker<'a> {
     /// Another name of something that this layer already has. Links on the way are followed inside the root, one at the
     /// end is linked itself.
     fn hard_link(&mut self, target: &[u8], above: &[u8], name: &OsStr) -> Result<()> {
-        let clean = clip::clipped(target);
+        let clean = match &self.rules {
+            Rules::Layer => clip::clipped(target),
+            Rules::Copy { into, .. } => clip::inside(into, target).ok_or_else(|| {
+                Error::invalid(format!(
+                    "invalid hardlink {:?} -> {:?}",
+                    String::from_utf8_lossy(name.as_bytes()),
+                    String::from_utf8_lossy(target)
+                ))
+            })?,
+        };
         let what = || format!("hard link to {}", target.escape_ascii());
         let (target_above, target_name) = clip::split(&clean)
             .ok_or_else(|| Error::invalid("a hard link to the root directory"))?;

@@ -65,3 +65,49 @@ pub(crate) fn get(fd: BorrowedFd<'_>) -> io::Result<Xattrs> {
     }
     Ok(found)
 }
+
+/// What an archive may say about something that is open for reading.
+pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<Xattrs> {
+    let mut found = Vec::new();
+    for name in list(fd)?.split(|b| *b == 0).filter(|n| allowed(n)) {
+        // One that is removed meanwhile is not there.
+        if let Some(value) = value(fd, OsStr::from_bytes(name))? {
+            found.push((name.to_vec(), value));
+        }
+    }
+    // An empty value is what pax cannot express.
+    found.retain(|(_, value)| !value.is_empty());
+    Ok(found)
+}
+
+/// Whether an open directory of an upper layer hides the ones below.
+pub(crate) fn is_opaque(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(value(fd, OsStr::new(OPAQUE))?.is_some_and(|value| value == b"y"))
+}
+
+/// The names, each with a NUL behind it; almost always there are none.
+fn list(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    for size in [512, 65_536] {
+        let mut names = Vec::with_capacity(size);
+        match rustix::fs::flistxattr(fd, rustix::buffer::spare_capacity(&mut names)) {
+            Ok(_) => return Ok(names),
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(Errno::RANGE) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::RANGE.into())
+}
+
+fn value(fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    for size in [256, 65_536] {
+        let mut value = Vec::with_capacity(size);
+        match rustix::fs::fgetxattr(fd, name, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => return Ok(Some(value)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::RANGE) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::RANGE.into())
+}

@@ -2,12 +2,14 @@
 
 mod containers;
 mod exec;
+mod files;
 mod images;
 mod lists;
 mod places;
 mod stats;
 mod streams;
 mod system;
+mod usage;
 mod volumes;
 
 use crate::Options;
@@ -46,6 +48,8 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::SystemVersion => Ok(system::version(daemon)),
         Handler::SystemInfo => system::info(daemon, &call),
         Handler::SystemEvents => system::events(daemon, &call),
+        Handler::SystemAuth => system::auth(daemon, call).await,
+        Handler::SystemDataUsage => usage::data_usage(daemon, &call).await,
 
         Handler::ContainerList => lists::containers(daemon, &call),
         Handler::ContainerPrune => lists::prune_containers(daemon, &call).await,
@@ -67,6 +71,13 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ContainerLogs => streams::logs(daemon, &call).await,
         Handler::ContainerWait => streams::wait(daemon, &call),
 
+        Handler::ContainerChanges => files::changes(daemon, &call).await,
+        Handler::ContainerExport => files::export(daemon, &call).await,
+        Handler::ContainerArchiveHead => files::stat(daemon, &call).await,
+        Handler::ContainerArchiveGet => files::read(daemon, &call).await,
+        Handler::ContainerArchivePut => files::write(daemon, call).await,
+        Handler::ContainerCommit => files::commit(daemon, call).await,
+
         Handler::ExecCreate => exec::create(daemon, call).await,
         Handler::ExecStart => exec::start(daemon, call).await,
         Handler::ExecResize => exec::resize(daemon, &call).await,
@@ -77,6 +88,7 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ImageHistory => images::history(daemon, &call),
         Handler::ImageTag => images::tag(daemon, &call),
         Handler::ImageRemove => images::remove(daemon, &call).await,
+        Handler::ImagePrune => lists::prune_images(daemon, &call).await,
         Handler::ImageCreate => images::create(daemon, call).await,
         Handler::ImageLoad => images::load(daemon, call).await,
 

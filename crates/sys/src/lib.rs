@@ -9,6 +9,7 @@ pub mod command;
 pub mod dir;
 pub mod jail;
 pub mod memory;
+pub mod mntns;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

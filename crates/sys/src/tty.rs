@@ -49,6 +49,15 @@ impl<F: AsFd> Raw<F> {
         rustix::termios::tcsetattr(&fd, OptionalActions::Now, &raw)?;
         Ok(Self { fd, before })
     }
+
+    /// Only stops showing what is typed, for passwords.
+    pub fn hidden(fd: F) -> io::Result<Self> {
+        let before = rustix::termios::tcgetattr(&fd)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        rustix::termios::tcsetattr(&fd, OptionalActions::Flush, &hidden)?;
+        Ok(Self { fd, before })
+    }
 }
 
 impl<F: AsFd> Drop for Raw<F> {

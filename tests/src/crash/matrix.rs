@@ -28,6 +28,8 @@ enum Operation {
     CreateVolume,
     /// `volume rm` of it.
     RemoveVolume,
+    /// `commit` of a container that runs.
+    Commit,
     /// The first container of a daemon whose network does not exist yet.
     FirstRun,
     /// As `Run`, of one whose log is rotated and compressed.
@@ -43,7 +45,9 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 23] = [
+const OPERATIONS: [(&str, Operation); 25] = [
+    ("container.commit.", Operation::Commit),
+    ("image.commit.", Operation::Commit),
     ("log.compress.", Operation::Compressed),
     ("log.ship.", Operation::Shipped),
     ("volume.create.", Operation::CreateVolume),
@@ -120,6 +124,9 @@ fn one(point: &str) -> Result<(), String> {
             let policy = ["--restart", "always", "busybox", "sleep", "100000"];
             want(scene.client.run(&[&["run", "-d", "--name", "victim"][..], &policy].concat()))?;
         }
+        Operation::Commit => {
+            want(scene.client.run(&["run", "-d", "--name", "victim", "busybox", "sleep", "1000"]))?;
+        }
         _ => {}
     }
     let registry = (operation == Operation::Pull).then(|| {
@@ -158,6 +165,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::RemoveImage => &["rmi", "extra"],
         Operation::CreateVolume => &["volume", "create", "victim"],
         Operation::RemoveVolume => &["volume", "rm", "victim"],
+        Operation::Commit => &["commit", "victim", "made:1"],
     };
     let output = scene.client.run(command);
     // A point in the shim ends the shim; the daemon must notice by itself.
@@ -181,6 +189,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Load | Operation::RemoveImage => {
             finish_image(&scene, &["load", "-q", "-i", &archive], "extra")?;
         }
+        Operation::Commit => finish_commit(&scene)?,
         Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
         Operation::CreateVolume | Operation::RemoveVolume => finish_volume(&scene)?,
     }
@@ -296,6 +305,18 @@ fn finish_running(scene: &Scene) -> Result<(), String> {
         state => return Err(format!("{state:?} after it was stopped")),
     }
     want(client.run(&["rm", "victim"])).map(drop)
+}
+
+/// The container runs on, not frozen, and can be committed.
+fn finish_commit(scene: &Scene) -> Result<(), String> {
+    let client = &scene.client;
+    if !scene.state("victim").is_some_and(|s| s.starts_with("running")) {
+        return Err(format!("the container is {:?}", scene.state("victim")));
+    }
+    want(client.run(&["commit", "victim", "made:1"]))?;
+    want(client.run(&["run", "--rm", "made:1", "true"]))?;
+    want(client.run(&["rm", "-f", "victim"]))?;
+    want(client.run(&["rmi", "made:1"])).map(drop)
 }
 
 fn finish_remove(scene: &Scene) -> Result<(), String> {

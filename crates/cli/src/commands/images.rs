@@ -69,7 +69,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
 const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 const RAW_DIGEST: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 
-const TITLES: &[(&str, &str)] = &[
+pub(super) const TITLES: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -86,7 +86,7 @@ const TITLES: &[(&str, &str)] = &[
 const NONE: &str = "<none>";
 
 #[derive(Debug)]
-struct ImageRow {
+pub(super) struct ImageRow {
     image: ImageSummary,
     cut: bool,
     repository: String,
@@ -95,7 +95,7 @@ struct ImageRow {
 }
 
 /// A row for every name: an image has as many as it has tags, or digests without one.
-fn rows(image: &ImageSummary, with_digests: bool, cut: bool) -> Vec<ImageRow> {
+pub(super) fn rows(image: &ImageSummary, with_digests: bool, cut: bool) -> Vec<ImageRow> {
     let row = |repository: &str, tag: &str, digest: &str| ImageRow {
         image: image.clone(),
         cut,
@@ -139,6 +139,7 @@ impl Row for ImageRow {
     fn field(&self, name: &str) -> Option<Value> {
         let image = &self.image;
         let size = |bytes: i64| ByteSize(u64::try_from(bytes).unwrap_or(0)).to_string();
+        let exact = |bytes: i64| ByteSize(u64::try_from(bytes).unwrap_or(0)).decimal(4);
         let text = match name {
             "ID" if self.cut => short_id(&image.id),
             "ID" => image.id.clone(),
@@ -152,9 +153,9 @@ impl Row for ImageRow {
             "Containers" => image.containers.to_string(),
             "VirtualSize" => ByteSize(u64::try_from(image.size).unwrap_or(0)).decimal(4),
             "SharedSize" if image.shared_size == -1 => "N/A".into(),
-            "SharedSize" => size(image.shared_size),
+            "SharedSize" => exact(image.shared_size),
             "UniqueSize" if image.shared_size == -1 || image.size == -1 => "N/A".into(),
-            "UniqueSize" => size(image.size - image.shared_size),
+            "UniqueSize" => exact(image.size - image.shared_size),
             _ => return None,
         };
         Some(Value::str(text))

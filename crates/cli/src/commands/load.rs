@@ -57,7 +57,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
 }
 
 /// A file or pipe piece by piece. Reading blocks this thread, which has nothing else to do meanwhile.
-fn pieces(source: impl Read + Send + 'static) -> ByteStream {
+pub(super) fn pieces(source: impl Read + Send + 'static) -> ByteStream {
     const PIECE: usize = 256 << 10;
     Box::pin(futures_util::stream::try_unfold(source, |mut source| async move {
         let mut buffer = vec![0; PIECE];

@@ -1,16 +1,22 @@
 //! Every command: which there are, which are still to come, and the lists that help shows.
 
 mod attach;
+mod commit;
+mod cp;
 mod create;
+mod df;
+mod diff;
 mod each;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod images;
 mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
 mod logs;
 mod pause;
 mod port;
@@ -46,18 +52,10 @@ pub(crate) struct Group {
 }
 
 const GROUPS: &[Group] = &[
-    Group {
-        name: "container",
-        about: "Manage containers",
-        not_yet: &["commit", "cp", "diff", "export"],
-    },
-    Group {
-        name: "image",
-        about: "Manage images",
-        not_yet: &["build", "import", "prune", "push", "save"],
-    },
+    Group { name: "container", about: "Manage containers", not_yet: &[] },
+    Group { name: "image", about: "Manage images", not_yet: &["build", "import", "push", "save"] },
     Group { name: "volume", about: "Manage volumes", not_yet: &[] },
-    Group { name: "system", about: "Manage Docker", not_yet: &["df", "prune", "dial-stdio"] },
+    Group { name: "system", about: "Manage Docker", not_yet: &["dial-stdio"] },
 ];
 
 /// Docker's words at the top that are not there yet, whatever follows them.
@@ -66,16 +64,10 @@ const NOT_YET: &[&str] = &[
     "builder",
     "buildx",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "context",
-    "cp",
-    "diff",
-    "export",
     "import",
-    "login",
-    "logout",
     "manifest",
     "network",
     "node",
@@ -92,9 +84,14 @@ const NOT_YET: &[&str] = &[
 
 const COMMANDS: &[&Command] = &[
     &attach::COMMAND,
+    &commit::COMMAND,
+    &cp::COMMAND,
     &create::COMMAND,
+    &df::COMMAND,
+    &diff::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
+    &export::COMMAND,
     &history::COMMAND,
     &images::COMMAND,
     &info::COMMAND,
@@ -103,10 +100,14 @@ const COMMANDS: &[&Command] = &[
     &inspect::IMAGE,
     &kill::COMMAND,
     &load::COMMAND,
+    &login::LOGIN,
+    &login::LOGOUT,
     &logs::COMMAND,
     &pause::COMMAND,
     &port::COMMAND,
-    &prune::COMMAND,
+    &prune::CONTAINERS,
+    &prune::IMAGES,
+    &prune::SYSTEM,
     &ps::COMMAND,
     &pull::COMMAND,
     &rename::COMMAND,

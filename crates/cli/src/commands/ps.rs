@@ -83,7 +83,7 @@ const TABLE: &str =
 const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- if .State}} {{.State}}{{- end}}\nstatus: {{- if .Status}} {{.Status}}{{- end}}\nnames: {{.Names}}\nlabels: {{- if .Labels}} {{.Labels}}{{- end}}\nports: {{- if .Ports}} {{.Ports}}{{- end}}\n";
 const RAW_SIZE: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- if .State}} {{.State}}{{- end}}\nstatus: {{- if .Status}} {{.Status}}{{- end}}\nnames: {{.Names}}\nlabels: {{- if .Labels}} {{.Labels}}{{- end}}\nports: {{- if .Ports}} {{.Ports}}{{- end}}\nsize: {{.Size}}\n";
 
-const TITLES: &[(&str, &str)] = &[
+pub(super) const TITLES: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -102,10 +102,10 @@ const TITLES: &[(&str, &str)] = &[
 ];
 
 #[derive(Debug)]
-struct ContainerRow {
-    container: ContainerSummary,
+pub(super) struct ContainerRow {
+    pub(super) container: ContainerSummary,
     /// Long texts are cut.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
 impl ContainerRow {

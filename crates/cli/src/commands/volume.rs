@@ -2,7 +2,7 @@
 
 use super::each::each;
 use super::events::filters;
-use super::prune::confirmed;
+use super::prune::confirm;
 use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT, Flag, Kind, Matches, check};
@@ -174,12 +174,10 @@ async fn prune(app: &App, matches: &Matches) -> Result<u8> {
     }
     let which = if all { "" } else { "anonymous " };
     let warning = format!(
-        "WARNING! This will remove {which}local volumes not used by at least one container."
+        "This will remove {which}local volumes not used by at least one container."
     );
     let warning = if all { warning.replace("remove local", "remove all local") } else { warning };
-    if !matches.is("force") && !confirmed(&warning)? {
-        return Err(Failure::new("volume prune has been cancelled"));
-    }
+    confirm(matches, "volume prune", &warning)?;
     let report = app.client()?.prune_volumes(&filters).await?;
     let deleted = report.volumes_deleted.unwrap_or_default();
     let mut text = String::new();

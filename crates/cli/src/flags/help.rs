@@ -19,7 +19,7 @@ pub fn command(program: &str, path: &str, command: &Command, width: usize) -> St
 
 /// `docker run [OPTIONS] IMAGE [COMMAND] [ARG...]`
 pub fn usage_line(path: &str, command: &Command) -> String {
-    format!("{path} {}", command.arguments).trim_end().to_owned()
+    format!("{path} {}", command.arguments.replace("{path}", path)).trim_end().to_owned()
 }
 
 fn names(program: &str, command: &Command) -> Vec<String> {

@@ -35,6 +35,8 @@ impl Driver {
         if let Some(ending) = self.ending.take() {
             let _ended = ending.await;
         }
+        let files = Arc::clone(&self.files);
+        let _nobody_writes = files.lock().await;
         let started = match crate::start::start(&self.services, &self.now.record, attachments).await
         {
             Ok(started) => started,

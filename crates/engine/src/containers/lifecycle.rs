@@ -140,6 +140,8 @@ impl Engine {
                 Err(e) => return Err(e),
             }
         }
+        let reclaimed = [("reclaimed".to_owned(), bytes.to_string())].into();
+        self.inner.events.publish("container", "prune", "", reclaimed);
         Ok((removed, bytes))
     }
 }

@@ -5,8 +5,8 @@ use container::{Container, Phase, Published, spec};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use stdx::Result;
 use stdx::time::Timestamp;
-use stdx::{Error, Result};
 use store::records::container::ContainerRecord;
 
 /// All that inspect and list need to know of a container.
@@ -296,18 +296,6 @@ impl Engine {
             },
             Err(_) => SnapshotView { driver: "overlay2".to_owned(), ..SnapshotView::default() },
         }
-    }
-
-    /// The processes of a running container. Read from the host's own `/proc`; nothing of the container is executed.
-    pub async fn top_container(&self, name: &str, ps_args: &str) -> Result<Top> {
-        let now = self.inner.containers.find(name)?.now();
-        if now.phase.live().is_none() {
-            return Err(Error::conflict(format!("container {} is not running", now.record.id)));
-        }
-        if !matches!(ps_args, "" | "-ef") {
-            return Err(Error::not_implemented("top takes no other ps options than -ef yet"));
-        }
-        Err(Error::not_implemented("top is not there yet (see docs/compat.tsv)"))
     }
 }
 

@@ -100,7 +100,7 @@ fn check_health(health: &HealthConfig) -> Result<()> {
     Ok(())
 }
 
-fn to_engine(wire: ContainerConfig) -> Config {
+pub(crate) fn to_engine(wire: ContainerConfig) -> Config {
     Config {
         hostname: wire.hostname,
         domainname: wire.domainname,

@@ -27,7 +27,7 @@ pub(crate) fn summary(summary: &Summary, shared: Option<u64>, version: ApiVersio
         created: if image.created().is_zero() { 0 } else { image.created().unix_seconds() },
         id: image.id.to_string(),
         labels: Some(image.config.config.labels.clone()).filter(|labels| !labels.is_empty()),
-        parent_id: String::new(),
+        parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
         repo_digests: names(
             &summary.digests,
             if summary.tags.is_empty() { "<none>@<none>" } else { "" },
@@ -47,7 +47,7 @@ pub(crate) fn inspect(summary: &Summary, version: ApiVersion) -> ImageInspect {
         id: image.id.to_string(),
         repo_tags: summary.tags.clone(),
         repo_digests: summary.digests.clone(),
-        parent: String::new(),
+        parent: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
         comment: match config.history.last() {
             Some(last) if config.comment.is_empty() => last.comment.clone(),
             _ => config.comment.clone(),

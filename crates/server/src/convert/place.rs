@@ -28,6 +28,7 @@ pub(crate) fn volume(view: VolumeView) -> Volume {
         name: record.name,
         options: Some(record.options).filter(|options| !options.is_empty()),
         scope: "local".to_owned(),
+        usage_data: None,
     }
 }
 

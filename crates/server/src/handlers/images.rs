@@ -13,6 +13,7 @@ use bytes::Bytes;
 use engine::RegistryAuth;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
+use hyper::body::Incoming;
 use image::{Event, Progress};
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stdx::{Error, Result};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use types::{ImageRef, Platform};
 
 pub(crate) fn inspect(daemon: &Daemon, call: &Call) -> Result<Outcome> {
@@ -89,8 +91,28 @@ pub(crate) async fn create(daemon: &Daemon, call: Call) -> Result<Outcome> {
 
 pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
     let quiet = call.query.flag_or_true("quiet");
-    let (bytes, archive) = mpsc::channel(8);
-    let mut body = call.body;
+    let (mut archive, taking) = reading(call.body);
+    let (watch, lines) = watch();
+    let engine = daemon.engine.clone();
+    let work = async move {
+        let loading = tokio::task::spawn_blocking(move || {
+            let loud = |event: Event| {
+                if !quiet || !matches!(event, Event::Layer { .. }) {
+                    watch.event(event);
+                }
+            };
+            engine.load_images(&mut archive, &loud)
+        });
+        let loaded = loading.await.map_err(|e| Error::internal(e.to_string()))?;
+        let _all_taken = taking.await;
+        loaded
+    };
+    progress_stream(work, lines).await
+}
+
+/// A request's body for code that blocks, and the task that takes it off the connection.
+pub(super) fn reading(mut body: Incoming) -> (Pieces, JoinHandle<()>) {
+    let (bytes, coming) = mpsc::channel(8);
     let taking = tokio::spawn(async move {
         loop {
             let piece = match body::next_piece(&mut body).await {
@@ -107,27 +129,11 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
             }
         }
     });
-    let (watch, lines) = watch();
-    let engine = daemon.engine.clone();
-    let work = async move {
-        let loading = tokio::task::spawn_blocking(move || {
-            let mut archive = Pieces { coming: archive, piece: Bytes::new() };
-            let loud = |event: Event| {
-                if !quiet || !matches!(event, Event::Layer { .. }) {
-                    watch.event(event);
-                }
-            };
-            engine.load_images(&mut archive, &loud)
-        });
-        let loaded = loading.await.map_err(|e| Error::internal(e.to_string()))?;
-        let _all_taken = taking.await;
-        loaded
-    };
-    progress_stream(work, lines).await
+    (Pieces { coming, piece: Bytes::new() }, taking)
 }
 
 /// A request's body for code that blocks.
-struct Pieces {
+pub(super) struct Pieces {
     coming: mpsc::Receiver<io::Result<Bytes>>,
     piece: Bytes,
 }
@@ -219,7 +225,15 @@ fn registry_auth(headers: &HeaderMap) -> Option<RegistryAuth> {
     let decoded = [URL_SAFE, URL_SAFE_NO_PAD, STANDARD, STANDARD_NO_PAD]
         .iter()
         .find_map(|e| e.decode(text).ok())?;
-    let auth: api::AuthConfig = api::json::from_slice(&decoded).ok()?;
+    let auth = to_engine(api::json::from_slice(&decoded).ok()?);
+    let empty = auth.username.is_empty()
+        && auth.identity_token.is_empty()
+        && auth.registry_token.is_empty();
+    (!empty).then_some(auth)
+}
+
+/// Credentials as clients send them.
+pub(super) fn to_engine(auth: api::AuthConfig) -> RegistryAuth {
     let mut auth = RegistryAuth {
         username: auth.username,
         password: auth.password,
@@ -231,10 +245,7 @@ fn registry_auth(headers: &HeaderMap) -> Option<RegistryAuth> {
     if auth.server_address.is_empty() {
         auth.server_address = "docker.io".to_owned();
     }
-    let empty = auth.username.is_empty()
-        && auth.identity_token.is_empty()
-        && auth.registry_token.is_empty();
-    (!empty).then_some(auth)
+    auth
 }
 
 /// Fills in user and password from base64 of `user:password`.

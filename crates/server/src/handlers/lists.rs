@@ -211,6 +211,23 @@ pub(crate) async fn prune_containers(daemon: &Daemon, call: &Call) -> Result<Out
     reply::ok(&report)
 }
 
+pub(crate) async fn prune_images(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&["dangling", "label", "label!", "until"])?;
+    let dangling = filters.flag("dangling")?.unwrap_or(true);
+    let until = filters.until()?;
+    let keep = |summary: &Summary| {
+        !filters.labels(&summary.image.config.config.labels)
+            || until.is_some_and(|until| summary.image.created() > until)
+    };
+    let (removed, bytes) = daemon.engine.prune_images(dangling, keep).await?;
+    let removed: Vec<api::ImageDelete> = removed.into_iter().map(convert::image::removed).collect();
+    reply::ok(&api::ImagePruneReport {
+        images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
+        space_reclaimed: bytes,
+    })
+}
+
 const IMAGE_FILTERS: [&str; 7] =
     ["dangling", "label", "label!", "before", "since", "reference", "until"];
 

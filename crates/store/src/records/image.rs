@@ -22,6 +22,9 @@ pub struct ImageRecord {
     pub manifest: Option<ManifestRecord>,
     /// The layers, lowest first.
     pub layers: Vec<LayerRecord>,
+    /// The image that it was committed from here.
+    #[serde(default)]
+    pub parent: Option<Digest>,
     /// When it came to be here (not when it was made, which its configuration says).
     #[serde(with = "crate::time")]
     pub added: Timestamp,
