@@ -7,6 +7,7 @@
 
 mod again;
 mod compat;
+mod edges;
 mod files;
 mod flags;
 mod health;

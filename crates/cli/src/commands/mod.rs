@@ -2,9 +2,11 @@
 
 mod attach;
 mod commit;
+mod context;
 mod cp;
 mod create;
 mod df;
+mod dial_stdio;
 mod diff;
 mod each;
 mod events;
@@ -55,7 +57,8 @@ const GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", not_yet: &[] },
     Group { name: "image", about: "Manage images", not_yet: &["build", "import", "push", "save"] },
     Group { name: "volume", about: "Manage volumes", not_yet: &[] },
-    Group { name: "system", about: "Manage Docker", not_yet: &["dial-stdio"] },
+    Group { name: "context", about: "Manage contexts", not_yet: &[] },
+    Group { name: "system", about: "Manage Docker", not_yet: &[] },
 ];
 
 /// Docker's words at the top that are not there yet, whatever follows them.
@@ -66,7 +69,6 @@ const NOT_YET: &[&str] = &[
     "checkpoint",
     "compose",
     "config",
-    "context",
     "import",
     "manifest",
     "network",
@@ -85,9 +87,19 @@ const NOT_YET: &[&str] = &[
 const COMMANDS: &[&Command] = &[
     &attach::COMMAND,
     &commit::COMMAND,
+    &context::CREATE,
+    &context::EXPORT,
+    &context::IMPORT,
+    &context::INSPECT,
+    &context::LS,
+    &context::RM,
+    &context::SHOW,
+    &context::UPDATE,
+    &context::USE,
     &cp::COMMAND,
     &create::COMMAND,
     &df::COMMAND,
+    &dial_stdio::COMMAND,
     &diff::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
@@ -156,7 +168,7 @@ pub(crate) enum Found {
 
 /// Looks a command up.
 pub(crate) fn find(word: &str, next: Option<&str>) -> Found {
-    if let Some(command) = COMMANDS.iter().find(|c| c.top == word) {
+    if let Some(command) = COMMANDS.iter().find(|c| !c.top.is_empty() && c.top == word) {
         return Found::Command { command, words: 1 };
     }
     if let Some(group) = GROUPS.iter().find(|g| g.name == word) {
@@ -188,7 +200,6 @@ fn is_group_to_come(word: &str) -> bool {
             | "checkpoint"
             | "compose"
             | "config"
-            | "context"
             | "manifest"
             | "network"
             | "node"
