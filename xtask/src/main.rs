@@ -14,13 +14,14 @@ mod run;
 mod sh;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
 /// A task: its name, what it does in one line, and how.
 type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TASKS: [Task; 9] = [
+const TASKS: [Task; 10] = [
     (
         "run",
         "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
@@ -43,6 +44,11 @@ const TASKS: [Task; 9] = [
         "bare",
         "[--fresh]: run hello-world from a clone in a minimal Debian with nothing installed",
         bare::task,
+    ),
+    (
+        "vm",
+        "[--fresh] [FILTER…]: tests of cgroups and of the kernel, on cgroup v2 and Linux 6.1 in a small machine",
+        vm::task,
     ),
     (
         "bench",

@@ -1,7 +1,8 @@
 //! `test`: every tier that this machine allows, with one summary.
 
-use crate::{build, crash, peers, sh, tidy};
+use crate::{build, crash, peers, sh, tidy, vm};
 use anyhow::Result;
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -28,13 +29,14 @@ struct Step {
 
 pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
     let only: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut skipped = install();
+    let mut skipped = install(&PACKAGES);
     if let Err(e) = peers::fetch() {
         skipped.push(format!("comparisons with the reference daemon: {e:#}"));
     }
     // Tests that do not run say why in this file.
     let skips = sh::target().join("skipped-tests");
     let _fresh = std::fs::remove_file(&skips);
+    let skipped_there = RefCell::new(Vec::new());
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &dyn Fn() -> Result<()>| {
         if !only.is_empty() && !only.contains(&name) {
@@ -63,12 +65,22 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
             anyhow::ensure!(crash::run(&[])?, "the daemon's deaths left something behind");
             Ok(())
         });
+        // What a machine of its own needs is only fetched when it is asked for.
+        let wanted = only.is_empty() || only.contains(&"vm");
+        match wanted.then(vm::missing).flatten() {
+            Some(why) => skipped.push(format!("tests on cgroup v2 in a machine: {why}")),
+            None => step("vm", &|| {
+                skipped_there.borrow_mut().extend(vm::run(&[])?);
+                Ok(())
+            }),
+        }
     } else {
         skipped.push("host tests, stories and the crash round: they need root".to_owned());
     }
 
     let told = std::fs::read_to_string(&skips).unwrap_or_default();
     skipped.extend(told.lines().map(str::to_owned));
+    skipped.extend(skipped_there.take());
     println!("── summary");
     for step in &steps {
         let verdict = if step.result.is_ok() { "passed" } else { "FAILED" };
@@ -121,9 +133,9 @@ fn is_root() -> bool {
 }
 
 /// Installs what is missing, as root on Debian; what cannot be had is named with what it is for.
-fn install() -> Vec<String> {
+pub(crate) fn install(wanted: &[(&str, &str)]) -> Vec<String> {
     let missing: Vec<&(&str, &str)> =
-        PACKAGES.iter().filter(|(program, _)| !sh::have(program)).collect();
+        wanted.iter().filter(|(program, _)| !sh::have(program)).collect();
     if missing.is_empty() {
         return Vec::new();
     }

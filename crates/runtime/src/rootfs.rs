@@ -80,24 +80,24 @@ fn overlay(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedF
         context.set(key, value).step(|| format!("{key}={}", String::from_utf8_lossy(value)))
     };
     set("source", b"overlay")?;
-    // Directories whose paths are longer than an option are opened and named by descriptor; they stay open until the
-    // file system exists.
+    // Directories whose paths do not fit an option are opened and named by descriptor; they stay open until the file
+    // system exists.
     let mut open = Vec::new();
-    let mut directories = lower.iter();
-    if let Some(first) = directories.next() {
-        let value = short(first, &mut open)?;
-        match context.set("lowerdir+", value.as_os_str().as_bytes()) {
-            Ok(()) => {
-                for directory in directories {
-                    let value = short(directory, &mut open)?;
-                    set("lowerdir+", value.as_os_str().as_bytes())?;
-                }
-            }
-            // Before Linux 6.8 there is one option for all.
-            Err(e) if mount::errno(&e) == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
-                set("lowerdir", &joined(lower, &mut open)?)?;
-            }
-            Err(e) => return Err(e).step(|| format!("lowerdir+={}", first.display())),
+    let (links, _back);
+    if one_option_each() {
+        for directory in lower {
+            let value = short(directory, &mut open)?;
+            set("lowerdir+", value.as_os_str().as_bytes())?;
+        }
+    } else {
+        let plain = joined(lower);
+        if fits(&plain) {
+            set("lowerdir", &plain)?;
+        } else {
+            // Names of one byte in a folder that nobody else can see: as many layers as an overlay takes at all.
+            links = Links::new(lower)?;
+            _back = links.enter()?;
+            set("lowerdir", &links.names)?;
         }
     }
     if let Some((upper, work)) = writable {
@@ -111,15 +111,30 @@ fn overlay(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedF
     context.mount(0).step(|| "create")
 }
 
-/// A name for `path` that fits an option; opens it when the path itself does not.
-fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
-    if path.as_os_str().len() * 2 <= LONGEST {
-        return Ok(path.to_owned());
-    }
-    by_descriptor(path, open)
+/// Whether overlay takes `lowerdir+`, once for each directory: since Linux 6.8.
+///
+/// Asked of the version, since a kernel before 6.5 only finds out when it makes the file system, and logs it.
+fn one_option_each() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    at_least(&release, (6, 8))
 }
 
-fn by_descriptor(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
+fn at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
+/// Whether an option can have this value. Before Linux 6.5 options of overlay are joined with commas.
+fn fits(value: &[u8]) -> bool {
+    value.len() <= LONGEST && !value.contains(&b',')
+}
+
+/// A name for `path` that fits an option; opens it when the path itself does not.
+fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
+    if fits(&escaped(path, b"\\")) {
+        return Ok(path.to_owned());
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
         .step(|| format!("open {}", path.display()))?;
@@ -129,23 +144,62 @@ fn by_descriptor(path: &Path, open: &mut Vec<OwnedFd>) -> Result<PathBuf> {
 }
 
 /// All lower directories in one value, for kernels without `lowerdir+`.
-fn joined(lower: &[PathBuf], open: &mut Vec<OwnedFd>) -> Result<Vec<u8>> {
-    let join = |names: &[PathBuf]| {
-        names.iter().map(|n| escaped(n, b"\\:")).collect::<Vec<_>>().join(&b':')
-    };
-    let plain = join(lower);
-    if plain.len() <= LONGEST {
-        return Ok(plain);
+fn joined(lower: &[PathBuf]) -> Vec<u8> {
+    lower.iter().map(|n| escaped(n, b"\\:")).collect::<Vec<_>>().join(&b':')
+}
+
+/// Links of one byte to directories, in a detached file system of their own.
+struct Links {
+    folder: OwnedFd,
+    /// The links, as one value of `lowerdir`.
+    names: Vec<u8>,
+}
+
+impl Links {
+    fn new(directories: &[PathBuf]) -> Result<Self> {
+        // Bytes that mean nothing to a path, to overlay or to the mount API.
+        let special = |byte: &u8| b"./:,\\=".contains(byte);
+        let bytes: Vec<u8> = (b'!'..=u8::MAX).filter(|b| !special(b) && *b != 0x7f).collect();
+        let limit = (LONGEST + 1).div_ceil(2);
+        if directories.len() > limit {
+            return Err(Error::NotImplemented(format!(
+                "{} layers are too many for this kernel: before Linux 6.8 it takes {limit}",
+                directories.len()
+            )));
+        }
+        let context = Context::open("tmpfs").step(|| "open tmpfs")?;
+        let folder = context.mount(0).step(|| "make a file system for links")?;
+        let mut names = Vec::new();
+        for (directory, byte) in directories.iter().zip(&bytes) {
+            let name: &[u8] = std::slice::from_ref(byte);
+            rustix::fs::symlinkat(directory.as_path(), &folder, name)
+                .step(|| format!("link {}", directory.display()))?;
+            if !names.is_empty() {
+                names.push(b':');
+            }
+            names.extend(name);
+        }
+        Ok(Self { folder, names })
     }
-    let names = lower.iter().map(|path| by_descriptor(path, open)).collect::<Result<Vec<_>>>()?;
-    let short = join(&names);
-    if short.len() <= LONGEST {
-        return Ok(short);
+
+    /// Makes it the working directory until the result is dropped.
+    fn enter(&self) -> Result<Back> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let before =
+            rustix::fs::open(".", flags, Mode::empty()).step(|| "open the working directory")?;
+        rustix::process::fchdir(&self.folder).step(|| "enter the folder of links")?;
+        Ok(Back(before))
     }
-    Err(Error::NotImplemented(format!(
-        "{} layers are too many for this kernel: Linux 6.8 or newer is needed",
-        lower.len()
-    )))
+}
+
+/// The working directory that was.
+struct Back(OwnedFd);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        // It was the working directory a moment ago; nobody of us uses relative names if it is gone.
+        let _gone = rustix::process::fchdir(&self.0);
+    }
 }
 
 fn escaped(path: &Path, special: &[u8]) -> Vec<u8> {
@@ -245,13 +299,27 @@ mod tests {
 
     #[test]
     fn older_kernels_get_one_option() {
-        let mut open = Vec::new();
-        let value = joined(&["/a:b".into(), "/c\\d".into()], &mut open).unwrap();
-        assert_eq!(value, b"/a\\:b:/c\\\\d");
-        let long = vec![PathBuf::from("/usr/../usr/../usr/../usr/../usr/../usr"); 8];
-        let value = joined(&long, &mut open).unwrap();
-        assert!(value.starts_with(b"/proc/self/fd/") && value.len() <= LONGEST);
-        let error = joined(&vec![PathBuf::from("/usr"); 80], &mut open).unwrap_err();
+        assert_eq!(joined(&["/a:b".into(), "/c\\d".into()]), b"/a\\:b:/c\\\\d");
+        for (release, has) in [
+            ("6.1.0-56-cloud-amd64", false),
+            ("6.8", true),
+            ("6.18.5+", true),
+            ("5.15", false),
+            ("x", false),
+        ] {
+            assert_eq!(at_least(release, (6, 8)), has, "{release}");
+        }
+        let scratch = Scratch::new("links");
+        let lower: Vec<PathBuf> =
+            (0..128).map(|n| scratch.layer(&format!("comma,{n}"), &format!("f{n}"))).collect();
+        let links = Links::new(&lower).unwrap();
+        assert!(fits(&links.names), "{} bytes", links.names.len());
+        let name: &[u8] = &links.names[2 * 90..=2 * 90];
+        assert_eq!(
+            rustix::fs::readlinkat(&links.folder, name, []).unwrap().to_bytes(),
+            lower[90].as_os_str().as_bytes()
+        );
+        let error = Links::new(&vec![PathBuf::from("/usr"); 129]).err().unwrap();
         assert!(error.to_string().contains("6.8"), "{error}");
     }
 
@@ -265,6 +333,8 @@ mod tests {
         let lower = vec!["/nonexistent/y".into(), "/usr".into()];
         let error =
             Rootfs::Overlay { lower, upper: None, work: None }.mount().unwrap_err().to_string();
-        assert!(error.contains("overlay") && error.contains("/nonexistent/y"), "{error}");
+        assert!(error.contains("overlay") && error.contains("no such file"), "{error}");
+        // Before Linux 6.5 it is only found when the file system is made, and the kernel's log has the name.
+        assert!(error.contains("/nonexistent/y") || !one_option_each(), "{error}");
     }
 }

@@ -340,7 +340,8 @@ pub(crate) fn process(args: &[&str]) -> Process {
 /// A memory limit in bytes.
 pub(crate) fn limit_memory(create: &mut Create, limit: i64) {
     let resources = create.spec.linux.as_mut().unwrap().resources.as_mut().unwrap();
-    resources.memory = Some(Memory { limit: Some(limit), ..Memory::default() });
+    // Without swap, or a machine that has some takes long to run out.
+    resources.memory = Some(Memory { limit: Some(limit), swap: Some(limit), ..Memory::default() });
 }
 
 /// Splits `stdcopy` frames into what was written to either stream.
