@@ -160,7 +160,7 @@ impl Links {
         // Bytes that mean nothing to a path, to overlay or to the mount API.
         let special = |byte: &u8| b"./:,\\=".contains(byte);
         let bytes: Vec<u8> = (b'!'..=u8::MAX).filter(|b| !special(b) && *b != 0x7f).collect();
-        let limit = (LONGEST + 1) / 2;
+        let limit = (LONGEST + 1).div_ceil(2);
         if directories.len() > limit {
             return Err(Error::NotImplemented(format!(
                 "{} layers are too many for this kernel: before Linux 6.8 it takes {limit}",
