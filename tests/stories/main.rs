@@ -10,6 +10,7 @@ mod hostile;
 mod images;
 mod isolation;
 mod life;
+mod limits;
 mod network;
 mod nospace;
 mod restart;

@@ -138,7 +138,8 @@ impl Hierarchies {
             cpuset: self.has("cpuset"),
             pids_limit: self.has("pids"),
             blkio_weight: v1("blkio", "blkio.weight")
-                || v1("blkio", "blkio.bfq.weight")
+                // bfq's own weight is only in groups, its counters are in the root as well.
+                || v1("blkio", "blkio.bfq.io_service_bytes")
                 || v2("io"),
             blkio_throttle: v1("blkio", "blkio.throttle.read_bps_device") || v2("io"),
             devices: self.has("devices") || self.version() == Version::V2,

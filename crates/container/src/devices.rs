@@ -1,9 +1,10 @@
 //! Devices of the host for containers.
 
-use oci::runtime::Device;
+use oci::runtime::{BlockIo, Device, ThrottleDevice, WeightDevice};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use stdx::{Error, Result};
+use store::records::container::{BlockRate, BlockWeight, Resources};
 
 /// Resolves `--device HOST:CONTAINER:PERMISSIONS` requests: the node to make and the access to allow.
 pub fn resolve(requests: &[store::records::container::Device]) -> Result<Vec<(Device, String)>> {
@@ -31,6 +32,42 @@ pub fn resolve(requests: &[store::records::container::Device]) -> Result<Vec<(De
         }
     }
     Ok(devices)
+}
+
+/// The limits of block devices, by number instead of by name. The weight of all of them is not among them.
+pub fn block_io(resources: &Resources) -> Result<BlockIo> {
+    let rates = |list: &[BlockRate]| {
+        let one = |limit: &BlockRate| {
+            let (major, minor) = number(&limit.path)?;
+            Ok(ThrottleDevice { major, minor, rate: limit.rate })
+        };
+        list.iter().map(one).collect::<Result<Vec<_>>>()
+    };
+    let weight = |limit: &BlockWeight| {
+        let (major, minor) = number(&limit.path)?;
+        Ok(WeightDevice { major, minor, weight: Some(limit.weight), leaf_weight: None })
+    };
+    Ok(BlockIo {
+        weight_device: resources.blkio_weight_device.iter().map(weight).collect::<Result<_>>()?,
+        throttle_read_bps_device: rates(&resources.blkio_read_bps)?,
+        throttle_write_bps_device: rates(&resources.blkio_write_bps)?,
+        throttle_read_iops_device: rates(&resources.blkio_read_iops)?,
+        throttle_write_iops_device: rates(&resources.blkio_write_iops)?,
+        ..BlockIo::default()
+    })
+}
+
+/// Major and minor number of a block device.
+fn number(path: &str) -> Result<(i64, i64)> {
+    let gone = |e: std::io::Error| {
+        Error::io(format!("stat {path}"), e).with_kind(stdx::Kind::InvalidArgument)
+    };
+    let metadata = std::fs::metadata(path).map_err(gone)?;
+    if !metadata.file_type().is_block_device() {
+        return Err(Error::invalid(format!("{path}: not a block device")));
+    }
+    let number = metadata.rdev();
+    Ok((i64::from(rustix::fs::major(number)), i64::from(rustix::fs::minor(number))))
 }
 
 /// Every device node below `/dev`, for `--privileged`; terminals and what each container has of its own left out.

@@ -143,6 +143,7 @@ fn prepare(
     };
     let cgroup = cgroup_path(services, record);
     let devices = crate::devices::resolve(&record.host.resources.devices)?;
+    let block_io = crate::devices::block_io(&record.host.resources)?;
     let spec = spec::oci_spec(
         record,
         &Surroundings {
@@ -154,6 +155,7 @@ fn prepare(
             default_pids_limit: services.default_pids_limit,
             host_devices: &services.host_devices,
             devices: &devices,
+            block_io: &block_io,
         },
     )?;
     let capabilities =

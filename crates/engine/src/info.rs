@@ -127,6 +127,11 @@ pub struct Info {
 }
 
 impl Engine {
+    /// What the kernel's cgroups can limit, by Docker's names (`MemoryLimit`, `BlkioWeight`, …).
+    pub fn features(&self) -> &BTreeMap<&'static str, bool> {
+        &self.inner.features
+    }
+
     /// What this daemon is and has.
     pub fn info(&self) -> Info {
         let host = &self.inner.host;

@@ -369,5 +369,11 @@ fn features(hierarchies: &cgroups::Hierarchies) -> std::collections::BTreeMap<&'
         ("CPUSet", f.cpuset),
         ("PidsLimit", f.pids_limit),
         ("OomKillDisable", f.oom_kill_disable),
+        ("MemoryReservation", f.memory_reservation),
+        ("MemorySwappiness", f.memory_swappiness),
+        ("KernelMemoryTCP", f.kernel_memory_tcp),
+        ("CpuRealtime", f.cpu_realtime),
+        ("BlkioWeight", f.blkio_weight),
+        ("BlkioThrottle", f.blkio_throttle),
     ])
 }

@@ -32,7 +32,8 @@ impl Daemon {
         let version = crate::convert::info::version(&engine.info().kernel, &options);
         let mut version = serde_json::to_vec(&version).unwrap_or_default();
         version.push(b'\n');
-        Self { engine, capacity: Capacity::look(), version: version.into(), options }
+        let capacity = Capacity::look(engine.features());
+        Self { engine, capacity, version: version.into(), options }
     }
 }
 

@@ -56,7 +56,12 @@ pub(super) fn plan(block: &BlockIo, out: &mut Plan<'_>) -> Result<()> {
                     ];
                     out.push("blkio", files, format!("{name} {weight}"), OnError::Fail);
                 }
-                On::V2 => out.write("io", "io.bfq.weight", format!("{name} {weight}")),
+                On::V2 if out.present.current("io", "io.bfq.weight")?.is_some() => {
+                    out.write("io", "io.bfq.weight", format!("{name} {weight}"));
+                }
+                On::V2 => {
+                    out.write("io", "io.weight", format!("{name} {}", io_weight_of_blkio(weight)));
+                }
             }
         }
         if let Some(weight) = device.leaf_weight.filter(|w| *w != 0) {

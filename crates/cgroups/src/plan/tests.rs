@@ -192,10 +192,11 @@ fn block_devices() {
     check(
         r#"{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#,
         "blkio/blkio.bfq.weight|blkio.weight<500; blkio/blkio.bfq.weight_device|blkio.weight_device<8:0 20",
-        "io/io.weight<4950; io/io.bfq.weight<8:0 20",
+        "io/io.weight<4950; io/io.weight<8:0 102",
     );
     let bfq = Fake { files: [("io.bfq.weight", "default 100")].into(), ..fake(On::V2) };
-    assert_eq!(show(&bfq, r#"{"blockIO":{"weight":500}}"#), "io/io.bfq.weight<500");
+    let both = r#"{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#;
+    assert_eq!(show(&bfq, both), "io/io.bfq.weight<500; io/io.bfq.weight<8:0 20");
     check(
         r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":10}],
                        "throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":0}],

@@ -28,6 +28,7 @@ fn spec(record: &ContainerRecord) -> oci::Spec {
         default_pids_limit: 4096,
         host_devices: &[],
         devices: &[],
+        block_io: &oci::BlockIo::default(),
     };
     oci_spec(record, &around).unwrap()
 }
@@ -84,9 +85,9 @@ fn devices_are_denied_before_any_is_allowed() {
     let rules = spec(&record()).linux.unwrap().resources.unwrap().devices;
     assert!(!rules[0].allow && rules[0].kind.is_none());
     assert!(rules[1..].iter().all(|r| r.allow));
-    assert!(parse_device_rule("c 13:* rwm").is_ok());
+    assert!(resources::parse_device_rule("c 13:* rwm").is_ok());
     for bad in ["", "c 13 rwm", "x 1:1 r", "c 1:1 q", "c 1:1"] {
-        assert!(parse_device_rule(bad).is_err(), "{bad}");
+        assert!(resources::parse_device_rule(bad).is_err(), "{bad}");
     }
 }
 

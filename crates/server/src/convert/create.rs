@@ -4,7 +4,7 @@
 //! configuration has no place for is refused; nothing that a user asked for is dropped in silence.
 
 use super::host;
-use super::limits::Capacity;
+use super::limits::{self, Capacity};
 use api::{ApiVersion, ContainerConfig, ContainerCreateBody, HealthConfig};
 use engine::CreateContainer;
 use stdx::{Error, Result};
@@ -32,9 +32,10 @@ pub(crate) fn create(
     }
     let mut wire = host_config.unwrap_or_default();
     host::age(&mut wire, version);
+    let mut warnings = limits::adapt(&mut wire, capacity);
     check_config(&config)?;
     host::check(&config, &wire, networking_config.as_ref(), version, capacity)?;
-    let warnings = host::warnings(&config, &wire);
+    warnings.extend(host::warnings(&config, &wire));
     let request = CreateContainer {
         name: Some(name.to_owned()).filter(|name| !name.is_empty()),
         platform: Some(platform).filter(|p| !p.is_empty()).map(str::parse).transpose()?,

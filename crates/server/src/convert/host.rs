@@ -271,13 +271,6 @@ fn published(host: &HostConfig) -> bool {
 /// What the engine's host configuration has no place for.
 fn missing(host: &HostConfig) -> Result<()> {
     let filled = |list: bool| !list;
-    let throttled = [
-        &host.blkio_device_read_bps,
-        &host.blkio_device_write_bps,
-        &host.blkio_device_read_iops,
-        &host.blkio_device_write_iops,
-    ];
-    let throttled = throttled.into_iter().flatten().any(|list| filled(list.is_empty()));
     let asked = [
         (published(host) && host.network_mode != "host", "publishing ports (-p, -P)"),
         (
@@ -288,27 +281,12 @@ fn missing(host: &HostConfig) -> Result<()> {
             host.device_requests.as_ref().is_some_and(|r| filled(r.is_empty())),
             "device requests (--gpus, --device of CDI)",
         ),
-        (
-            host.blkio_weight_device.as_ref().is_some_and(|w| filled(w.is_empty())),
-            "--blkio-weight-device",
-        ),
-        (throttled, "limits of block devices (--device-read-bps and the like)"),
-        (host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0, "real-time CPU limits"),
         (!host.cgroup.is_empty(), "sharing a cgroup (Cgroup)"),
     ];
     if let Some((_, what)) = asked.iter().find(|(asked, _)| *asked) {
         return Err(Error::not_implemented(format!(
             "{what}: not implemented yet (see docs/compat.tsv)"
         )));
-    }
-    let windows = host.cpu_count != 0
-        || host.cpu_percent != 0
-        || host.io_maximum_iops != 0
-        || host.io_maximum_bandwidth != 0;
-    if windows {
-        return Err(Error::invalid(
-            "CpuCount, CpuPercent, IOMaximumIOps and IOMaximumBandwidth are Windows' alone",
-        ));
     }
     Ok(())
 }
@@ -367,16 +345,6 @@ pub(crate) fn warnings(_: &ContainerConfig, host: &HostConfig) -> Vec<String> {
     if published(host) && host.network_mode == "host" {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
-    if host.oom_kill_disable == Some(true) && host.memory == 0 {
-        warnings.push(
-            "OOM killer is disabled for the container, but no memory limit is set, \
-             this can result in the system running out of resources."
-                .to_owned(),
-        );
-    }
-    if host.kernel_memory != 0 || host.kernel_memory_tcp != 0 {
-        warnings.push("The kernel has no separate limit for its own memory any more: KernelMemory is discarded.".to_owned());
-    }
     warnings
 }
 
@@ -397,6 +365,10 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
             d.cgroup_permissions
         },
         host: d.path_on_host,
+    };
+    let rates = |list: Option<Vec<api::ThrottleDevice>>| {
+        let one = |d: api::ThrottleDevice| domain::BlockRate { path: d.path, rate: d.rate };
+        list.into_iter().flatten().map(one).collect()
     };
     let ulimit = |u: api::Ulimit| domain::Ulimit { name: u.name, soft: u.soft, hard: u.hard };
     Ok(domain::HostConfig {
@@ -455,7 +427,20 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
             cpuset_cpus: wire.cpuset_cpus,
             cpuset_mems: wire.cpuset_mems,
             pids_limit: wire.pids_limit,
+            cpu_realtime_period: wire.cpu_realtime_period,
+            cpu_realtime_runtime: wire.cpu_realtime_runtime,
+            kernel_memory_tcp: wire.kernel_memory_tcp,
             blkio_weight: wire.blkio_weight,
+            blkio_weight_device: wire
+                .blkio_weight_device
+                .into_iter()
+                .flatten()
+                .map(|d| domain::BlockWeight { path: d.path, weight: d.weight })
+                .collect(),
+            blkio_read_bps: rates(wire.blkio_device_read_bps),
+            blkio_write_bps: rates(wire.blkio_device_write_bps),
+            blkio_read_iops: rates(wire.blkio_device_read_iops),
+            blkio_write_iops: rates(wire.blkio_device_write_iops),
             cgroup_parent: wire.cgroup_parent,
             devices: wire.devices.unwrap_or_default().into_iter().map(device).collect(),
             device_cgroup_rules: wire.device_cgroup_rules.unwrap_or_default(),
@@ -498,6 +483,11 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
         path_on_host: d.host.clone(),
         path_in_container: d.container.clone(),
         cgroup_permissions: d.permissions.clone(),
+    };
+    let rates = |list: &[domain::BlockRate]| {
+        let one =
+            |d: &domain::BlockRate| api::ThrottleDevice { path: d.path.clone(), rate: d.rate };
+        Some(list.iter().map(one).collect())
     };
     let ulimit =
         |u: &domain::Ulimit| api::Ulimit { name: u.name.clone(), hard: u.hard, soft: u.soft };
@@ -549,11 +539,20 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
         nano_cpus: resources.nano_cpus,
         cgroup_parent: resources.cgroup_parent.clone(),
         blkio_weight: resources.blkio_weight,
-        blkio_weight_device: Some(Vec::new()),
-        blkio_device_read_bps: Some(Vec::new()),
-        blkio_device_write_bps: Some(Vec::new()),
-        blkio_device_read_iops: Some(Vec::new()),
-        blkio_device_write_iops: Some(Vec::new()),
+        blkio_weight_device: Some(
+            resources
+                .blkio_weight_device
+                .iter()
+                .map(|d| api::WeightDevice { path: d.path.clone(), weight: d.weight })
+                .collect(),
+        ),
+        blkio_device_read_bps: rates(&resources.blkio_read_bps),
+        blkio_device_write_bps: rates(&resources.blkio_write_bps),
+        blkio_device_read_iops: rates(&resources.blkio_read_iops),
+        blkio_device_write_iops: rates(&resources.blkio_write_iops),
+        cpu_realtime_period: resources.cpu_realtime_period,
+        cpu_realtime_runtime: resources.cpu_realtime_runtime,
+        kernel_memory_tcp: resources.kernel_memory_tcp,
         cpu_period: resources.cpu_period,
         cpu_quota: resources.cpu_quota,
         cpuset_cpus: resources.cpuset_cpus.clone(),
@@ -565,7 +564,8 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
         memory_swap: resources.memory_swap,
         memory_swappiness: resources.memory_swappiness,
         oom_kill_disable: Some(resources.oom_kill_disable.unwrap_or(false)),
-        pids_limit: resources.pids_limit,
+        // Docker has one word for no limit.
+        pids_limit: resources.pids_limit.filter(|limit| *limit > 0),
         ulimits: Some(resources.ulimits.iter().map(ulimit).collect()),
         mounts: Some(host.mounts.iter().map(mount_to_wire).collect()),
         masked_paths: host.masked_paths.clone().or_else(|| default_paths(host, &MASKED)),

@@ -1,7 +1,12 @@
-//! Limits that can never work, refused with Docker's words before anything is made.
+//! Limits that can never work, refused with Docker's words before anything is made; those that this kernel lacks are
+//! discarded with a warning, as Docker does.
+
+mod adapt;
+
+pub(crate) use adapt::adapt;
 
 use api::HostConfig;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use stdx::{Error, Result};
 
 /// The least memory a container can start in.
@@ -16,11 +21,13 @@ pub(crate) struct Capacity {
     /// As the kernel writes lists, such as `0-3`.
     pub(crate) cpuset: String,
     pub(crate) memory_nodes: String,
+    /// What the kernel's cgroups can limit, by the names of [`engine::Engine::features`].
+    pub(crate) features: BTreeMap<&'static str, bool>,
 }
 
 impl Capacity {
     /// What the daemon itself may use.
-    pub(crate) fn look() -> Self {
+    pub(crate) fn look(features: &BTreeMap<&'static str, bool>) -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let field = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name));
@@ -31,6 +38,7 @@ impl Capacity {
             cpus,
             cpuset: field("Cpus_allowed_list:"),
             memory_nodes: field("Mems_allowed_list:"),
+            features: features.clone(),
         }
     }
 }
@@ -39,9 +47,7 @@ impl Capacity {
 pub(crate) fn check(host: &HostConfig, capacity: &Capacity) -> Result<()> {
     memory(host)?;
     cpu(host, capacity)?;
-    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
-        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
-    }
+    block(host)?;
     if !(-1000..=1000).contains(&host.oom_score_adj) {
         return Err(Error::invalid(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
@@ -53,6 +59,29 @@ pub(crate) fn check(host: &HostConfig, capacity: &Capacity) -> Result<()> {
     }
     for ulimit in host.ulimits.iter().flatten() {
         check_ulimit(ulimit)?;
+    }
+    Ok(())
+}
+
+fn block(host: &HostConfig) -> Result<()> {
+    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
+    }
+    for device in host.blkio_weight_device.iter().flatten() {
+        if device.weight > 0 && !(10..=1000).contains(&device.weight) {
+            return Err(Error::invalid(format!(
+                "invalid weight for device: {}:{}",
+                device.path, device.weight
+            )));
+        }
+    }
+    for (given, what) in [(host.io_maximum_bandwidth, "bandwidth"), (host.io_maximum_iops, "IOPs")]
+    {
+        if given != 0 {
+            return Err(Error::invalid(format!(
+                "Invalid QoS settings: linux does not support configuration of maximum {what}"
+            )));
+        }
     }
     Ok(())
 }
@@ -113,6 +142,13 @@ fn cpu(host: &HostConfig, capacity: &Capacity) -> Result<()> {
     if host.cpu_quota > 0 && host.cpu_quota < 1000 {
         return fail("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    let (period, runtime) = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    if (period != 0 || runtime != 0) && capacity.features.get("CpuRealtime") != Some(&true) {
+        return fail("Your kernel does not support CPU real-time scheduler");
+    }
+    if period != 0 && runtime != 0 && runtime > period {
+        return fail("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
     subset(&host.cpuset_cpus, &capacity.cpuset, "CPUs", "cpuset cpus")?;
     subset(&host.cpuset_mems, &capacity.memory_nodes, "memory nodes", "cpuset mems")
 }
@@ -137,7 +173,7 @@ fn subset(asked: &str, available: &str, what: &str, option: &str) -> Result<()> 
 /// `0-2,5` → 0, 1, 2, 5.
 fn indices(text: &str) -> Result<BTreeSet<u32>, String> {
     let mut all = BTreeSet::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
+    for part in text.split(',') {
         let invalid = || format!("invalid format: {}", shortened(text));
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) =
@@ -191,12 +227,37 @@ fn check_ulimit(ulimit: &api::Ulimit) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Two processors, one memory node, and a kernel that has everything.
+    pub(crate) fn capacity() -> Capacity {
+        let features = [
+            "MemoryLimit",
+            "SwapLimit",
+            "MemoryReservation",
+            "MemorySwappiness",
+            "KernelMemoryTCP",
+            "OomKillDisable",
+            "PidsLimit",
+            "CPUShares",
+            "CpuCfsQuota",
+            "CpuRealtime",
+            "CPUSet",
+            "BlkioWeight",
+            "BlkioThrottle",
+        ];
+        Capacity {
+            cpus: 2,
+            cpuset: "0-1".to_owned(),
+            memory_nodes: "0".to_owned(),
+            features: features.into_iter().map(|name| (name, true)).collect(),
+        }
+    }
 
     fn check(json: &str, wanted: &str) {
         let host: HostConfig = api::json::from_slice(json.as_bytes()).unwrap();
-        let capacity = Capacity { cpus: 2, cpuset: "0-1".to_owned(), memory_nodes: "0".to_owned() };
+        let capacity = capacity();
         let got = super::check(&host, &capacity)
             .err()
             .map(|e| e.message().to_owned())
@@ -257,6 +318,25 @@ mod tests {
         );
         check(r#"{"ShmSize":-1}"#, "SHM size can not be less than 0");
 
+        check(
+            r#"{"CpuRealtimePeriod":1000,"CpuRealtimeRuntime":2000}"#,
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        );
+        check(
+            r#"{"IOMaximumIOps":1}"#,
+            "Invalid QoS settings: linux does not support configuration of maximum IOPs",
+        );
+        check(
+            r#"{"IOMaximumBandwidth":1}"#,
+            "Invalid QoS settings: linux does not support configuration of maximum bandwidth",
+        );
+        check(r#"{"CpusetCpus":"0,"}"#, "Invalid value 0, for cpuset cpus: invalid format: 0,");
+        check(r#"{"CpusetCpus":"1-0"}"#, "Invalid value 1-0 for cpuset cpus: invalid format: 1-0");
+
+        check(
+            r#"{"BlkioWeightDevice":[{"Path":"/dev/x","Weight":5}]}"#,
+            "invalid weight for device: /dev/x:5",
+        );
         check(r#"{"BlkioWeight":5}"#, "Range of blkio weight is from 10 to 1000");
         check(r#"{"Ulimits":[{"Name":"foo","Soft":1,"Hard":1}]}"#, "invalid ulimit type: foo");
         check(
@@ -276,7 +356,7 @@ mod tests {
             r#"{"Memory":6291456,"MemorySwap":-1,"MemorySwappiness":-1,"NanoCpus":1,"CpuShares":-1}"#,
             "",
         );
-        check(r#"{"CpusetCpus":"0-1,","CpusetMems":"0","PidsLimit":-5,"CpuQuota":-1}"#, "");
+        check(r#"{"CpusetCpus":"0-1","CpusetMems":"0","PidsLimit":-5,"CpuQuota":-1}"#, "");
         check(
             r#"{"Ulimits":[{"Name":"nofile","Soft":1,"Hard":-1},{"Name":"core","Soft":-1,"Hard":-1}]}"#,
             "",

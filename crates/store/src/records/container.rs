@@ -251,8 +251,24 @@ pub struct Resources {
     pub cpuset_mems: String,
     /// Processes; `None`: the daemon's default; 0 or -1: unlimited.
     pub pids_limit: Option<i64>,
+    /// Microseconds of the period of real-time processes (cgroup v1); 0: the kernel's own.
+    pub cpu_realtime_period: i64,
+    /// Microseconds that real-time processes may run in it; 0: none.
+    pub cpu_realtime_runtime: i64,
+    /// Bytes of TCP buffers (cgroup v1); 0: none.
+    pub kernel_memory_tcp: i64,
     /// Relative block I/O weight, 10 to 1000; 0: none.
     pub blkio_weight: u16,
+    /// Relative weights by block device.
+    pub blkio_weight_device: Vec<BlockWeight>,
+    /// Bytes read per second.
+    pub blkio_read_bps: Vec<BlockRate>,
+    /// Bytes written per second.
+    pub blkio_write_bps: Vec<BlockRate>,
+    /// Reads per second.
+    pub blkio_read_iops: Vec<BlockRate>,
+    /// Writes per second.
+    pub blkio_write_iops: Vec<BlockRate>,
     /// The cgroup above it.
     pub cgroup_parent: String,
     /// Devices of the host.
@@ -261,6 +277,24 @@ pub struct Resources {
     pub device_cgroup_rules: Vec<String>,
     /// Limits of processes.
     pub ulimits: Vec<Ulimit>,
+}
+
+/// The weight of one block device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockWeight {
+    /// Its node on the host.
+    pub path: String,
+    /// 10 to 1000.
+    pub weight: u16,
+}
+
+/// What one block device may do in a second.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRate {
+    /// Its node on the host.
+    pub path: String,
+    /// Bytes or operations; 0: no limit.
+    pub rate: u64,
 }
 
 /// A device of the host in the container.

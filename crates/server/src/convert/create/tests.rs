@@ -2,7 +2,7 @@ use super::*;
 use stdx::Kind;
 
 fn capacity() -> Capacity {
-    Capacity { cpus: 2, cpuset: "0-1".to_owned(), memory_nodes: "0".to_owned() }
+    super::limits::tests::capacity()
 }
 
 fn convert(json: &str, minor: u16) -> Result<Asked> {
@@ -111,9 +111,6 @@ fn what_is_not_there_yet_is_said_to_be() {
     missing(r#""PublishAllPorts":true"#);
     missing(r#""Links":["a:b"]"#);
     missing(r#""DeviceRequests":[{"Driver":"nvidia","Count":-1}]"#);
-    missing(r#""BlkioWeightDevice":[{"Path":"/dev/sda","Weight":10}]"#);
-    missing(r#""BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":10}]"#);
-    missing(r#""CpuRealtimePeriod":5"#);
     for json in [
         r#"{"Healthcheck":{"Test":["CMD","true"]}}"#,
         r#"{"Healthcheck":{"Retries":3}}"#,
