@@ -7,7 +7,7 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
 use crate::format::Listing;
 use crate::output;
-use crate::template::{Row, Value};
+use template::{Row, Value};
 use api::{ContainerSummary, DiskUsage, Volume};
 use std::rc::Rc;
 use types::ByteSize;

@@ -52,7 +52,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
             (Ok(info), Some(template)) => {
                 template.execute(&with_client(&info, version, app.debug)).map_err(Failure::new)
             }
-            (Ok(info), None) => Ok(funcs::json(&with_client(&info, version, app.debug))),
+            (Ok(info), None) => Ok(template::json(&with_client(&info, version, app.debug))),
             (Err(e), _) => Err(e.into()),
         };
         // The line ends even where nothing stands on it.

@@ -5,7 +5,7 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
 use crate::format::{Listing, Prepared, short_id};
 use crate::output;
-use crate::template::{Row, Value};
+use template::{Row, Value};
 use api::stats::Stats;
 use api::{Event, stats};
 use client::{Client, Filters, JsonLines, ListOptions};

@@ -6,7 +6,7 @@ use crate::exit::Result;
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Kind, Matches};
 use crate::format::Listing;
 use crate::output;
-use crate::template::{Row, Value};
+use template::{Row, Value};
 use api::Volume;
 use std::rc::Rc;
 

@@ -10,7 +10,7 @@ use crate::format::{Listing, ellipsis};
 use crate::host;
 use crate::inspect::{Document, Inspector};
 use crate::output;
-use crate::template::{Row, Value, funcs};
+use template::{Row, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -185,7 +185,7 @@ fn inspect(app: &App, matches: &Matches) -> Result<u8> {
                     endpoints: meta.endpoints,
                 };
                 let value = Value::of(&shown);
-                inspector.add(Document { raw: funcs::json(&value).into(), value })?;
+                inspector.add(Document { raw: template::json(&value).into(), value })?;
             }
             Err(failure) => failures.push(failure.message),
         }
