@@ -208,11 +208,12 @@ impl Volumes {
         for name in names {
             let Some(entry) = table.get_mut(name) else { continue };
             entry.users.remove(user);
-            if entry.users.is_empty() && (entry.removing || !entry.stored) {
-                if let Some(entry) = table.remove(name) {
-                    self.unmake(name);
-                    self.publish("destroy", &entry.record, &[]);
-                }
+            if entry.users.is_empty()
+                && (entry.removing || !entry.stored)
+                && let Some(entry) = table.remove(name)
+            {
+                self.unmake(name);
+                self.publish("destroy", &entry.record, &[]);
             }
         }
     }

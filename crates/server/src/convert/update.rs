@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Update> {
-        let capacity = Capacity { cpus: 2, cpuset: "0-1".to_owned(), memory_nodes: "0".to_owned() };
+        let capacity = limits::tests::capacity();
         to_engine(api::json::from_slice(json.as_bytes()).unwrap(), api::MAX, &capacity)
     }
 

@@ -110,7 +110,6 @@ fn what_is_not_there_yet_is_said_to_be() {
     missing(r#""PortBindings":{"80/tcp":[{"HostPort":"80"}]}"#);
     missing(r#""PublishAllPorts":true"#);
     missing(r#""Links":["a:b"]"#);
-    missing(r#""DeviceRequests":[{"Driver":"nvidia","Count":-1}]"#);
     for json in [
         r#"{"Healthcheck":{"Test":["CMD","true"]}}"#,
         r#"{"Healthcheck":{"Retries":3}}"#,
