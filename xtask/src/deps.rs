@@ -40,7 +40,7 @@ const FORBIDDEN: [(&str, &[&str]); 3] = [
         "gantry-runtime",
         &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"],
     ),
-    ("gantry", &["engine", "store", "redb", "ring"]),
+    ("gantry", &["engine", "store", "redb"]),
 ];
 
 pub(crate) fn task(_: &[String]) -> Result<ExitCode> {

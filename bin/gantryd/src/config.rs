@@ -1,6 +1,7 @@
 //! The daemon's configuration: what was given, checked and with defaults.
 
 use crate::given::{self, Given};
+use server::Tls;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stdx::{Error, Result};
@@ -64,17 +65,6 @@ pub(crate) struct Config {
     pub(crate) notices: Vec<String>,
     /// What was given, and where it can be read again.
     pub(crate) source: Source,
-}
-
-/// The files of TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// Clients must show a certificate that this authority signed.
-    pub(crate) ca: Option<PathBuf>,
-    /// Our certificate.
-    pub(crate) cert: PathBuf,
-    /// Its key.
-    pub(crate) key: PathBuf,
 }
 
 /// Where a configuration came from.

@@ -50,6 +50,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed> 
     }
     let config = config::load(Given::from_flags(&matches), name)?;
     if matches.is("validate") {
+        if let Some(tls) = &config.tls {
+            tls.acceptor()?;
+        }
         return Ok(Parsed::Valid);
     }
     Ok(Parsed::Run(Box::new(config)))

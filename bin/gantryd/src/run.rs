@@ -5,7 +5,7 @@ use crate::drivers;
 use crate::log::Log;
 use crate::pidfile::PidFile;
 use engine::Engine;
-use stdx::{Context as _, Error, Result};
+use stdx::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
@@ -31,30 +31,29 @@ pub(crate) fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(config: Config, log: Log) -> Result<()> {
-    if let Some(tls) = &config.tls {
-        return Err(Error::not_implemented(format!(
-            "TLS with {} on the API socket is not there yet; use unix:// or ssh",
-            tls.cert.display()
-        )));
-    }
     let _pid = config.pidfile.as_deref().map(PidFile::write).transpose()?;
     let engine = Engine::open(drivers::settings(&config), drivers::builtin).await?;
     let listeners = server::bind(&server::Bind {
         hosts: config.hosts.clone(),
         group: config.group.clone(),
+        tls: config.tls.clone(),
         plain_tcp: config.plain_tcp,
     })?;
+    let addresses = listeners.addresses();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let options = server::Options {
         min_version: config.min_api_version.as_deref().and_then(|text| text.parse().ok()),
         experimental: config.experimental,
+        names: names(&config, &engine),
     };
     let serving = tokio::spawn(server::serve(listeners, engine.clone(), options, stopped));
     tracing::info!("Daemon has completed initialization");
-    for host in &config.hosts {
-        tracing::info!("API listen on {host}");
+    for address in addresses {
+        tracing::info!("API listen on {address}");
     }
+    tell("READY=1");
     until_stopped(config, &engine, &log).await?;
+    tell("STOPPING=1");
     // Containers keep running; requests under way get a moment to end.
     let _served = stop.send(true);
     let _ended = serving.await;
@@ -71,11 +70,17 @@ async fn until_stopped(mut config: Config, engine: &Engine, log: &Log) -> Result
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match reload_configuration(&config, engine, log) {
-                Ok(new) => config = new,
-                // A daemon that runs is not stopped by a mistake in its file.
-                Err(e) => tracing::error!("configuration not reloaded: {e}"),
-            },
+            _ = hangup.recv() => {
+                if let Err(e) = sys::activation::notify_reloading() {
+                    tracing::warn!("tell the service manager: {e}");
+                }
+                match reload_configuration(&config, engine, log) {
+                    Ok(new) => config = new,
+                    // A daemon that runs is not stopped by a mistake in its file.
+                    Err(e) => tracing::error!("configuration not reloaded: {e}"),
+                }
+                tell("READY=1");
+            }
         }
     }
 }
@@ -90,4 +95,20 @@ fn reload_configuration(old: &Config, engine: &Engine, log: &Log) -> Result<Conf
     }
     tracing::info!("configuration reloaded");
     Ok(new)
+}
+
+/// Names that clients on plain TCP may call the daemon by: the host's own, and those that were asked for.
+fn names(config: &Config, engine: &Engine) -> Vec<String> {
+    let asked = config.hosts.iter().filter_map(|host| {
+        let address = host.strip_prefix("tcp://")?;
+        Some(address.rsplit_once(':').map_or(address, |(name, _)| name).to_owned())
+    });
+    asked.chain([engine.info().name]).filter(|name| !name.is_empty()).collect()
+}
+
+/// Tells the service manager, if there is one.
+fn tell(state: &str) {
+    if let Err(e) = sys::activation::notify(state) {
+        tracing::warn!("tell the service manager: {e}");
+    }
 }

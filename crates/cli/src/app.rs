@@ -2,10 +2,11 @@
 
 use crate::commands;
 use crate::config::ConfigFile;
+use crate::contexts::Store;
 use crate::env::Env;
 use crate::exit::{FAILED, Failure, Result};
 use crate::flags::{Command, Flag, Kind, Matches, Problem, help};
-use crate::host;
+use crate::host::{self, Asked};
 use crate::output;
 use client::{Client, Options};
 use std::cell::OnceCell;
@@ -18,14 +19,14 @@ pub struct App {
     pub program: String,
     /// The environment.
     pub env: Env,
-    hosts: Vec<String>,
-    context: Option<String>,
-    config_directory: PathBuf,
+    pub(crate) asked: Asked,
+    pub(crate) debug: bool,
+    pub(crate) config_directory: PathBuf,
     config: OnceCell<ConfigFile>,
 }
 
 /// The flags before the command.
-const GLOBAL: &[Flag] = &[
+pub(crate) const GLOBAL: &[Flag] = &[
     Flag::text("config", "Location of client config files").default("\"~/.docker\""),
     Flag::text(
         "context",
@@ -93,7 +94,6 @@ fn dispatch(program: &str, args: &[String], env: Env) -> Result<u8> {
     match commands::find(word, rest.get(1).map(String::as_str)) {
         commands::Found::Command { command, words } => {
             let path = format!("{program} {}", canonical(command, words));
-            app.refuse_tls(&globals)?;
             app.execute(command, &path, &rest[words..])
         }
         commands::Found::Group(group) => app.group(group, &rest[1..]),
@@ -162,28 +162,11 @@ impl App {
             };
         Self {
             program: program.to_owned(),
-            hosts: globals.list("host"),
-            context: globals.get("context").map(str::to_owned),
+            asked: Asked::new(globals, &env, &config_directory),
+            debug: globals.is("debug"),
             env,
             config_directory,
             config: OnceCell::new(),
-        }
-    }
-
-    /// TLS that was asked for and silently left out would be worse than none.
-    fn refuse_tls(&self, globals: &Matches) -> Result<()> {
-        let asked = ["tls", "tlsverify"]
-            .into_iter()
-            .find(|flag| globals.is(flag))
-            .map(|flag| format!("--{flag}"));
-        let asked = asked
-            .or_else(|| self.env.get("DOCKER_TLS_VERIFY").map(|_| "DOCKER_TLS_VERIFY".to_owned()));
-        match asked {
-            Some(what) => Err(Failure::new(format!(
-                "{}: {what}: TLS to the daemon is not there yet (see docs/compat.tsv)",
-                self.program
-            ))),
-            None => Ok(()),
         }
     }
 
@@ -247,10 +230,20 @@ impl App {
         })
     }
 
+    /// The user's contexts.
+    pub(crate) fn contexts(&self) -> Store {
+        Store::new(&self.config_directory)
+    }
+
+    /// The name of the context that is meant.
+    pub(crate) fn context(&self) -> String {
+        host::context(&self.asked, &self.env, self.config())
+    }
+
     /// A client of the daemon that is meant. Nothing is connected yet.
     pub fn client(&self) -> Result<Client> {
         let config = self.config();
-        let host = host::choose(&self.hosts, self.context.as_deref(), &self.env, config)?;
+        let endpoint = host::choose(&self.asked, &self.env, config, &self.contexts())?;
         let version = match self.env.get("DOCKER_API_VERSION") {
             Some(text) => Some(text.trim_start_matches('v').parse().map_err(|_| {
                 Failure::new(format!(
@@ -262,7 +255,13 @@ impl App {
         let headers = config.http_headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
         let user_agent =
             concat!("Gantry-Client/", env!("CARGO_PKG_VERSION"), " (linux)").to_owned();
-        Ok(Client::new(Options { host, version, user_agent, headers }))
+        Ok(Client::new(Options {
+            host: endpoint.host,
+            tls: endpoint.tls,
+            version,
+            user_agent,
+            headers,
+        }))
     }
 
     /// The platform that is asked for: the flag, or `DOCKER_DEFAULT_PLATFORM`; empty for the daemon's own.

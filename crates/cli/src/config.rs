@@ -1,11 +1,13 @@
-//! The user's `config.json`, which is shared with Docker's own client: only what is used here is read, nothing is written.
+//! The user's `config.json`, which is shared with Docker's own client: what is used here is read, and of what is written
+//! everything else stays.
 
 use crate::exit::{Failure, Result};
 use api::AuthConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize as _};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// The file's content.
@@ -90,6 +92,36 @@ impl ConfigFile {
         };
         self.auths.iter().find(|(key, _)| host(key) == registry).map(|(_, auth)| auth)
     }
+}
+
+/// Writes which context commands use; the empty name: the default one. Nothing else in the file changes.
+pub(crate) fn set_current_context(directory: &Path, name: &str) -> Result<()> {
+    let path = directory.join("config.json");
+    // A link stays one: its target is replaced.
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    let failed = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()));
+    let (mut config, mode) = match std::fs::read(&path) {
+        Ok(text) => {
+            let config = serde_json::from_slice::<serde_json::Map<_, _>>(&text);
+            let mode = std::fs::metadata(&path).map_or(0o600, |m| m.permissions().mode() & 0o777);
+            (config.map_err(|e| failed(&e))?, mode)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory)?;
+            (serde_json::Map::from_iter([("auths".to_owned(), serde_json::json!({}))]), 0o600)
+        }
+        Err(e) => return Err(failed(&e)),
+    };
+    if name.is_empty() {
+        config.remove("currentContext");
+    } else {
+        config.insert("currentContext".to_owned(), name.into());
+    }
+    let mut text = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, tabs);
+    config.serialize(&mut writer).map_err(|e| failed(&e))?;
+    stdx::fs::replace(&path, &text, mode, stdx::fs::Durability::Power).map_err(|e| failed(&e))
 }
 
 /// base64 of `name:password`.

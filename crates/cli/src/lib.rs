@@ -16,6 +16,7 @@ mod app;
 mod attach;
 mod commands;
 mod config;
+mod contexts;
 mod env;
 mod exit;
 pub mod flags;

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::hijack::Hijacked;
 use crate::host::Host;
 use crate::lines::JsonLines;
+use crate::transport::{self, Tls, Transport};
 use crate::url::Target;
 use api::ApiVersion;
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Options {
     /// Where it is.
     pub host: Host,
+    /// How TLS is spoken over TCP; `None`: not at all.
+    pub tls: Option<Tls>,
     /// A version that the user insists on (`DOCKER_API_VERSION`); nothing is negotiated then.
     pub version: Option<ApiVersion>,
     /// The `User-Agent` header.
@@ -32,6 +35,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Client {
     host: Host,
+    tls: Option<Tls>,
     headers: HeaderMap,
     state: Mutex<State>,
 }
@@ -56,6 +60,7 @@ impl Client {
             // What a socket is called does not matter, but HTTP/1.1 wants a name.
             Host::Unix(_) => "localhost".to_owned(),
             Host::Tcp { authority, .. } => authority.clone(),
+            Host::Ssh { .. } => "docker.example.com".to_owned(),
         };
         let mut put = |name: &str, value: &str| {
             // Headers that HTTP does not allow are left out: they come from a file that the user wrote.
@@ -74,9 +79,15 @@ impl Client {
         let version = options.version.unwrap_or(api::MAX);
         Self {
             host: options.host,
+            tls: options.tls,
             headers,
             state: Mutex::new(State { version, settled, idle: None }),
         }
+    }
+
+    /// A connection of its own, on which nothing has been said.
+    pub async fn dial(&self) -> Result<Transport> {
+        transport::dial(&self.host, self.tls.as_ref()).await
     }
 
     /// Where the daemon is.
@@ -173,7 +184,7 @@ impl Client {
         headers: &[(HeaderName, &str)],
     ) -> Result<Answer> {
         // Over a network a refused first try is a visible delay, and the daemon's age is anyone's guess: ask first.
-        if matches!(self.host, Host::Tcp { .. }) {
+        if !matches!(self.host, Host::Unix(_)) {
             Box::pin(self.negotiate()).await?;
         }
         let first = self.send_once(&method, target, body.clone(), headers).await;
@@ -213,7 +224,7 @@ impl Client {
             }
         }
         let request = self.request(method, &path, body.map(connection::full), headers);
-        self.exchange(connection::open(&self.host).await?, request).await
+        self.exchange(connection::open(&self.host, self.tls.as_ref()).await?, request).await
     }
 
     /// Sends a body that cannot be sent twice, always on a new connection.
@@ -227,13 +238,13 @@ impl Client {
         let path = format!("/v{}{}", self.version(), target.as_str());
         let headers = [(header::CONTENT_TYPE, content_type)];
         let request = self.request(&Method::POST, &path, Some(body), &headers);
-        self.exchange(connection::open(&self.host).await?, request).await
+        self.exchange(connection::open(&self.host, self.tls.as_ref()).await?, request).await
     }
 
     /// Sends to a path without a version.
     pub(crate) async fn send_plain(&self, method: Method, path: &str) -> Result<Answer> {
         let request = self.request(&method, path, None, &[]);
-        self.exchange(connection::open(&self.host).await?, request).await
+        self.exchange(connection::open(&self.host, self.tls.as_ref()).await?, request).await
     }
 
     fn request(
@@ -245,7 +256,7 @@ impl Client {
     ) -> Request<Body> {
         let prefix = match &self.host {
             Host::Tcp { prefix, .. } => prefix.as_str(),
-            Host::Unix(_) => "",
+            Host::Unix(_) | Host::Ssh { .. } => "",
         };
         let has_body = body.is_some();
         let mut request = Request::new(body.unwrap_or_else(|| connection::full(Bytes::new())));

@@ -1,7 +1,8 @@
 //! One HTTP/1.1 connection: opening it, sending on it.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::Host;
+use crate::transport::{self, Tls, Transport};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -11,7 +12,6 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 /// Pieces of a request's body that is not held in memory, such as an archive to load.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -31,18 +31,10 @@ pub(crate) fn streamed(stream: ByteStream) -> Body {
 }
 
 /// Connects to `host`; the connection runs as its own task until both sides are done with it.
-pub(crate) async fn open(host: &Host) -> Result<Sender> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::PermissionDenied => Error::Denied { host: host.clone(), source },
-        _ => Error::Connect { host: host.clone(), source },
-    };
-    match host {
-        Host::Unix(path) => handshake(UnixStream::connect(path).await.map_err(failed)?).await,
-        Host::Tcp { authority, .. } => {
-            let stream = TcpStream::connect(authority.as_str()).await.map_err(failed)?;
-            stream.set_nodelay(true)?;
-            handshake(stream).await
-        }
+pub(crate) async fn open(host: &Host, tls: Option<&Tls>) -> Result<Sender> {
+    match transport::dial(host, tls).await? {
+        Transport::Unix(stream) => handshake(stream).await,
+        Transport::Tcp(stream) => handshake(stream).await,
     }
 }
 

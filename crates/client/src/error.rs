@@ -40,6 +40,12 @@ pub enum Error {
     /// A progress stream ended with an error; its text is the daemon's.
     #[error("{0}")]
     Stream(String),
+    /// TLS failed: certificates that cannot be read, a daemon that nobody vouches for.
+    #[error("error during connect: tls: {0}")]
+    Tls(String),
+    /// `ssh` could not be started.
+    #[error("error during connect: {0}")]
+    Ssh(String),
     /// The connection broke or what came over it is no HTTP.
     #[error("error during connect: {0}")]
     Http(#[from] hyper::Error),

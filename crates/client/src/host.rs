@@ -16,6 +16,17 @@ pub enum Host {
         /// Without a slash at its end; mostly empty.
         prefix: String,
     },
+    /// `ssh://[USER@]NAME[:PORT][PATH]`: the daemon of another host, reached as that user.
+    Ssh {
+        /// As whom; `None`: as `ssh` is configured.
+        user: Option<String>,
+        /// The host, or what `ssh` calls it.
+        name: String,
+        /// Its port; `None`: as `ssh` is configured.
+        port: Option<String>,
+        /// The daemon's socket over there; `None`: the usual one.
+        path: Option<String>,
+    },
 }
 
 /// The text is no address of a daemon; the texts are Docker's where Docker has one.
@@ -47,12 +58,11 @@ impl FromStr for Host {
         match scheme {
             "unix" if rest.is_empty() => Ok(Self::Unix(PathBuf::from("/var/run/docker.sock"))),
             "unix" => Ok(Self::Unix(PathBuf::from(rest))),
-            "tcp" | "http" => {
+            "tcp" | "http" | "https" => {
                 let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
                 tcp(authority, path)
             }
-            "ssh" => Err(InvalidHost::NotYet("ssh")),
-            "https" => Err(InvalidHost::NotYet("https")),
+            "ssh" => ssh(rest).ok_or_else(|| InvalidHost::Format(text.to_owned())),
             "npipe" => Err(InvalidHost::NotYet("npipe")),
             _ => Err(InvalidHost::Format(text.to_owned())),
         }
@@ -77,11 +87,50 @@ fn tcp(authority: &str, path: &str) -> Result<Host, InvalidHost> {
     Ok(Host::Tcp { authority: format!("{name}:{port}"), prefix })
 }
 
+/// Nothing in it may look like an option to `ssh`, or be more than one word to a shell.
+fn ssh(rest: &str) -> Option<Host> {
+    let (authority, path) = match rest.find('/') {
+        Some(at) => (&rest[..at], Some(&rest[at..])),
+        None => (rest, None),
+    };
+    let (user, place) = match authority.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority),
+    };
+    let (name, port) = match place.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (place, None),
+    };
+    let name = name.trim_matches(['[', ']']);
+    let word = |text: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-:%\\+~".contains(c);
+        !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
+    };
+    let path = path.filter(|path| *path != "/");
+    let fits = word(name)
+        && user.is_none_or(word)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+        && path.is_none_or(|path| path.split('/').skip(1).all(word));
+    fits.then(|| Host::Ssh {
+        user: user.map(str::to_owned),
+        name: name.to_owned(),
+        port: port.map(str::to_owned),
+        path: path.map(str::to_owned),
+    })
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { authority, prefix } => write!(f, "tcp://{authority}{prefix}"),
+            Self::Ssh { user, name, port, path } => {
+                f.write_str("ssh://")?;
+                user.iter().try_for_each(|user| write!(f, "{user}@"))?;
+                f.write_str(name)?;
+                port.iter().try_for_each(|port| write!(f, ":{port}"))?;
+                path.iter().try_for_each(|path| f.write_str(path))
+            }
         }
     }
 }
@@ -106,6 +155,10 @@ mod tests {
         check("foo://x", "invalid bind address format: foo://x");
         check("tcp://h:x", "invalid bind address format: tcp://h:x");
         check("", "invalid bind address format: ");
-        check("ssh://h", "ssh:// is not there yet (see docs/compat.tsv): use unix:// or tcp://");
+        check("ssh://h", "ssh://h");
+        check("ssh://me@h:22/run/d.sock", "ssh://me@h:22/run/d.sock");
+        check("ssh://-oProxyCommand=x", "invalid bind address format: ssh://-oProxyCommand=x");
+        check("ssh://h/a b", "invalid bind address format: ssh://h/a b");
+        check("ssh://h:x", "invalid bind address format: ssh://h:x");
     }
 }

@@ -1,4 +1,4 @@
-//! Typed client of the Docker Engine API over a Unix socket or plain TCP.
+//! Typed client of the Docker Engine API over a Unix socket, TCP, TLS or `ssh`.
 //!
 //! ```text
 //! Client ── one idle HTTP/1.1 connection, reused by calls that follow each other
@@ -25,6 +25,7 @@ mod images;
 mod lines;
 pub mod stdcopy;
 mod system;
+mod transport;
 mod url;
 
 pub use client::{Client, Options};
@@ -36,3 +37,4 @@ pub use host::{Host, InvalidHost};
 pub use images::PullOptions;
 pub use lines::JsonLines;
 pub use system::{Filters, Ping};
+pub use transport::{Tls, Transport};

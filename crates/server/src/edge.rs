@@ -6,3 +6,4 @@ pub(crate) mod detach;
 pub(crate) mod listen;
 pub(crate) mod pump;
 pub(crate) mod socket;
+pub(crate) mod tls;

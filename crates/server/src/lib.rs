@@ -19,6 +19,7 @@ mod router;
 mod status;
 
 pub use edge::listen::{Bind, Listeners, bind};
+pub use edge::tls::Tls;
 
 use engine::Engine;
 use std::sync::Arc;
@@ -30,6 +31,23 @@ pub struct Options {
     pub min_version: Option<api::ApiVersion>,
     /// Clients are told that experimental features are on.
     pub experimental: bool,
+    /// Names (no addresses) by which clients may call the daemon on plain TCP, beside `localhost`.
+    pub names: Vec<String>,
+}
+
+impl Options {
+    /// Whether the `Host` of a request is an address or one of the daemon's names.
+    pub(crate) fn is_own_name(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((v6, _port)) => v6,
+            None => host.rsplit_once(':').map_or(host, |(name, _port)| name),
+        };
+        let name = name.trim_end_matches('.');
+        name.is_empty()
+            || name.parse::<std::net::IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Answers clients until `stop` turns true, then lets requests finish for two seconds at most and ends streams at once:

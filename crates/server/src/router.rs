@@ -141,6 +141,16 @@ impl Router {
                 "requests of web pages are not answered",
             ));
         }
+        if parts.extensions.get::<crate::edge::conn::Open>().is_some()
+            && let Some(host) = parts.headers.get(header::HOST)
+            && !self.daemon.options.is_own_name(host.to_str().unwrap_or_default())
+        {
+            // A page whose name leads here is of the same origin as what it asks: only its name tells it (DNS rebinding).
+            return respond(reply::message(
+                StatusCode::FORBIDDEN,
+                "this name is not the daemon's: use its address, or listen on the name with -H tcp://NAME:PORT",
+            ));
+        }
         let path = match query::decode(parts.uri.path(), false) {
             Ok(path) => path,
             Err(error) => return respond(reply::error(&error)),

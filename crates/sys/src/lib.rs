@@ -3,6 +3,7 @@
 //! Each unsafe block carries a JUSTIFICATION (why no safe crate serves) and a SAFETY argument. Above this crate
 //! `unsafe_code` is forbidden. What `rustix` offers safely is used from there directly, by everyone.
 
+pub mod activation;
 pub mod bpf;
 pub mod clone;
 pub mod command;

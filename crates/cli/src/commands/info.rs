@@ -46,13 +46,13 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     };
     let client = app.client()?;
     let answer = client.info().await;
-    let version = client_version(client.version());
+    let version = client_version(app, client.version());
     if template.is_some() || format == "json" {
         let text = match (answer, template) {
             (Ok(info), Some(template)) => {
-                template.execute(&with_client(&info, version)).map_err(Failure::new)
+                template.execute(&with_client(&info, version, app.debug)).map_err(Failure::new)
             }
-            (Ok(info), None) => Ok(funcs::json(&with_client(&info, version))),
+            (Ok(info), None) => Ok(funcs::json(&with_client(&info, version, app.debug))),
             (Err(e), _) => Err(e.into()),
         };
         // The line ends even where nothing stands on it.
@@ -60,8 +60,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         return text.map(|_| 0);
     }
     output::print(&format!(
-        "Client:\n Version:    {}\n Context:    default\n Debug Mode: false\n\nServer:\n",
-        version.version
+        "Client:\n Version:    {}\n Context:    {}\n Debug Mode: {}\n\nServer:\n",
+        version.version, version.context, app.debug
     ))?;
     let info = answer?;
     output::print(&server(&info))?;
@@ -72,8 +72,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
 }
 
 /// The daemon's fields with the client's beside them, as templates see them.
-fn with_client(info: &Info, version: ClientVersion) -> Value {
-    let client = ClientInfo { debug: false, version, plugins: Vec::new(), warnings: None };
+fn with_client(info: &Info, version: ClientVersion, debug: bool) -> Value {
+    let client = ClientInfo { debug, version, plugins: Vec::new(), warnings: None };
     match Value::of_type(info, "system.dockerInfo") {
         Value::Map(map) => {
             let mut map = Map::clone(&map);

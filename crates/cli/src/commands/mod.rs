@@ -1,7 +1,9 @@
 //! Every command: which there are, which are still to come, and the lists that help shows.
 
 mod attach;
+mod context;
 mod create;
+mod dial_stdio;
 mod each;
 mod events;
 mod exec;
@@ -52,7 +54,8 @@ const GROUPS: &[Group] = &[
         about: "Manage images",
         not_yet: &["build", "import", "prune", "push", "save"],
     },
-    Group { name: "system", about: "Manage Docker", not_yet: &["df", "prune", "dial-stdio"] },
+    Group { name: "context", about: "Manage contexts", not_yet: &[] },
+    Group { name: "system", about: "Manage Docker", not_yet: &["df", "prune"] },
 ];
 
 /// Docker's words at the top that are not there yet, whatever follows them.
@@ -64,7 +67,6 @@ const NOT_YET: &[&str] = &[
     "commit",
     "compose",
     "config",
-    "context",
     "cp",
     "diff",
     "export",
@@ -90,7 +92,17 @@ const NOT_YET: &[&str] = &[
 
 const COMMANDS: &[&Command] = &[
     &attach::COMMAND,
+    &context::CREATE,
+    &context::EXPORT,
+    &context::IMPORT,
+    &context::INSPECT,
+    &context::LS,
+    &context::RM,
+    &context::SHOW,
+    &context::UPDATE,
+    &context::USE,
     &create::COMMAND,
+    &dial_stdio::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
     &history::COMMAND,
@@ -145,7 +157,7 @@ pub(crate) enum Found {
 
 /// Looks a command up.
 pub(crate) fn find(word: &str, next: Option<&str>) -> Found {
-    if let Some(command) = COMMANDS.iter().find(|c| c.top == word) {
+    if let Some(command) = COMMANDS.iter().find(|c| !c.top.is_empty() && c.top == word) {
         return Found::Command { command, words: 1 };
     }
     if let Some(group) = GROUPS.iter().find(|g| g.name == word) {
@@ -177,7 +189,6 @@ fn is_group_to_come(word: &str) -> bool {
             | "checkpoint"
             | "compose"
             | "config"
-            | "context"
             | "manifest"
             | "network"
             | "node"

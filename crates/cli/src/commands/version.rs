@@ -36,7 +36,7 @@ pub(super) struct ClientVersion {
     pub(super) os: &'static str,
     pub(super) arch: &'static str,
     pub(super) build_time: &'static str,
-    pub(super) context: &'static str,
+    pub(super) context: String,
 }
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ fn architecture() -> &'static str {
     }
 }
 
-pub(super) fn client_version(api: api::ApiVersion) -> ClientVersion {
+pub(super) fn client_version(app: &App, api: api::ApiVersion) -> ClientVersion {
     ClientVersion {
         version: env!("CARGO_PKG_VERSION"),
         api_version: api.to_string(),
@@ -75,7 +75,7 @@ pub(super) fn client_version(api: api::ApiVersion) -> ClientVersion {
         os: std::env::consts::OS,
         arch: architecture(),
         build_time: option_env!("GANTRY_BUILD_TIME").unwrap_or(""),
-        context: "default",
+        context: app.context(),
     }
 }
 
@@ -89,7 +89,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     };
     let client = app.client()?;
     let answer = client.server_version().await;
-    let own = client_version(client.version());
+    let own = client_version(app, client.version());
     let (server, failure) = match answer {
         Ok(server) => (Some(server), None),
         Err(e) => (None, Some(Failure::from(e))),

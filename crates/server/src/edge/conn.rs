@@ -108,6 +108,10 @@ impl Turn {
     }
 }
 
+/// Marks requests of connections that anybody could have made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Open;
+
 /// Who answers requests.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Answers one. Dropped only when the daemon ends; panics become an answer with 500.
@@ -135,8 +139,12 @@ async fn serve_with(
 
     let mut connection = {
         let (turn, slot) = (Arc::clone(&turn), Arc::clone(&slot));
-        let answer = move |request| -> Boxed<io::Result<Response<Tracked>>> {
+        let open = socket.is_open();
+        let answer = move |mut request: Request<Incoming>| -> Boxed<io::Result<Response<Tracked>>> {
             turn.begin();
+            if open {
+                request.extensions_mut().insert(Open);
+            }
             Box::pin(answer(Arc::clone(&service), request, Arc::clone(&turn), Arc::clone(&slot)))
         };
         http1::Builder::new()

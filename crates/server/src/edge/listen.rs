@@ -13,6 +13,9 @@ use tokio::task::JoinSet;
 
 use super::conn::{self, Service};
 use super::socket::Socket;
+use super::tls::{self, Tls};
+use std::os::fd::OwnedFd;
+use tokio_rustls::TlsAcceptor;
 
 /// How many clients are served at a time; more wait to be accepted.
 const CONNECTIONS: usize = 2000;
@@ -24,12 +27,14 @@ const GROUPS: [&str; 2] = ["gantry", "docker"];
 /// Where to listen, and for whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bind {
-    /// `unix://PATH`, `/PATH` and `tcp://HOST:PORT`.
+    /// `unix://PATH`, `/PATH`, `tcp://HOST:PORT` and `fd://` (what a service manager has bound).
     pub hosts: Vec<String>,
     /// The group (name or number) that may use Unix sockets; `None`: `gantry` or `docker`, the first that exists.
     pub group: Option<String>,
-    /// `--tls=false` or `--tlsverify=false` was given. Otherwise `tcp://` is refused: everyone who can connect would be
-    /// root here.
+    /// `tcp://` is encrypted.
+    pub tls: Option<Tls>,
+    /// `--tls=false` or `--tlsverify=false` was given. Otherwise `tcp://` without TLS is refused: everyone who can
+    /// connect would be root here.
     pub plain_tcp: bool,
 }
 
@@ -40,15 +45,36 @@ pub struct Listeners {
 }
 
 enum Listener {
-    Unix { socket: UnixListener, path: PathBuf, node: (u64, u64) },
-    Tcp(TcpListener),
+    Unix {
+        socket: UnixListener,
+        path: PathBuf,
+        node: (u64, u64),
+    },
+    /// Bound by somebody else, whose file it is.
+    Passed(UnixListener),
+    Tcp {
+        socket: TcpListener,
+        tls: Option<TlsAcceptor>,
+    },
+}
+
+/// What `tcp://` is.
+#[derive(Clone)]
+enum Tcp {
+    Refused,
+    Plain,
+    Encrypted(TlsAcceptor),
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { path, .. } => write!(f, "unix://{}", path.display()),
-            Self::Tcp(socket) => write!(f, "tcp://{:?}", socket.local_addr()),
+            Self::Passed(socket) => write!(f, "fd://{:?}", socket.local_addr()),
+            Self::Tcp { socket, .. } => match socket.local_addr() {
+                Ok(address) => write!(f, "tcp://{address}"),
+                Err(_) => f.write_str("tcp://"),
+            },
         }
     }
 }
@@ -78,9 +104,17 @@ impl Drop for Listener {
 /// one behind which somebody answers is not ([`stdx::Kind::Conflict`]).
 pub fn bind(wanted: &Bind) -> Result<Listeners> {
     let group = socket_group(wanted.group.as_deref())?;
+    let tcp = match &wanted.tls {
+        Some(tls) => Tcp::Encrypted(tls.acceptor()?),
+        None if wanted.plain_tcp => Tcp::Plain,
+        None => Tcp::Refused,
+    };
     let mut all = Vec::with_capacity(wanted.hosts.len());
     for host in &wanted.hosts {
-        all.push(bind_one(host, group, wanted.plain_tcp)?);
+        match host.strip_prefix("fd://") {
+            Some(which) => all.extend(passed(which, &tcp)?),
+            None => all.push(bind_one(host, group, &tcp)?),
+        }
     }
     Ok(Listeners { all })
 }
@@ -96,22 +130,98 @@ fn socket_group(asked: Option<&str>) -> Result<Option<u32>> {
     }
 }
 
-fn bind_one(host: &str, group: Option<u32>, plain_tcp: bool) -> Result<Listener> {
+fn bind_one(host: &str, group: Option<u32>, tcp: &Tcp) -> Result<Listener> {
     match host.split_once("://") {
         Some(("unix", path)) if path.starts_with('/') => bind_unix(Path::new(path), group),
         None if host.starts_with('/') => bind_unix(Path::new(host), group),
-        Some(("tcp", address)) if plain_tcp => {
-            tracing::warn!(%host, "everyone who can connect to this address is root on this host");
-            bind_tcp(address, host)
-        }
-        Some(("tcp", _)) => Err(Error::invalid(format!(
-            "{host}: the API over TCP without TLS makes everyone who can connect root on this host; \
-             say --tls=false or --tlsverify=false to have it nevertheless (TLS is not implemented yet)"
-        ))),
-        Some(("fd", _)) => {
-            Err(Error::not_implemented(format!("{host}: socket activation is not implemented yet")))
+        Some(("tcp", address)) => {
+            let tls = tcp.admit(host)?;
+            let socket = bind_tcp(&with_defaults(address, tls.is_some()), host)?;
+            Ok(Listener::Tcp { socket, tls })
         }
         _ => Err(Error::invalid(format!("Invalid bind address format: {host}"))),
+    }
+}
+
+impl Tcp {
+    /// The encryption of a socket on a network, which may be none only where that was asked for.
+    fn admit(&self, host: &str) -> Result<Option<TlsAcceptor>> {
+        match self {
+            Self::Encrypted(acceptor) => Ok(Some(acceptor.clone())),
+            Self::Plain => {
+                tracing::warn!(%host, "everyone who can connect to this address is root on this host");
+                Ok(None)
+            }
+            Self::Refused => Err(Error::invalid(format!(
+                "{host}: the API over TCP without TLS makes everyone who can connect root on this host; \
+                 say --tlsverify with certificates, or --tls=false to have it nevertheless"
+            ))),
+        }
+    }
+}
+
+/// An address with what Docker adds: loopback for no host, 2375 or 2376 for no port.
+fn with_defaults(address: &str, encrypted: bool) -> String {
+    let (name, port) = match address.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (address, ""),
+    };
+    let name = if name.is_empty() { "127.0.0.1" } else { name };
+    let port = match port {
+        "" if encrypted => "2376",
+        "" => "2375",
+        port => port,
+    };
+    format!("{name}:{port}")
+}
+
+/// The sockets that a service manager has bound: all, or the one with this number.
+fn passed(which: &str, tcp: &Tcp) -> Result<Vec<Listener>> {
+    let first = sys::activation::FIRST;
+    let wanted = match which {
+        "" | "*" => None,
+        number => {
+            let number = number.parse::<i32>().ok().filter(|n| *n >= first);
+            let number = number.ok_or_else(|| {
+                Error::invalid(format!("fd://{which}: a number from {first} on is wanted"))
+            })?;
+            Some(usize::try_from(number - first).unwrap_or_default())
+        }
+    };
+    let mut sockets = sys::activation::take_sockets()
+        .map_err(|e| Error::io("take the sockets of the service manager", e))?;
+    if sockets.is_empty() {
+        return Err(Error::invalid(
+            "no sockets found via socket activation: make sure the service was started by systemd",
+        ));
+    }
+    if let Some(wanted) = wanted {
+        if wanted >= sockets.len() {
+            return Err(Error::invalid(
+                "failed to listen on specified file descriptor: too few sockets were passed by the service manager",
+            ));
+        }
+        // One daemon's sockets are taken once: the others are closed with it.
+        sockets = vec![sockets.swap_remove(wanted)];
+    }
+    sockets.into_iter().map(|socket| adopt(socket, tcp)).collect()
+}
+
+fn adopt(socket: OwnedFd, tcp: &Tcp) -> Result<Listener> {
+    use rustix::net::SocketAddrAny;
+    let failed = |e: io::Error| Error::io("take over a socket of the service manager", e);
+    let address = rustix::net::getsockname(&socket).map_err(|e| failed(e.into()))?;
+    rustix::io::ioctl_fionbio(&socket, true).map_err(|e| failed(e.into()))?;
+    match SocketAddrAny::address_family(&address) {
+        rustix::net::AddressFamily::UNIX => {
+            UnixListener::from_std(socket.into()).map(Listener::Passed).map_err(failed)
+        }
+        rustix::net::AddressFamily::INET | rustix::net::AddressFamily::INET6 => {
+            let tls = tcp.admit("fd://")?;
+            let socket = TcpListener::from_std(socket.into()).map_err(failed)?;
+            Ok(Listener::Tcp { socket, tls })
+        }
+        family => Err(Error::invalid(format!("fd://: a socket of the family {family:?}"))),
     }
 }
 
@@ -160,13 +270,13 @@ fn group_id(name: &str) -> Option<u32> {
     })
 }
 
-fn bind_tcp(address: &str, host: &str) -> Result<Listener> {
+fn bind_tcp(address: &str, host: &str) -> Result<TcpListener> {
     let listen = || -> io::Result<TcpListener> {
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket)
     };
-    listen().map(Listener::Tcp).context(|| format!("listen on {host}"))
+    listen().context(|| format!("listen on {host}"))
 }
 
 /// Answers clients until `stop` turns true; then lets requests finish for a moment and cuts what is left.
@@ -214,7 +324,7 @@ async fn accept(
             Ok(socket) => {
                 let (service, stop) = (Arc::clone(&service), stop.clone());
                 clients.spawn(async move {
-                    conn::serve(socket, service, stop).await;
+                    serve_one(socket, service, stop).await;
                     drop(place);
                 });
             }
@@ -230,14 +340,37 @@ async fn accept(
     while clients.join_next().await.is_some() {}
 }
 
-async fn accept_one(listener: &Listener) -> io::Result<Socket> {
+/// Who has connected.
+enum Client {
+    Plain(Socket),
+    Encrypted(tokio::net::TcpStream, TlsAcceptor),
+}
+
+async fn accept_one(listener: &Listener) -> io::Result<Client> {
     match listener {
-        Listener::Unix { socket, .. } => Ok(Socket::Unix(socket.accept().await?.0)),
-        Listener::Tcp(socket) => {
+        Listener::Unix { socket, .. } | Listener::Passed(socket) => {
+            Ok(Client::Plain(Socket::Unix(socket.accept().await?.0)))
+        }
+        Listener::Tcp { socket, tls } => {
             let stream = socket.accept().await?.0;
             stream.set_nodelay(true)?;
-            Ok(Socket::Tcp(stream))
+            Ok(match tls {
+                None => Client::Plain(Socket::Tcp(stream)),
+                Some(acceptor) => Client::Encrypted(stream, acceptor.clone()),
+            })
         }
+    }
+}
+
+async fn serve_one(client: Client, service: Arc<dyn Service>, stop: watch::Receiver<bool>) {
+    match client {
+        Client::Plain(socket) => conn::serve(socket, service, stop).await,
+        Client::Encrypted(stream, acceptor) => match tls::accept(&acceptor, stream).await {
+            Ok((inner, bridge)) => {
+                tokio::join!(conn::serve(Socket::Tls(inner), service, stop), bridge.run());
+            }
+            Err(error) => tracing::debug!(%error, "TLS handshake"),
+        },
     }
 }
 
@@ -279,11 +412,21 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
+    #[test]
+    fn addresses_are_completed() {
+        assert_eq!(with_defaults("", false), "127.0.0.1:2375");
+        assert_eq!(with_defaults(":99", true), "127.0.0.1:99");
+        assert_eq!(with_defaults("0.0.0.0", true), "0.0.0.0:2376");
+        assert_eq!(with_defaults("[::1]", true), "[::1]:2376");
+        assert_eq!(with_defaults("[::1]:5", true), "[::1]:5");
+    }
+
     #[tokio::test]
     async fn hosts_that_cannot_be_served_are_refused() {
         let error = |wanted: Bind| bind(&wanted).expect_err("refused").to_string();
         assert!(error(hosts(&["tcp://127.0.0.1:0"])).contains("--tls=false"));
-        assert!(error(hosts(&["fd://"])).contains("not implemented"));
+        assert!(error(hosts(&["fd://"])).contains("no sockets found via socket activation"));
+        assert!(error(hosts(&["fd://2"])).contains("a number from 3 on"));
         assert_eq!(error(hosts(&["foo"])), "Invalid bind address format: foo");
         let group = Bind { group: Some("no-such-group".to_owned()), ..hosts(&["unix:///nowhere"]) };
         assert_eq!(error(group), "group no-such-group not found");

@@ -17,19 +17,27 @@ use tokio::net::{TcpStream, UnixStream};
 pub(crate) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    /// The decrypted end of a connection with TLS.
+    Tls(UnixStream),
 }
 
 macro_rules! both {
     ($socket:expr, $stream:ident => $body:expr) => {
         match $socket {
-            Self::Unix($stream) => $body,
+            Self::Unix($stream) | Self::Tls($stream) => $body,
             Self::Tcp($stream) => $body,
         }
     };
 }
 
 impl Socket {
+    /// Whether the client is beyond a network, where only a closed writing end tells that it has gone.
     pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Tls(_))
+    }
+
+    /// Whether anybody who can connect is listened to, browsers of this machine included.
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
 
@@ -125,7 +133,7 @@ impl Socket {
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_with(cx, |socket| match socket {
-            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Unix(stream) | Self::Tls(stream) => stream.try_write(bytes),
             Self::Tcp(stream) => stream.try_write(bytes),
         })
     }
@@ -136,7 +144,7 @@ impl Socket {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_write_with(cx, |socket| match socket {
-            Self::Unix(stream) => stream.try_write_vectored(bytes),
+            Self::Unix(stream) | Self::Tls(stream) => stream.try_write_vectored(bytes),
             Self::Tcp(stream) => stream.try_write_vectored(bytes),
         })
     }

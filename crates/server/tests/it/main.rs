@@ -8,3 +8,4 @@
 mod api;
 mod hostile;
 mod rig;
+mod tls;

@@ -1,0 +1,150 @@
+//! The daemon's edges: its options, its reload, and the ways to it.
+
+use rustix::process::Signal;
+use testkit::process::send;
+use testkit::{Cli, Daemon, Options, need};
+
+#[test]
+fn options_are_read_checked_and_reloaded_as_dockerd_does() {
+    need!(Root);
+    let daemon = Daemon::with(Options {
+        bare: true,
+        flags: vec![
+            "--label".into(),
+            "a=b".into(),
+            "--containerd=/x".into(),
+            "--experimental".into(),
+        ],
+        ..Options::default()
+    });
+    let says = |flags: &[&str], file: &str, want: &str| {
+        let path = daemon.path("other.json");
+        std::fs::write(&path, file).unwrap();
+        let path = path.display().to_string();
+        let args = [&["--validate", "--config-file", &path], flags].concat();
+        let output = daemon.host().run(&testkit::program("gantryd").display().to_string(), &args);
+        assert!(output.stderr.contains(want), "{flags:?} {file}: {}", output.stderr);
+    };
+    says(&[], "{}", "configuration OK");
+    says(&["--nope"], "{}", "unknown flag: --nope");
+    says(
+        &[],
+        r#"{"nope":1}"#,
+        "the following directives don't match any configuration option: nope",
+    );
+    says(
+        &["--debug=false"],
+        r#"{"debug":true}"#,
+        "the following directives are specified both as a flag and in the configuration file: debug: (from flag: false, \
+         from file: true)",
+    );
+    says(
+        &["--tlsverify", "--tlscert", "/no/cert"],
+        "{}",
+        "invalid TLS configuration: Could not load X509 key pair",
+    );
+    says(&["--bip", "10.1.0.1/16"], "{}", "not supported");
+    assert!(
+        daemon.log().contains("the option \\\"containerd\\\" has no effect"),
+        "{}",
+        daemon.log()
+    );
+
+    let client = daemon.gantry();
+    let info = |what: &str| client.run(&["info", "-f", what]).ok().text().to_owned();
+    assert_eq!(info("{{.Labels}} {{.ExperimentalBuild}} {{.Debug}}"), "[a=b] true false");
+    let since = crate::a_moment_from_now();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let file =
+        r#"{"debug":true,"max-concurrent-downloads":7,"registry-mirrors":["https://m.example"]}"#;
+    std::fs::write(daemon.config_file(), file).unwrap();
+    send(daemon.pid(), Signal::HUP);
+    let event = client.run(&[
+        "events", "--since", &since, "--until", "5s", "--filter", "event=reload", "--format",
+        "{{.Type}} {{.Action}} {{index .Actor.Attributes \"max-concurrent-downloads\"}} {{index .Actor.Attributes \"labels\"}}",
+    ]);
+    let _past = event;
+    assert_eq!(info("{{.Debug}} {{.RegistryConfig.Mirrors}}"), "true [https://m.example/]");
+}
+
+#[test]
+fn contexts_lead_to_daemons_for_both_clients() {
+    need!(Root);
+    let daemon = Daemon::with(Options { bare: true, ..Options::default() });
+    let host = format!("host=unix://{}", daemon.socket().display());
+    let home = daemon.home();
+    let run = |program: &std::path::Path, args: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(args)
+            .env_clear()
+            .env("HOME", &home)
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let gantry = testkit::program("gantry");
+    let created = run(
+        &gantry,
+        &["context", "create", "mine", "--docker", &host, "--description", "the daemon"],
+    );
+    assert_eq!(created, "mine\nSuccessfully created context \"mine\"\n");
+    assert_eq!(
+        run(&gantry, &["context", "use", "mine"]),
+        "mine\nCurrent context is now \"mine\"\n"
+    );
+    assert_eq!(
+        run(&gantry, &["info", "-f", "{{.ClientInfo.Context}} {{.Containers}}"]),
+        "mine 0\n"
+    );
+    for client in Cli::all().into_iter().filter_map(Cli::path) {
+        // Docker's own clients read what ours wrote, and use it.
+        assert_eq!(run(&client, &["context", "show"]), "mine\n");
+        assert_eq!(run(&client, &["ps", "-q"]), "");
+        let ls =
+            run(&client, &["context", "ls", "--format", "{{.Name}} {{.Current}} {{.Description}}"]);
+        assert!(ls.contains("mine true the daemon\n"), "{ls}");
+    }
+    let archive = daemon.path("mine.tar").display().to_string();
+    run(&gantry, &["context", "export", "mine", &archive]);
+    assert_eq!(
+        run(&gantry, &["context", "import", "again", &archive]),
+        "again\nSuccessfully imported context \"again\"\n"
+    );
+    assert!(run(&gantry, &["context", "rm", "mine"]).starts_with("context \"mine\" is in use"));
+    assert_eq!(run(&gantry, &["context", "rm", "-f", "mine", "again"]), "mine\nagain\n");
+    assert_eq!(run(&gantry, &["context", "show"]), "default\n");
+    // What ssh would run over there.
+    let socket = format!("unix://{}", daemon.socket().display());
+    let request = "GET /_ping HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n";
+    let line = format!("printf '{request}' | {} -H {socket} system dial-stdio", gantry.display());
+    let answer = run(std::path::Path::new("/bin/sh"), &["-c", &line]);
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("OK"), "{answer}");
+}
+
+#[test]
+fn ssh_leads_to_the_daemon_of_another_host() {
+    need!(Root);
+    let daemon = Daemon::with(Options { bare: true, ..Options::default() });
+    // An ssh that goes nowhere: the last argument is run here, by a shell, as on the other host.
+    let folder = daemon.path("bin");
+    std::fs::create_dir(&folder).unwrap();
+    let ssh = folder.join("ssh");
+    let script =
+        "#!/bin/sh\necho \"$@\" >>\"$HOME/ssh.log\"\nfor last; do :; done\nexec sh -c \"$last\"\n";
+    std::fs::write(&ssh, script).unwrap();
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let programs = testkit::program("gantry").parent().unwrap().display().to_string();
+    let output = std::process::Command::new(testkit::program("gantry"))
+        .args(["-H", &format!("ssh://me@far:2222{}", daemon.socket().display())])
+        .args(["info", "-f", "{{.Containers}}"])
+        .env_clear()
+        .env("HOME", daemon.home())
+        .env("PATH", format!("{}:{programs}:/usr/bin:/bin", folder.display()))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{output:?}");
+    let log = std::fs::read_to_string(daemon.home().join("ssh.log")).unwrap();
+    assert!(log.starts_with("-o ConnectTimeout=30 -T -l me -p 2222 -- far sh -c"), "{log}");
+}
