@@ -6,7 +6,6 @@
 #![allow(clippy::disallowed_methods, reason = "they wait and start programs as users do")]
 
 mod compat;
-mod edges;
 mod hostile;
 mod images;
 mod isolation;
