@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// Debian packages that tests use: a program that shows whether it is there, and its package.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("busybox", "busybox-static"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
@@ -18,6 +18,10 @@ const PACKAGES: [(&str, &str); 10] = [
     ("openssl", "openssl"),
     ("mkfs.ext4", "e2fsprogs"),
     ("python3", "python3"),
+    // Another runtime for the tests of ours, and an engine that can use either.
+    ("runc", "runc"),
+    ("podman", "podman"),
+    ("conmon", "conmon"),
 ];
 
 /// One step and how it went.

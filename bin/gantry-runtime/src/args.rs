@@ -1,6 +1,15 @@
 //! runc's command line.
 
+mod exec;
+mod update;
+mod words;
+
 use std::path::PathBuf;
+
+use oci::runtime::Resources;
+
+pub(crate) use exec::ExecOptions;
+use words::{Opt, Words};
 
 /// Options before the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,41 +17,32 @@ pub(crate) struct Global {
     pub(crate) root: PathBuf,
     pub(crate) log: Option<PathBuf>,
     pub(crate) log_json: bool,
+    pub(crate) debug: bool,
 }
 
 /// The whole line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Invocation {
     pub(crate) global: Global,
     pub(crate) command: Command,
 }
 
 /// How a container is made, for create and run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Make {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
-}
-
-/// The process of an exec, as options or as a file.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ExecOptions {
-    pub(crate) id: String,
-    pub(crate) process: Option<PathBuf>,
-    pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<String>,
-    pub(crate) cwd: Option<String>,
-    pub(crate) user: Option<String>,
-    pub(crate) tty: bool,
-    pub(crate) detach: bool,
-    pub(crate) console_socket: Option<PathBuf>,
-    pub(crate) pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the program keeps.
+    pub(crate) preserve_fds: u32,
+    /// It shares our session keyring.
+    pub(crate) no_new_keyring: bool,
 }
 
 /// What is to be done.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Create(Make),
     Run { make: Make, detach: bool, keep: bool },
@@ -54,7 +54,10 @@ pub(crate) enum Command {
     List { quiet: bool, json: bool },
     Pause { id: String },
     Resume { id: String },
-    Ps { id: String },
+    Ps { id: String, json: bool, args: Vec<String> },
+    Update { id: String, file: Option<PathBuf>, resources: Box<Resources> },
+    Events { id: String, once: bool, interval: u64 },
+    Spec { bundle: PathBuf, rootless: bool },
     Features,
     Version,
     Help,
@@ -62,13 +65,31 @@ pub(crate) enum Command {
 
 const ROOT: &str = "/run/gantry-runtime";
 
-/// Commands of runc that are not there yet.
-const MISSING: [&str; 5] = ["checkpoint", "restore", "events", "update", "spec"];
+/// Reads the line without the program's name. `environment` gives a variable's value.
+pub(crate) fn parse(
+    arguments: impl Iterator<Item = String>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Invocation, (Global, String)> {
+    let mut words = Words { rest: arguments.collect() };
+    let mut global = Global { root: root(&environment), log: None, log_json: false, debug: false };
+    match invocation(&mut words, &mut global) {
+        Ok(command) => Ok(Invocation { global, command }),
+        Err(text) => Err((global, text)),
+    }
+}
 
-/// Reads the line without the program's name.
-pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Invocation, String> {
-    let mut words = Words { rest: arguments.collect::<std::collections::VecDeque<_>>() };
-    let mut global = Global { root: PathBuf::from(ROOT), log: None, log_json: false };
+/// Where state is kept unless `--root` says so: beside others' run-time files, or among one's own without root.
+fn root(environment: impl Fn(&str) -> Option<String>) -> PathBuf {
+    let own = environment("XDG_RUNTIME_DIR").filter(|d| d.starts_with('/'));
+    match own {
+        Some(own) if !rustix::process::geteuid().is_root() => {
+            PathBuf::from(own).join("gantry-runtime")
+        }
+        _ => PathBuf::from(ROOT),
+    }
+}
+
+fn invocation(words: &mut Words, global: &mut Global) -> Result<Command, String> {
     while let Some(option) = words.option() {
         match option.name.as_str() {
             "root" => global.root = words.value(option)?.into(),
@@ -83,21 +104,26 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Invocatio
                     other => return Err(format!("invalid log-format: {other}")),
                 };
             }
-            "debug" => {}
-            "rootless" | "criu" => drop(words.value(option)?),
-            "systemd-cgroup" => {
+            "debug" => global.debug = option.is_set(),
+            // What it decides in runc is found out here: whether one may do what root may.
+            "rootless" => match words.value(option)?.as_str() {
+                "auto" | "true" | "false" => {}
+                other => return Err(format!("invalid value {other:?} for --rootless")),
+            },
+            "criu" => drop(words.value(option)?),
+            "systemd-cgroup" if option.is_set() => {
                 return Err("the systemd cgroup driver is not supported: use cgroupfs".to_owned());
             }
-            "version" | "v" => return Ok(Invocation { global, command: Command::Version }),
-            "help" | "h" => return Ok(Invocation { global, command: Command::Help }),
-            other => return Err(format!("flag provided but not defined: -{other}")),
+            "systemd-cgroup" => {}
+            "version" | "v" => return Ok(Command::Version),
+            "help" | "h" => return Ok(Command::Help),
+            _ => return Err(unknown(&option)),
         }
     }
-    let Some(name) = words.rest.pop_front() else {
-        return Ok(Invocation { global, command: Command::Help });
-    };
-    let command = command(&name, &mut words)?;
-    Ok(Invocation { global, command })
+    match words.rest.pop_front() {
+        Some(name) => command(&name, words),
+        None => Ok(Command::Help),
+    }
 }
 
 fn command(name: &str, words: &mut Words) -> Result<Command, String> {
@@ -111,28 +137,13 @@ fn command(name: &str, words: &mut Words) -> Result<Command, String> {
         }
         "pause" => Ok(Command::Pause { id: words.only_id(name, &[])?.0 }),
         "resume" => Ok(Command::Resume { id: words.only_id(name, &[])?.0 }),
-        "ps" => {
-            // runc's form for programs; anything else needs a ps program.
-            while let Some(option) = words.option() {
-                match option.name.as_str() {
-                    "format" | "f" => {
-                        if words.value(option)? != "json" {
-                            return Err(
-                                "ps prints process ids as JSON only: --format json".to_owned()
-                            );
-                        }
-                    }
-                    other => return Err(format!("flag provided but not defined: -{other}")),
-                }
-            }
-            Ok(Command::Ps { id: words.id(name)? })
-        }
+        "ps" => ps(words),
         "kill" => {
             let mut all = false;
             while let Some(option) = words.option() {
                 match option.name.as_str() {
                     "all" | "a" => all = true,
-                    other => return Err(format!("flag provided but not defined: -{other}")),
+                    _ => return Err(unknown(&option)),
                 }
             }
             let id = words.id(name)?;
@@ -145,205 +156,128 @@ fn command(name: &str, words: &mut Words) -> Result<Command, String> {
             while let Some(option) = words.option() {
                 match option.name.as_str() {
                     "quiet" | "q" => quiet = true,
-                    "format" | "f" => json = words.value(option)? == "json",
-                    other => return Err(format!("flag provided but not defined: -{other}")),
+                    "format" | "f" => json = format(words, option)?,
+                    _ => return Err(unknown(&option)),
                 }
             }
             words.end()?;
             Ok(Command::List { quiet, json })
         }
-        "exec" => exec(words),
+        "exec" => exec::parse(words).map(Command::Exec),
+        "update" => update::parse(words),
+        "events" => events(words),
+        "spec" => spec(words),
         "features" => Ok(Command::Features),
         "help" => Ok(Command::Help),
-        missing if MISSING.contains(&missing) => {
-            Err(format!("the command {missing:?} is not implemented yet"))
+        "checkpoint" | "restore" => {
+            Err(format!("{name} is not supported: containers are not checkpointed"))
         }
         other => Err(format!("no such command: {other}")),
     }
 }
 
 fn make(name: &str, words: &mut Words) -> Result<Command, String> {
-    let (mut bundle, mut console_socket, mut pid_file) = (None, None, None);
+    let mut make = Make { bundle: PathBuf::from("."), ..Make::default() };
     let (mut detach, mut keep) = (false, false);
     while let Some(option) = words.option() {
         match option.name.as_str() {
-            "bundle" | "b" => bundle = Some(words.value(option)?),
-            "console-socket" => console_socket = Some(words.value(option)?),
-            "pid-file" => pid_file = Some(words.value(option)?),
-            "detach" | "d" if name == "run" => detach = true,
-            "keep" if name == "run" => keep = true,
-            "no-new-keyring" => return Err("--no-new-keyring is not implemented yet".to_owned()),
-            "no-pivot" => {
+            "bundle" | "b" => make.bundle = words.path(option)?.unwrap_or_else(|| ".".into()),
+            "console-socket" => make.console_socket = words.path(option)?,
+            "pidfd-socket" => make.pidfd_socket = words.path(option)?,
+            "pid-file" => make.pid_file = words.path(option)?,
+            "detach" | "d" if name == "run" => detach = option.is_set(),
+            "keep" if name == "run" => keep = option.is_set(),
+            // Nobody of the container's processes becomes our child.
+            "no-subreaper" => {}
+            "no-new-keyring" => make.no_new_keyring = option.is_set(),
+            "no-pivot" if option.is_set() => {
                 return Err(
                     "--no-pivot is not supported: it leaves a way out of the container".to_owned()
                 );
             }
-            "preserve-fds" => {
-                if words.value(option)? != "0" {
-                    return Err("--preserve-fds is not implemented yet".to_owned());
-                }
-            }
-            other => return Err(format!("flag provided but not defined: -{other}")),
+            "no-pivot" => {}
+            "preserve-fds" => make.preserve_fds = words.number(option)?,
+            _ => return Err(unknown(&option)),
         }
     }
-    let id = words.id(name)?;
+    make.id = words.id(name)?;
     words.end()?;
-    let path = |text: Option<String>| text.filter(|t| !t.is_empty()).map(PathBuf::from);
-    let make = Make {
-        id,
-        bundle: path(bundle).unwrap_or_else(|| PathBuf::from(".")),
-        console_socket: path(console_socket),
-        pid_file: path(pid_file),
-    };
     Ok(if name == "create" { Command::Create(make) } else { Command::Run { make, detach, keep } })
 }
 
-fn exec(words: &mut Words) -> Result<Command, String> {
-    let mut options = ExecOptions::default();
+fn ps(words: &mut Words) -> Result<Command, String> {
+    let mut json = false;
     while let Some(option) = words.option() {
         match option.name.as_str() {
-            "process" | "p" => options.process = Some(words.value(option)?.into()),
-            "env" | "e" => options.env.push(words.value(option)?),
-            "cwd" => options.cwd = Some(words.value(option)?),
-            "user" | "u" => options.user = Some(words.value(option)?),
-            "tty" | "t" => options.tty = true,
-            "detach" | "d" => options.detach = true,
-            "console-socket" => options.console_socket = Some(words.value(option)?.into()),
-            "pid-file" => options.pid_file = Some(words.value(option)?.into()),
-            other => return Err(format!("exec option -{other} is not implemented yet")),
+            "format" | "f" => json = format(words, option)?,
+            _ => return Err(unknown(&option)),
         }
     }
-    options.id = words.id("exec")?;
-    options.args = words.rest.drain(..).collect();
-    if options.args.is_empty() && options.process.is_none() {
-        return Err("exec needs a command or --process".to_owned());
-    }
-    Ok(Command::Exec(options))
+    let id = words.id("ps")?;
+    Ok(Command::Ps { id, json, args: words.rest.drain(..).collect() })
 }
 
-struct Words {
-    rest: std::collections::VecDeque<String>,
+fn events(words: &mut Words) -> Result<Command, String> {
+    let (mut once, mut interval) = (false, 5);
+    while let Some(option) = words.option() {
+        match option.name.as_str() {
+            "stats" => once = option.is_set(),
+            "interval" => interval = seconds(&words.value(option)?)?,
+            _ => return Err(unknown(&option)),
+        }
+    }
+    let id = words.id("events")?;
+    words.end()?;
+    Ok(Command::Events { id, once, interval })
 }
 
-struct Opt {
-    name: String,
-    value: Option<String>,
+fn spec(words: &mut Words) -> Result<Command, String> {
+    let (mut bundle, mut rootless) = (PathBuf::from("."), false);
+    while let Some(option) = words.option() {
+        match option.name.as_str() {
+            "bundle" | "b" => bundle = words.path(option)?.unwrap_or_else(|| ".".into()),
+            "rootless" => rootless = option.is_set(),
+            _ => return Err(unknown(&option)),
+        }
+    }
+    words.end()?;
+    Ok(Command::Spec { bundle, rootless })
 }
 
-impl Words {
-    /// The next word if it is an option: one or two dashes, `=value` possibly at its end. `--` ends options.
-    fn option(&mut self) -> Option<Opt> {
-        let word = self.rest.front()?;
-        if word == "--" {
-            self.rest.pop_front();
-            return None;
-        }
-        let name = word.strip_prefix('-').filter(|n| !n.is_empty())?;
-        let name = name.strip_prefix('-').unwrap_or(name);
-        let option = match name.split_once('=') {
-            Some((name, value)) => Opt { name: name.to_owned(), value: Some(value.to_owned()) },
-            None => Opt { name: name.to_owned(), value: None },
-        };
-        self.rest.pop_front();
-        Some(option)
+/// Whether JSON is wanted.
+fn format(words: &mut Words, option: Opt) -> Result<bool, String> {
+    match words.value(option)?.as_str() {
+        "json" => Ok(true),
+        "table" | "" => Ok(false),
+        _ => Err("invalid format option".to_owned()),
     }
+}
 
-    fn value(&mut self, option: Opt) -> Result<String, String> {
-        let missing = || format!("flag needs an argument: -{}", option.name);
-        option.value.or_else(|| self.rest.pop_front()).ok_or_else(missing)
+/// A duration of Go's, in whole seconds and at least one: `5s`, `1m30s`, `500ms`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("invalid value {text:?} for flag -interval");
+    let (mut rest, mut milliseconds) = (text, 0_u64);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let units = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+        let unit = units.iter().find(|(unit, _)| rest[digits..].starts_with(unit));
+        let (unit, factor) = unit.ok_or_else(wrong)?;
+        milliseconds = number
+            .checked_mul(*factor)
+            .and_then(|n| n.checked_add(milliseconds))
+            .ok_or_else(wrong)?;
+        rest = &rest[digits + unit.len()..];
     }
+    match milliseconds {
+        0 => Err("duration interval must be greater than 0".to_owned()),
+        n => Ok(n.div_ceil(1000)),
+    }
+}
 
-    fn id(&mut self, command: &str) -> Result<String, String> {
-        self.rest.pop_front().ok_or_else(|| format!("{command} needs a container id"))
-    }
-
-    fn end(&self) -> Result<(), String> {
-        match self.rest.front() {
-            None => Ok(()),
-            Some(word) => Err(format!("unexpected argument {word:?}")),
-        }
-    }
-
-    /// A line of one id and flags without values.
-    fn only_id(&mut self, command: &str, known: &[&str]) -> Result<(String, Vec<String>), String> {
-        let mut flags = Vec::new();
-        while let Some(option) = self.option() {
-            if !known.contains(&option.name.as_str()) {
-                return Err(format!("flag provided but not defined: -{}", option.name));
-            }
-            flags.push(option.name);
-        }
-        let id = self.id(command)?;
-        self.end()?;
-        Ok((id, flags))
-    }
+fn unknown(option: &Opt) -> String {
+    format!("flag provided but not defined: -{}", option.name)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Invocation, String> {
-        parse(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned))
-    }
-
-    #[test]
-    fn runcs_callers_are_understood() {
-        let invocation =
-            read("--root /run/x --log /l --log-format json create --bundle /b --pid-file /p id1")
-                .unwrap();
-        assert_eq!(
-            invocation.global,
-            Global { root: "/run/x".into(), log: Some("/l".into()), log_json: true }
-        );
-        let make = |id: &str| Make {
-            id: id.into(),
-            bundle: "/b".into(),
-            console_socket: None,
-            pid_file: Some("/p".into()),
-        };
-        assert_eq!(invocation.command, Command::Create(make("id1")));
-        let Command::Run { make: run, detach: true, keep: false } =
-            read("run -d -b=/b -pid-file /p x").unwrap().command
-        else {
-            panic!()
-        };
-        assert_eq!(run, make("x"));
-        let kill = |signal: &str, all| Command::Kill { id: "x".into(), signal: signal.into(), all };
-        assert_eq!(read("kill x").unwrap().command, kill("SIGTERM", false));
-        assert_eq!(read("kill --all x 9").unwrap().command, kill("9", true));
-        assert_eq!(
-            read("delete --force x").unwrap().command,
-            Command::Delete { id: "x".into(), force: true }
-        );
-        let Command::Exec(exec) = read("exec -t -e A=1 x sh -c -x").unwrap().command else {
-            panic!()
-        };
-        assert_eq!(
-            (exec.tty, exec.args.join(" "), exec.env.join(" ")),
-            (true, "sh -c -x".into(), "A=1".into())
-        );
-        assert_eq!(read("--version").unwrap().command, Command::Version);
-        assert_eq!(read("").unwrap().command, Command::Help);
-    }
-
-    #[test]
-    fn what_is_wrong_or_missing_is_said() {
-        for (line, text) in [
-            ("create", "create needs a container id"),
-            ("create a b", "unexpected argument \"b\""),
-            ("create --colour a", "flag provided but not defined: -colour"),
-            ("create --bundle", "flag needs an argument: -bundle"),
-            ("checkpoint x", "the command \"checkpoint\" is not implemented yet"),
-            ("dance", "no such command: dance"),
-            (
-                "--systemd-cgroup create x",
-                "the systemd cgroup driver is not supported: use cgroupfs",
-            ),
-            ("--log-format xml state x", "invalid log-format: xml"),
-            ("exec x", "exec needs a command or --process"),
-        ] {
-            assert_eq!(read(line).unwrap_err(), text, "{line}");
-        }
-    }
-}
+mod tests;

@@ -1,65 +1,111 @@
 //! What each command does.
 
+mod events;
 mod exec;
+mod features;
+mod list;
 mod make;
+mod spec;
+mod update;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use oci::runtime::Spec;
-use serde_json::json;
+use runtime::{Agent, Status as Phase, Who};
 use stdx::{Context as _, Error, Result};
 
 use crate::args::{Command, Global, Invocation};
-use crate::signal;
 use crate::state::{self, Dir, Record, Status};
+use crate::{bundle, log, signal};
 
 /// Carries the command out; the exit code.
 pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     let global = &invocation.global;
-    match &invocation.command {
-        Command::Create(request) => make::create(global, request).map(|()| 0),
-        Command::Run { make: request, detach, keep } => make::run(global, request, *detach, *keep),
-        Command::Start { id } => start(global, id).map(|()| 0),
-        Command::State { id } => print_state(global, id).map(|()| 0),
-        Command::Kill { id, signal, all } => kill(global, id, signal, *all).map(|()| 0),
-        Command::Delete { id, force } => delete(global, id, *force).map(|()| 0),
-        Command::Exec(options) => exec::exec(global, options),
-        Command::List { quiet, json } => list(global, *quiet, *json).map(|()| 0),
-        Command::Pause { id } => pause(global, id, true).map(|()| 0),
-        Command::Resume { id } => pause(global, id, false).map(|()| 0),
-        Command::Ps { id } => ps(global, id).map(|()| 0),
+    log::debug(global, &format!("{:?}", invocation.command));
+    let done = match &invocation.command {
+        Command::Create(request) => make::create(global, request),
+        Command::Run { make: request, detach, keep } => {
+            return make::run(global, request, *detach, *keep);
+        }
+        Command::Exec(options) => return exec::exec(global, options),
+        Command::Start { id } => start(global, id),
+        Command::State { id } => print_state(global, id),
+        Command::Kill { id, signal, all } => kill(global, id, signal, *all),
+        Command::Delete { id, force } => delete(global, id, *force),
+        Command::List { quiet, json } => list::list(global, *quiet, *json),
+        Command::Pause { id } => pause(global, id, true),
+        Command::Resume { id } => pause(global, id, false),
+        Command::Ps { id, json, args } => list::ps(global, id, *json, args),
+        Command::Update { id, file, resources } => {
+            update::update(global, id, file.as_deref(), resources)
+        }
+        Command::Events { id, once, interval } => events::events(global, id, *once, *interval),
+        Command::Spec { bundle, rootless } => spec::write(bundle, *rootless),
         Command::Features => {
-            println!("{}", features());
-            Ok(0)
+            println!("{:#}", features::features());
+            Ok(())
         }
         Command::Version => {
-            println!("gantry-runtime version {}\nspec: 1.2.0", env!("CARGO_PKG_VERSION"));
-            Ok(0)
+            println!(
+                "gantry-runtime version {}\nspec: {}",
+                env!("CARGO_PKG_VERSION"),
+                features::NEWEST
+            );
+            Ok(())
         }
         Command::Help => {
             println!("{HELP}");
-            Ok(0)
+            Ok(())
         }
+    };
+    done.map(|()| 0)
+}
+
+/// The text of a failure, in the form that callers of runc look for.
+pub(crate) fn explain(command: &Command, error: &Error) -> String {
+    match command {
+        Command::Create(_) => format!("gantry-runtime create failed: {error}"),
+        Command::Run { .. } => format!("gantry-runtime run failed: {error}"),
+        Command::Exec(_) => format!("exec failed: {error}"),
+        _ => error.to_string(),
     }
+}
+
+/// runc's exit code of a failed command: its own failure to exec is told apart from the program's codes.
+pub(crate) fn failure_code(command: &Command) -> u8 {
+    if matches!(command, Command::Exec(_)) { 255 } else { 1 }
+}
+
+/// An error of making a process, in runc's words.
+fn not_started(error: runtime::Error) -> Error {
+    let kind = stdx::Classify::kind(&error);
+    Error::new(kind, format!("unable to start container process: {error}"))
 }
 
 const HELP: &str = "\
 gantry-runtime runs containers from OCI bundles, with runc's command line.
 
-usage: gantry-runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND ...
+usage: gantry-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND ...
 
-  create [-b BUNDLE] [--console-socket SOCKET] [--pid-file FILE] ID
-  start ID
-  run    [-b BUNDLE] [-d] [--keep] [--console-socket SOCKET] [--pid-file FILE] ID
-  exec   [-p PROCESS.json | -t -e ENV --cwd DIR -u USER] [-d] [--console-socket SOCKET] [--pid-file FILE] ID [COMMAND...]
+  create [-b BUNDLE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--pid-file FILE] [--preserve-fds N]
+         [--no-new-keyring] ID
+  start  ID
+  run    [-d] [--keep] [options of create] ID
+  exec   [-p PROCESS.json | -t -e ENV --cwd DIR -u USER -g GID --cap CAP --no-new-privs --apparmor PROFILE
+         --process-label LABEL] [-d] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--pid-file FILE]
+         [--preserve-fds N] [--cgroup PATH] [--ignore-paused] ID [COMMAND...]
   state  ID
   kill   [--all] ID [SIGNAL]
   delete [--force] ID
   pause  ID
   resume ID
-  ps     --format json ID
-  list   [-q] [-f json]
+  update [-r FILE|-] [--memory BYTES] [--memory-reservation BYTES] [--memory-swap BYTES] [--cpu-share N]
+         [--cpu-quota N] [--cpu-period N] [--cpu-burst N] [--cpu-idle N] [--cpu-rt-period N] [--cpu-rt-runtime N]
+         [--cpuset-cpus LIST] [--cpuset-mems LIST] [--pids-limit N] [--blkio-weight N] ID
+  events [--stats] [--interval DURATION] ID
+  ps     [--format json|table] ID [options of ps]
+  list   [-q] [-f json|table]
+  spec   [-b BUNDLE] [--rootless]
   features";
 
 fn start(global: &Global, id: &str) -> Result<()> {
@@ -74,10 +120,32 @@ fn start(global: &Global, id: &str) -> Result<()> {
             return Err(Error::conflict("cannot start a container that has stopped"));
         }
     }
-    let started = runtime::start_at(&dir.socket());
+    let process = process(&record)?;
+    let profile = record.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let told = || runtime::state(who(&record), &record.spec, record.pid, Phase::Created);
+    let agent = profile.and_then(|p| Agent::of(p, &record.spec.oci_version, told()));
+    let started = runtime::start_at(&dir.socket(), (record.pid, &process), agent.as_ref());
     // Whether it runs or has failed to: it waits no longer.
     stdx::fs::remove_file(&dir.socket())?;
-    Ok(started?)
+    started.map_err(not_started)?;
+    after_start(&record, &process)
+}
+
+/// Runs what is to be run once the program runs; when that fails, the container is ended.
+fn after_start(record: &Record, process: &std::os::fd::OwnedFd) -> Result<()> {
+    let hooks = bundle::hooks(&record.spec, "poststart");
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = runtime::state(who(record), &record.spec, record.pid, Phase::Running);
+    runtime::run_hooks("poststart", &hooks, &state).map_err(|error| {
+        let _gone = sys::process::signal(process, 9);
+        error.into()
+    })
+}
+
+fn who(record: &Record) -> Who<'_> {
+    Who { id: &record.id, bundle: &record.bundle }
 }
 
 fn print_state(global: &Global, id: &str) -> Result<()> {
@@ -111,7 +179,9 @@ fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
     let dir = Dir::of(&global.root, id)?;
     let record = match dir.load() {
         // A create that was cut short leaves a directory without a record.
-        Err(e) if force && e.kind() == stdx::Kind::NotFound => return dir.remove(),
+        Err(e) if force && e.kind() == stdx::Kind::NotFound => {
+            return if dir.exists() { dir.remove() } else { Ok(()) };
+        }
         record => record?,
     };
     match dir.status(&record) {
@@ -125,12 +195,12 @@ fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
             )));
         }
     }
-    destroy(&dir, &record.cgroup)
+    destroy(global, &dir, &record)
 }
 
-/// Kills whatever is left in the cgroup, removes it and forgets the container.
-fn destroy(dir: &Dir, cgroup: &str) -> Result<()> {
-    match cgroups::Group::open(&cgroups::Hierarchies::detect()?, cgroup) {
+/// Kills whatever is left in the cgroup, removes it, forgets the container and tells those who wanted to know.
+fn destroy(global: &Global, dir: &Dir, record: &Record) -> Result<()> {
+    match state::group(record) {
         Ok(group) => {
             group.kill()?;
             group.remove()?;
@@ -138,7 +208,16 @@ fn destroy(dir: &Dir, cgroup: &str) -> Result<()> {
         Err(e) if e.kind() == stdx::Kind::NotFound => {}
         Err(e) => return Err(e),
     }
-    dir.remove()
+    dir.remove()?;
+    let hooks = bundle::hooks(&record.spec, "poststop");
+    let state = runtime::state(who(record), &record.spec, 0, Phase::Stopped);
+    for hook in hooks {
+        // The container is gone all the same, and the others have a right to know (runtime-spec, `runtime.md`).
+        if let Err(error) = runtime::run_hooks("poststop", &[hook], &state) {
+            log::warning(global, &error.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// Kills the first process, and with it its pid namespace, and waits until it is gone.
@@ -170,50 +249,6 @@ fn process(record: &Record) -> Result<std::os::fd::OwnedFd> {
     }
 }
 
-fn list(global: &Global, quiet: bool, json: bool) -> Result<()> {
-    let mut all = Vec::new();
-    let entries = match std::fs::read_dir(&global.root) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        entries => Some(entries.context(|| format!("read {}", global.root.display()))?),
-    };
-    for entry in entries.into_iter().flatten() {
-        let entry = entry.context(|| format!("read {}", global.root.display()))?;
-        let Some(dir) = entry.file_name().to_str().and_then(|id| Dir::of(&global.root, id).ok())
-        else {
-            continue;
-        };
-        // Half made or just removed.
-        let Ok(record) = dir.load() else { continue };
-        let status = dir.status(&record);
-        all.push((record, status));
-    }
-    all.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-    if json {
-        let all: Vec<_> =
-            all.iter().map(|(record, status)| state::describe(record, *status)).collect();
-        println!("{}", json!(all));
-        return Ok(());
-    }
-    if !quiet {
-        println!("{:<24}{:<12}{:<12}{:<40}CREATED", "ID", "PID", "STATUS", "BUNDLE");
-    }
-    for (record, status) in all {
-        if quiet {
-            println!("{}", record.id);
-        } else {
-            let pid = if status == Status::Stopped { 0 } else { record.pid };
-            let bundle = record.bundle.display().to_string();
-            println!(
-                "{:<24}{pid:<12}{:<12}{bundle:<40}{}",
-                record.id,
-                status.word(),
-                record.created
-            );
-        }
-    }
-    Ok(())
-}
-
 fn pause(global: &Global, id: &str, freeze: bool) -> Result<()> {
     let dir = Dir::of(&global.root, id)?;
     let record = dir.load()?;
@@ -226,20 +261,20 @@ fn pause(global: &Global, id: &str, freeze: bool) -> Result<()> {
     }
 }
 
-fn ps(global: &Global, id: &str) -> Result<()> {
-    let record = Dir::of(&global.root, id)?.load()?;
-    println!("{}", json!(state::group(&record)?.pids()?));
-    Ok(())
-}
-
 /// Our own program through a read-only mount from here on, so that no container can write to it (CVE-2019-5736).
 fn protect() -> Result<()> {
     use std::os::unix::ffi::OsStringExt as _;
-    let Some(program) =
-        sys::mount::read_only_self().context(|| "open this program through a read-only mount")?
-    else {
-        return Ok(());
+    let program = match sys::mount::read_only_self() {
+        // Without root nobody may do that, and the program is somebody else's: what the container cannot write to either.
+        Err(e)
+            if e.kind() == std::io::ErrorKind::PermissionDenied
+                && !rustix::process::geteuid().is_root() =>
+        {
+            return Ok(());
+        }
+        program => program.context(|| "open this program through a read-only mount")?,
     };
+    let Some(program) = program else { return Ok(()) };
     let string = |s: std::ffi::OsString| {
         std::ffi::CString::new(s.into_vec()).map_err(|_| Error::invalid("NUL byte"))
     };
@@ -257,20 +292,6 @@ fn protect() -> Result<()> {
     ))
 }
 
-fn load_spec(bundle: &Path) -> Result<Spec> {
-    let path = bundle.join("config.json");
-    let text = match std::fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::not_found(format!(
-                "JSON specification file {} not found",
-                path.display()
-            )));
-        }
-        text => text.context(|| format!("read {}", path.display()))?,
-    };
-    serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("{}: {e}", path.display())))
-}
-
 fn write_pid(path: &Path, pid: i32) -> Result<()> {
     stdx::fs::replace(path, pid.to_string().as_bytes(), 0o644, stdx::fs::Durability::Process)
 }
@@ -286,28 +307,4 @@ fn wait(process: &std::os::fd::OwnedFd) -> Result<u8> {
     let code =
         status.and_then(|s| s.exit_status().or_else(|| s.terminating_signal().map(|n| 128 + n)));
     Ok(code.and_then(|c| u8::try_from(c & 0xff).ok()).unwrap_or(u8::MAX))
-}
-
-fn features() -> serde_json::Value {
-    json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.0",
-        "hooks": [],
-        "mountOptions": [
-            "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "lazytime", "noatime", "nodev",
-            "nodiratime", "noexec", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime",
-            "relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnosuid", "rnosymfollow", "ro",
-            "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave", "rstrictatime", "rsuid", "rsymfollow",
-            "runbindable", "rw", "shared", "slave", "strictatime", "suid", "symfollow", "sync", "unbindable",
-        ],
-        "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"],
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
-            "seccomp": { "enabled": true, "actions": seccomp::ACTIONS, "operators": seccomp::OPERATORS, "archs": seccomp::ARCHITECTURES },
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
-            "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
-        },
-    })
 }

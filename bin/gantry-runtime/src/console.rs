@@ -7,12 +7,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitId, WaitIdOptions};
 use stdx::{Context as _, Error, Result};
 
-/// Sends the master to the socket of `--console-socket`, as runc does: one message with the terminal's name and it.
-pub(crate) fn hand_over(socket: &Path, master: &OwnedFd) -> Result<()> {
-    let stream = std::os::unix::net::UnixStream::connect(socket)
-        .context(|| format!("connect to the console socket {}", socket.display()))?;
-    sys::scm::send_with_fds(&stream, b"/dev/pts/ptmx", &[master.as_fd()])
-        .context(|| "send the terminal")?;
+/// Sends a descriptor to the socket of `--console-socket` or `--pidfd-socket`, as runc does: one message with its name
+/// and it.
+pub(crate) fn hand_over(socket: &Path, name: &[u8], fd: &OwnedFd) -> Result<()> {
+    let step = || format!("send {} to {}", String::from_utf8_lossy(name), socket.display());
+    let stream = std::os::unix::net::UnixStream::connect(socket).context(step)?;
+    sys::scm::send_with_fds(&stream, name, &[fd.as_fd()]).context(step)?;
     Ok(())
 }
 

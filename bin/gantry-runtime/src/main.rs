@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output")]
 
 mod args;
+mod bundle;
 mod commands;
 mod console;
 mod log;
@@ -20,18 +21,19 @@ mod state;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let invocation = match args::parse(std::env::args().skip(1)) {
+    let environment = |name: &str| std::env::var(name).ok();
+    let invocation = match args::parse(std::env::args().skip(1), environment) {
         Ok(invocation) => invocation,
-        Err(text) => {
-            eprintln!("gantry-runtime: {text}");
+        Err((global, text)) => {
+            log::failure(&global, &text);
             return ExitCode::FAILURE;
         }
     };
     match commands::run(&invocation) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            log::failure(&invocation.global, &error.to_string());
-            ExitCode::FAILURE
+            log::failure(&invocation.global, &commands::explain(&invocation.command, &error));
+            ExitCode::from(commands::failure_code(&invocation.command))
         }
     }
 }

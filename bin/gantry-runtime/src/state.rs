@@ -72,6 +72,11 @@ impl Dir {
         }
     }
 
+    /// Whether there is anything of it.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     pub(crate) fn remove(&self) -> Result<()> {
         stdx::fs::remove_tree(&self.path)
     }
@@ -137,16 +142,22 @@ impl Dir {
     }
 }
 
-/// The container's cgroup, if it exists.
+/// The container's cgroup, if it exists; without root it may have none.
 pub(crate) fn group(record: &Record) -> Result<cgroups::Group> {
+    if record.cgroup.is_empty() {
+        return Err(Error::not_found("the container has no cgroup"));
+    }
     cgroups::Group::open(&cgroups::Hierarchies::detect()?, &record.cgroup)
 }
+
+/// Whose containers these are: a root directory has one owner.
+pub(crate) const OWNER: &str = "root";
 
 /// What `state` prints (runtime-spec, `runtime.md`, state).
 pub(crate) fn describe(record: &Record, status: Status) -> Value {
     let root = record.spec.root.as_ref().map(|r| record.bundle.join(&r.path));
     json!({
-        "ociVersion": "1.2.0",
+        "ociVersion": record.spec.oci_version,
         "id": record.id,
         "pid": if status == Status::Stopped { 0 } else { record.pid },
         "status": status.word(),
@@ -154,7 +165,7 @@ pub(crate) fn describe(record: &Record, status: Status) -> Value {
         "rootfs": root,
         "created": record.created,
         "annotations": record.spec.annotations,
-        "owner": "",
+        "owner": OWNER,
     })
 }
 

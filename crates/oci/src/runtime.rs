@@ -15,9 +15,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use linux::{
-    Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, Personality, TimeOffset,
+    Device, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice,
+    Personality, TimeOffset,
 };
-pub use process::{Capabilities, ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
+pub use process::{
+    Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User,
+};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, NetworkResources, Pids,
     RdmaLimit, Resources, ThrottleDevice, WeightDevice,

@@ -148,6 +148,9 @@ fn run(job: &Job) -> Outcome {
         stdio: streams.as_stdio(),
         cgroup: group.as_ref(),
         seccomp: None,
+        who: None,
+        preserve: &[],
+        creators_keyring: false,
     };
     let made = match job.two_steps {
         false => runtime::run(&request),
@@ -191,8 +194,17 @@ fn run(job: &Job) -> Outcome {
 fn exec(process: &Process, target: &OwnedFd, cgroup: Option<&cgroups::Group>) -> Outcome {
     let mut outcome = Outcome::default();
     let streams = Streams::new("");
-    let request =
-        Exec { target: target.as_fd(), process, stdio: streams.as_stdio(), cgroup, seccomp: None };
+    let request = Exec {
+        target: target.as_fd(),
+        process,
+        stdio: streams.as_stdio(),
+        cgroup,
+        within: None,
+        seccomp: None,
+        profile: None,
+        agent: None,
+        preserve: &[],
+    };
     match runtime::exec(&request) {
         Err(error) => fail(&mut outcome, &error),
         Ok(added) => {
@@ -300,6 +312,9 @@ fn measure(job: &Job) -> Outcome {
             stdio: Stdio::Streams { stdin: fd, stdout: fd, stderr: fd },
             cgroup: group.as_ref(),
             seccomp: None,
+            who: None,
+            preserve: &[],
+            creators_keyring: false,
         };
         let container = runtime::run(&request).expect("a container");
         let started = begin.elapsed();

@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions};
 use sys::clone::{self, Clone3, Cloned};
 
 use crate::error::{Error, Result, Step as _};
-use crate::sync::{Message, Sync};
+use crate::sync::{Message, Need, Sync};
 
 /// A child that works on its side.
 #[derive(Debug)]
@@ -41,14 +41,19 @@ pub(crate) struct GoBetween<'a> {
 /// The child's part; it ends in exec or in an error.
 pub(crate) type Part<'a> = &'a dyn Fn(&Sync) -> Result<Infallible>;
 
-/// Makes the child, by a go-between if there is to be one.
+/// What the parent does when the child needs it.
+pub(crate) type Serve<'a> = &'a dyn Fn(&Born, Need) -> Result<()>;
+
+/// Makes the child, by a go-between if there is to be one. `open`: it joins nobody's namespaces, and its creator, who is
+/// not root, must be able to write to its files in `/proc`.
 pub(crate) fn bear(
     how: Clone3<'_>,
     between: Option<GoBetween<'_>>,
+    open: bool,
     part: Part<'_>,
 ) -> Result<Born> {
     let (ours, theirs) = Sync::pair()?;
-    let _closed = Closed::now()?;
+    let _closed = if open { None } else { Some(Closed::now()?) };
     match between {
         None => match clone::clone3(how).step(|| "clone the container's process")? {
             Cloned::Child => {
@@ -88,16 +93,17 @@ pub(crate) fn bear(
     }
 }
 
-/// Listens to a child until it waits or runs; returns its terminal's master. On an error the child is reaped.
-pub(crate) fn meet(born: &Born) -> Result<Option<OwnedFd>> {
-    listen(born).inspect_err(|_| {
+/// Listens to a child, and does what it needs, until it waits or runs; returns its terminal's master. On an error the
+/// child is reaped.
+pub(crate) fn meet(born: &Born, serve: Serve<'_>) -> Result<Option<OwnedFd>> {
+    listen(born, serve).inspect_err(|_| {
         // It ends by itself after an error; if it is us who failed it must not go on.
         let _ended = sys::process::signal(&born.pidfd, 9);
         reap(&born.pidfd);
     })
 }
 
-fn listen(born: &Born) -> Result<Option<OwnedFd>> {
+fn listen(born: &Born, serve: Serve<'_>) -> Result<Option<OwnedFd>> {
     let (mut console, mut executing) = (None, false);
     let mut early = born.early.iter();
     loop {
@@ -107,8 +113,9 @@ fn listen(born: &Born) -> Result<Option<OwnedFd>> {
             }
             Some(Message::Ready) => Some(Message::Ready),
             Some(Message::Executing) => Some(Message::Executing),
+            Some(Message::Need(need)) => Some(Message::Need(*need)),
             Some(Message::Failed(error)) => Some(Message::Failed(error.clone())),
-            Some(Message::Joined(_) | Message::Start) => continue,
+            Some(Message::Joined(_) | Message::Start | Message::Done) => continue,
             None => born.sync.receive()?,
         };
         match message {
@@ -116,7 +123,11 @@ fn listen(born: &Born) -> Result<Option<OwnedFd>> {
             Some(Message::Ready) => return Ok(console),
             Some(Message::Executing) => executing = true,
             Some(Message::Failed(error)) => return Err(error),
-            Some(Message::Joined(_) | Message::Start) => {}
+            Some(Message::Need(need)) => {
+                serve(born, need)?;
+                born.sync.send(&Message::Done)?;
+            }
+            Some(Message::Joined(_) | Message::Start | Message::Done) => {}
             None if executing => return Ok(console),
             None => {
                 return Err(Error::Ended(format!(
@@ -161,21 +172,15 @@ fn adopt(sync: Sync, go_between: &OwnedFd) -> Result<Born> {
     Ok(Born { pid, pidfd, sync, early })
 }
 
-/// What a go-between does: namespaces that count for children.
-pub(crate) fn enter_for_children(pid: Option<&OwnedFd>, time_offsets: Option<&str>) -> Result<()> {
-    if let Some(pid) = pid {
-        sys::process::set_namespaces(pid.as_fd(), clone::NEWPID)
-            .step(|| "join the pid namespace")?;
-    }
-    if let Some(offsets) = time_offsets {
-        sys::process::unshare(clone::NEWTIME).step(|| "make a time namespace")?;
-        let path = c"/proc/self/timens_offsets";
-        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-            .step(|| "open timens_offsets")?;
-        rustix::io::write(&file, offsets.as_bytes())
-            .step(|| format!("write time offsets {offsets:?}"))?;
-    }
+/// Makes a time namespace for children, with offsets.
+pub(crate) fn set_time_offsets(offsets: &str) -> Result<()> {
+    sys::process::unshare(clone::NEWTIME).step(|| "make a time namespace")?;
+    let path = c"/proc/self/timens_offsets";
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).step(|| "open timens_offsets")?;
+    rustix::io::write(&file, offsets.as_bytes())
+        .step(|| format!("write time offsets {offsets:?}"))?;
     Ok(())
 }
 

@@ -51,6 +51,11 @@ pub(crate) const SYS_ADMIN: u64 = 1 << 21;
 /// Numbers a kernel can have at all.
 pub(crate) const COUNT: u32 = 64;
 
+/// All names, as specifications have them.
+pub fn capabilities() -> Vec<String> {
+    NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 /// The set of the capabilities named (`CAP_CHOWN`); the first unknown name as the error.
 pub(crate) fn set(names: &[String]) -> Result<u64, String> {
     names.iter().try_fold(0, |set, name| {

@@ -7,17 +7,21 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{NamespaceKind, Spec};
-use rustix::fs::{CWD, Mode, OFlags};
+use oci::runtime::{NamespaceKind, Seccomp, Spec};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use sys::clone::{self, Clone3};
 
-use crate::birth::{self, GoBetween};
-use crate::child::{self, Confinement, Hold, Job, Stdio, View};
+use crate::birth::{self, Born, GoBetween};
+use crate::child::{self, Confinement, Hold, Job, Stdio};
 use crate::error::{Error, Result, Step as _};
-use crate::plan::mounts::Source;
-use crate::plan::{self, Plan};
+use crate::hooks::{self, Status, Who};
+use crate::ids;
+use crate::label;
+use crate::notify::Agent;
+use crate::plan::Plan;
 use crate::rootfs::Rootfs;
-use crate::sync::{Message, Sync};
+use crate::sources::{Origin, Sources};
+use crate::sync::{Message, Need, Sync};
 
 /// What a container is to be made of.
 #[derive(Debug)]
@@ -34,6 +38,13 @@ pub struct Create<'a> {
     pub cgroup: Option<&'a cgroups::Group>,
     /// The compiled seccomp filter. `linux.seccomp` of the specification is compiled when there is none.
     pub seccomp: Option<&'a [u8]>,
+    /// Who the container is to its hooks and to the agent of its filter; without it a specification that has any is
+    /// refused.
+    pub who: Option<Who<'a>>,
+    /// Descriptors 3, 4... that the program keeps, in this order and without a gap.
+    pub preserve: &'a [BorrowedFd<'a>],
+    /// Whether it shares its creator's session keyring.
+    pub creators_keyring: bool,
 }
 
 /// A container whose first process exists.
@@ -55,6 +66,7 @@ pub struct Container {
     /// namespace's last process would do that before its end is known. `None` when the process has ended already.
     pub mounts: Option<OwnedFd>,
     waiting: Option<Sync>,
+    agent: Option<Agent>,
 }
 
 /// Makes a container up to the point at which only exec is missing.
@@ -76,7 +88,9 @@ pub fn create_listening(request: &Create<'_>, listener: BorrowedFd<'_>) -> Resul
 }
 
 /// Starts a container that waits at the socket `path`. An error of exec is returned as by [`Container::start`].
-pub fn start_at(path: &Path) -> Result<()> {
+///
+/// `process` is the container's, `agent` that of its filter if it has one; see [`Agent::of`].
+pub fn start_at(path: &Path, process: (i32, &OwnedFd), agent: Option<&Agent>) -> Result<()> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let step = || format!("connect to {}", path.display());
     let socket = rustix::net::socket_with(
@@ -87,7 +101,7 @@ pub fn start_at(path: &Path) -> Result<()> {
     )
     .step(step)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path).step(step)?).step(step)?;
-    release(&Sync::from_socket(socket))
+    release(&Sync::from_socket(socket), process, agent)
 }
 
 impl Container {
@@ -99,11 +113,11 @@ impl Container {
             .waiting
             .take()
             .ok_or_else(|| Error::Invalid("the container is already started".to_owned()))?;
-        release(&sync)
+        release(&sync, (self.pid, &self.pidfd), self.agent.as_ref())
     }
 }
 
-fn release(sync: &Sync) -> Result<()> {
+fn release(sync: &Sync, process: (i32, &OwnedFd), agent: Option<&Agent>) -> Result<()> {
     let ended = || Error::Ended("the container's process ended before it was started".to_owned());
     sync.send(&Message::Start).map_err(|_| ended())?;
     let mut executing = false;
@@ -111,6 +125,14 @@ fn release(sync: &Sync) -> Result<()> {
         match sync.receive()? {
             Some(Message::Executing) => executing = true,
             Some(Message::Failed(error)) => return Err(error),
+            Some(Message::Need(Need::Agent(number))) => {
+                let (pid, pidfd) = process;
+                hand_over(agent, pidfd, pid, number).inspect_err(|_| {
+                    // Nobody would ever answer for it.
+                    let _gone = sys::process::signal(pidfd, 9);
+                })?;
+                sync.send(&Message::Done)?;
+            }
             Some(_) => {}
             None if executing => return Ok(()),
             None => return Err(ended()),
@@ -118,48 +140,67 @@ fn release(sync: &Sync) -> Result<()> {
     }
 }
 
+/// Takes the listener of a filter to its agent.
+pub(crate) fn hand_over(
+    agent: Option<&Agent>,
+    pidfd: &OwnedFd,
+    pid: i32,
+    number: i32,
+) -> Result<()> {
+    let missing = || Error::Invalid("the filter needs an agent and there is none".to_owned());
+    agent.ok_or_else(missing)?.hand_over(pidfd, pid, number)
+}
+
 fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
-    let plan = Plan::from_spec(request.spec, request.netns.is_some())?;
-    let filter = crate::filter::of(request.spec, request.seccomp)?;
-    let rootfs = match (&request.rootfs, &plan.root_path) {
-        (Some(rootfs), _) => rootfs.mount()?,
-        (None, Some(path)) if path.is_absolute() => Rootfs::Directory(path.clone()).mount()?,
-        (None, _) => return Err(plan::invalid("the container has no root file system")),
+    let spec = request.spec;
+    let plan = Plan::from_spec(spec, request.netns.is_some())?;
+    let profile = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let filter = crate::filter::of(profile, request.seccomp)?;
+    plan.process.labels.check()?;
+    if plan.mount_label.is_some() {
+        label::check_selinux()?;
+    }
+    let state = state(request, &plan, profile)?;
+    let agent = agent(spec, profile, state.as_ref());
+    let joins = open_namespaces(&plan.join)?;
+    let user =
+        joins.iter().find(|(kind, _)| *kind == NamespaceKind::User).map(|(_, fd)| fd.as_fd());
+    let origin = Origin { rootfs: request.rootfs.as_ref(), cgroup: request.cgroup, user };
+    let sources = match ids::is_privileged() {
+        true => Some(Sources::open(&plan, origin)?),
+        false => None,
     };
-    let binds =
-        plan.mounts.iter().map(|mount| bind_source(&mount.source)).collect::<Result<Vec<_>>>()?;
-    let wants_views = plan.mounts.iter().any(|m| m.source == Source::Cgroup);
-    let views = match request.cgroup {
-        Some(group) if wants_views => views(group)?,
-        _ => Vec::new(),
-    };
-    let mut joins = open_namespaces(&plan.join)?;
-    let pid_namespace = take(&mut joins, NamespaceKind::Pid);
     let job = Job {
         plan: &plan,
-        rootfs,
-        binds,
-        views,
-        joins,
+        sources: sources.as_ref(),
+        origin,
+        joins: &joins,
         netns: request.netns,
         cgroup: request.cgroup,
         stdio: request.stdio,
         hold,
-        confinement: Confinement { filter: filter.as_ref().map(|f| (&f.program[..], f.flags)) },
+        confinement: Confinement::of(filter.as_ref()),
+        state: state.as_ref(),
+        preserve: request.preserve,
+        own_keyring: !request.creators_keyring,
     };
     // The cgroup namespace is made by the child once it is in its cgroup, which becomes the namespace's root.
     let mut how = Clone3 { namespaces: plan.new & !clone::NEWCGROUP, ..Clone3::default() };
     how.cgroup = request.cgroup.and_then(cgroups::Group::enter_fd);
-    let between =
-        || birth::enter_for_children(pid_namespace.as_ref(), plan.time_offsets.as_deref());
     if plan.time_offsets.is_some() {
         how.namespaces &= !clone::NEWTIME;
     }
-    let mut keep = job.descriptors();
-    keep.extend(pid_namespace.as_ref().map(|fd| fd.as_fd()));
-    let between = plan.needs_go_between().then_some(GoBetween { work: &between, keep: &keep });
-    let born = birth::bear(how, between, &|sync| child::container(&job, sync))?;
-    let console = birth::meet(&born)?;
+    let work = || job.enter_for_child();
+    let keep = job.descriptors();
+    let between = plan.needs_go_between().then_some(GoBetween { work: &work, keep: &keep });
+    let open = sources.is_none() && plan.join.is_empty();
+    let born = birth::bear(how, between, open, &|sync| child::container(&job, sync))?;
+    let serve = |born: &Born, need: Need| match need {
+        Need::IdMaps => map_ids(&plan, request.stdio, born.pid),
+        Need::Hooks => run_creating_hooks(&plan, state.as_ref(), born.pid),
+        Need::Agent(number) => hand_over(agent.as_ref(), &born.pidfd, born.pid, number),
+    };
+    let console = birth::meet(&born, &serve)?;
     let waiting = matches!(hold, Hold::Socket).then_some(born.sync);
     // The process is our child and not waited for, so the number is still its.
     let mounts = rustix::fs::open(
@@ -168,25 +209,86 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
         Mode::empty(),
     );
     let mounts = mounts.ok();
-    Ok(Container { pid: born.pid, pidfd: born.pidfd, console, root: job.rootfs, mounts, waiting })
+    let root = match sources {
+        Some(sources) => sources.rootfs,
+        None => root_of(born.pid)?,
+    };
+    Ok(Container { pid: born.pid, pidfd: born.pidfd, console, root, mounts, waiting, agent })
 }
 
-fn bind_source(source: &Source) -> Result<Option<OwnedFd>> {
-    let Source::Bind { path, recursive } = source else { return Ok(None) };
-    let tree = sys::mount::clone_tree(CWD, path.as_path(), *recursive);
-    Ok(Some(tree.step(|| format!("open bind mount source {}", path.display()))?))
+/// What hooks and agents are told, when there are any.
+fn state(
+    request: &Create<'_>,
+    plan: &Plan,
+    profile: Option<&Seccomp>,
+) -> Result<Option<serde_json::Value>> {
+    let wanted = !plan.hooks.is_empty() || profile.is_some_and(crate::notify::wants);
+    match request.who {
+        _ if !wanted => Ok(None),
+        Some(who) => Ok(Some(hooks::state(who, request.spec, 0, Status::Creating))),
+        None => Err(Error::NotImplemented(
+            "hooks and seccomp agents need to be told who the container is".to_owned(),
+        )),
+    }
 }
 
-fn views(group: &cgroups::Group) -> Result<Vec<View>> {
-    group
-        .views()
-        .into_iter()
-        .map(|view| {
-            let tree = sys::mount::clone_tree(view.dir, c"", false)
-                .step(|| format!("clone cgroup {} of {}", group.path(), view.target))?;
-            Ok(View { tree, target: view.target, links: view.links })
-        })
-        .collect()
+fn agent(
+    spec: &Spec,
+    profile: Option<&Seccomp>,
+    state: Option<&serde_json::Value>,
+) -> Option<Agent> {
+    Agent::of(profile?, &spec.oci_version, state?.clone())
+}
+
+/// What a new user namespace needs from outside: ids, and what only an owner of the host's files may write.
+fn map_ids(plan: &Plan, stdio: Stdio<'_>, pid: i32) -> Result<()> {
+    let Some(ids) = &plan.ids else { return Ok(()) };
+    ids.write(pid)?;
+    if let Some(value) = plan.process.oom_score_adj {
+        set_oom_score_adj(&pid.to_string(), value)?;
+    }
+    let (Some((uid, gid)), Stdio::Streams { .. }) = (ids.root(), stdio) else { return Ok(()) };
+    for stream in stdio.descriptors() {
+        let pipe = rustix::fs::fstat(stream)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if pipe {
+            // So that /dev/stdout can be opened again; who may not give it away runs without that.
+            let _given =
+                rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a process's `oom_score_adj` (`pid`: a number or `self`).
+///
+/// Going lower than one was started with needs `CAP_SYS_RESOURCE`; without it the value stays as it is, which kills
+/// the container sooner than asked and is no reason not to run it.
+pub(crate) fn set_oom_score_adj(pid: &str, value: i32) -> Result<()> {
+    let step = || format!("set oom_score_adj to {value}");
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let open = rustix::fs::open(format!("/proc/{pid}/oom_score_adj"), flags, Mode::empty());
+    let written = open.and_then(|file| rustix::io::write(&file, value.to_string().as_bytes()));
+    match written {
+        Err(rustix::io::Errno::ACCESS) if value < 0 || !ids::is_privileged() => Ok(()),
+        result => result.step(step).map(drop),
+    }
+}
+
+fn run_creating_hooks(plan: &Plan, state: Option<&serde_json::Value>, pid: i32) -> Result<()> {
+    let Some(state) = state else { return Ok(()) };
+    let mut state = state.clone();
+    state["pid"] = pid.into();
+    hooks::run_hooks("prestart", &plan.hooks.prestart, &state)?;
+    hooks::run_hooks("createRuntime", &plan.hooks.create_runtime, &state)
+}
+
+/// The root of a process that has opened its mounts itself.
+fn root_of(pid: i32) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |path: &str| rustix::fs::open(path, flags, Mode::empty());
+    // It may have ended, or become somebody whom its creator may not look at.
+    open(&format!("/proc/{pid}/root")).or_else(|_| open("/")).step(|| "open the container's root")
 }
 
 fn open_namespaces(
@@ -199,9 +301,4 @@ fn open_namespaces(
         Ok((*kind, fd))
     };
     join.iter().map(open).collect()
-}
-
-fn take(joins: &mut Vec<(NamespaceKind, OwnedFd)>, kind: NamespaceKind) -> Option<OwnedFd> {
-    let at = joins.iter().position(|(k, _)| *k == kind)?;
-    Some(joins.remove(at).1)
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The process ended before it could execute its program.
     #[error("{0}")]
     Ended(String),
+    /// A hook failed.
+    #[error("{0}")]
+    Hook(String),
     /// The system refused a step.
     #[error("{step}: {cause}")]
     System {
@@ -48,7 +51,7 @@ impl Classify for Error {
             Self::NotImplemented(_) => Kind::NotImplemented,
             Self::ProgramNotFound(_) => Kind::NotFound,
             Self::ProgramNotExecutable(_) => Kind::Forbidden,
-            Self::Ended(_) => Kind::Internal,
+            Self::Ended(_) | Self::Hook(_) => Kind::Internal,
             Self::System { errno, .. } => {
                 stdx::error::kind_of_io(&io::Error::from_raw_os_error(*errno))
             }
@@ -97,6 +100,7 @@ impl Error {
             Self::ProgramNotExecutable(text) => (4, 0, text, ""),
             Self::Ended(text) => (5, 0, text, ""),
             Self::System { step, errno, cause } => (6, *errno, step, cause.as_str()),
+            Self::Hook(text) => (7, 0, text, ""),
         };
         let mut bytes = vec![tag];
         bytes.extend(errno.to_ne_bytes());
@@ -125,6 +129,7 @@ impl Error {
             6 => {
                 Self::System { step: first, errno: i32::from_ne_bytes(*errno), cause: text(second) }
             }
+            7 => Self::Hook(first),
             _ => return None,
         })
     }
@@ -169,6 +174,7 @@ mod tests {
             Error::ProgramNotFound("exec: \"foo\": executable file not found in $PATH".into()),
             Error::ProgramNotExecutable(String::new()),
             Error::Ended("e".into()),
+            Error::Hook("h".into()),
             Error::system("mount proc at /proc", rustix::io::Errno::PERM),
         ];
         for error in all {

@@ -1,17 +1,24 @@
 //! Adding a process to a container that runs.
 
 use std::convert::Infallible;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
+use oci::runtime::Seccomp;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use sys::clone::{self, Clone3};
 use sys::dir::Dir;
 
-use crate::birth::{self, GoBetween};
-use crate::child::{Confinement, Finish, Hold, Procfs, Stdio, finish, open_console};
-use crate::error::{Result, Step as _};
+use crate::birth::{self, Born, GoBetween};
+use crate::child::{Confinement, Finish, Hold, Stdio, finish, open_console};
+use crate::create::{hand_over, set_oom_score_adj};
+use crate::error::{Error, Result, Step as _};
+use crate::filter::Filter;
+use crate::ids;
+use crate::notify::Agent;
 use crate::plan::process::ProcessPlan;
-use crate::sync::Sync;
+use crate::plan::schedule::set_affinity;
+use crate::sync::{Need, Sync};
 
 /// What is to be run in which container.
 #[derive(Debug)]
@@ -24,8 +31,16 @@ pub struct Exec<'a> {
     pub stdio: Stdio<'a>,
     /// The container's cgroup; its directories must have been opened in the caller's mount namespace.
     pub cgroup: Option<&'a cgroups::Group>,
-    /// The compiled seccomp filter.
+    /// A group beneath `cgroup` to live in, in those hierarchies in which it exists.
+    pub within: Option<&'a cgroups::Group>,
+    /// The compiled seccomp filter. `profile` is compiled when there is none.
     pub seccomp: Option<&'a [u8]>,
+    /// The container's profile, for the filter's flags and its agent.
+    pub profile: Option<&'a Seccomp>,
+    /// The agent of the filter; needed when the profile asks one.
+    pub agent: Option<&'a Agent>,
+    /// Descriptors 3, 4... that the program keeps, in this order and without a gap.
+    pub preserve: &'a [BorrowedFd<'a>],
 }
 
 /// A process that was added.
@@ -39,7 +54,7 @@ pub struct Process {
     pub console: Option<OwnedFd>,
 }
 
-/// All namespaces but the user namespace, which is the caller's own.
+/// All namespaces but the user namespace.
 const NAMESPACES: u64 = clone::NEWNS
     | clone::NEWCGROUP
     | clone::NEWUTS
@@ -53,35 +68,66 @@ const NAMESPACES: u64 = clone::NEWNS
 /// The calling process must be single-threaded. On an error no child is left unreaped.
 pub fn exec(request: &Exec<'_>) -> Result<Process> {
     let plan = ProcessPlan::from_spec(request.process)?;
+    let filter = crate::filter::of(request.profile, request.seccomp)?;
+    plan.labels.check()?;
     let mut keep = vec![request.target];
     keep.extend(request.stdio.descriptors());
-    keep.extend(request.cgroup.into_iter().flat_map(cgroups::Group::descriptors));
-    let between = || enter(request);
-    let part = |sync: &Sync| become_process(request, &plan, sync);
-    let how =
-        Clone3 { cgroup: request.cgroup.and_then(cgroups::Group::enter_fd), ..Clone3::default() };
-    let born = birth::bear(how, Some(GoBetween { work: &between, keep: &keep }), &part)?;
-    let console = birth::meet(&born)?;
+    let groups = request.cgroup.into_iter().chain(request.within);
+    keep.extend(groups.flat_map(cgroups::Group::descriptors));
+    keep.extend(request.preserve);
+    // Root may always; who is not root may not in a namespace that he has made.
+    let no_groups = !ids::is_privileged() && denies_groups(request.target);
+    let between = || enter(request, &plan, no_groups);
+    let part = |sync: &Sync| become_process(request, &plan, filter.as_ref(), no_groups, sync);
+    let deepest = request.within.and_then(cgroups::Group::enter_fd);
+    let cgroup = deepest.or_else(|| request.cgroup.and_then(cgroups::Group::enter_fd));
+    let how = Clone3 { cgroup, ..Clone3::default() };
+    let between = GoBetween { work: &between, keep: &keep };
+    let born = birth::bear(how, Some(between), false, &part)?;
+    let serve = |born: &Born, need: Need| match need {
+        Need::Agent(number) => hand_over(request.agent, &born.pidfd, born.pid, number),
+        Need::IdMaps | Need::Hooks => {
+            Err(Error::Ended("an added process asked for what only a first one needs".to_owned()))
+        }
+    };
+    let console = birth::meet(&born, &serve)?;
     Ok(Process { pid: born.pid, pidfd: born.pidfd, console })
 }
 
 /// The go-between: into the cgroup while its directories can be reached, then into the namespaces.
-fn enter(request: &Exec<'_>) -> Result<()> {
-    if let Some(group) = request.cgroup {
+fn enter(request: &Exec<'_>, plan: &ProcessPlan, no_groups: bool) -> Result<()> {
+    let [before, after] = &plan.schedule.affinity;
+    set_affinity(before.as_ref())?;
+    for group in request.cgroup.into_iter().chain(request.within) {
         group.enter_v1()?;
     }
-    sys::process::set_namespaces(request.target, NAMESPACES)
-        .step(|| "join the container's namespaces")
+    set_affinity(after.as_ref())?;
+    if let Some(value) = plan.oom_score_adj {
+        // Here, where the host's procfs can be reached; the process inherits it.
+        set_oom_score_adj("self", value)?;
+    }
+    let step = || "join the container's namespaces";
+    match sys::process::set_namespaces(request.target, NAMESPACES | clone::NEWUSER) {
+        Ok(()) => ids::become_root(!no_groups),
+        // It has our own user namespace, and nobody can join that.
+        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            sys::process::set_namespaces(request.target, NAMESPACES).step(step)
+        }
+        Err(e) => Err(e).step(step),
+    }
 }
 
 /// The process, inside the container's namespaces already.
-fn become_process(request: &Exec<'_>, plan: &ProcessPlan, sync: &Sync) -> Result<Infallible> {
+fn become_process(
+    request: &Exec<'_>,
+    plan: &ProcessPlan,
+    filter: Option<&Filter>,
+    no_groups: bool,
+    sync: &Sync,
+) -> Result<Infallible> {
     sys::process::reset_signals();
     rustix::process::umask(Mode::empty());
     rustix::process::setsid().step(|| "start a session")?;
-    if let Some(value) = plan.oom_score_adj {
-        Procfs::private()?.set_oom_score_adj(value)?;
-    }
     let root = Dir::open("/").step(|| "open the container's root")?;
     let terminal = match plan.terminal {
         true => Some(open_console(&root, plan, sync, false)?),
@@ -94,6 +140,21 @@ fn become_process(request: &Exec<'_>, plan: &ProcessPlan, sync: &Sync) -> Result
         hold: Hold::No,
         terminal,
         stdio: request.stdio,
-        confinement: Confinement { filter: request.seccomp.map(|program| (program, 0)) },
+        confinement: Confinement::of(filter),
+        labels: plan.labels.prepare()?,
+        start_hooks: &[],
+        state: None,
+        preserve: request.preserve,
+        own_keyring: true,
+        no_groups,
     })
+}
+
+/// Whether the user namespace of the process behind a pidfd refuses setgroups.
+fn denies_groups(process: BorrowedFd<'_>) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let pid = info.ok().and_then(|text| {
+        text.lines().find_map(|line| line.strip_prefix("Pid:").map(|n| n.trim().to_owned()))
+    });
+    pid.is_some_and(|pid| ids::denies_groups(&pid))
 }

@@ -15,6 +15,10 @@
 //!   container's process                  └─▶ cgroup ─▶ mounts ─▶ masks ─▶ pivot ─▶ identity ─▶ [wait] ─▶ filter ─▶ exec
 //! ```
 //!
+//! A user namespace is made by the same clone; the parent writes its maps while the child waits. Nobody but root may open
+//! the host's directories as detached mounts, so without root the child does that, in its own mount namespace
+//! (`sources`). Hooks and seccomp's agent are served by the parent when the child says that it is their turn.
+//!
 //! [`exec()`] adds a process by way of a go-between (`birth`) that has closed everything of the caller's
 //! before anybody in the container can see it.
 //!
@@ -33,13 +37,21 @@ mod create;
 mod error;
 mod exec;
 mod filter;
+mod hooks;
+mod ids;
+mod label;
+mod notify;
 mod plan;
 mod rootfs;
+mod sources;
 mod sync;
 mod user;
 
+pub use capability::capabilities;
 pub use child::Stdio;
 pub use create::{Container, Create, create, create_listening, run, start_at};
 pub use error::{Error, Result};
 pub use exec::{Exec, Process, exec};
+pub use hooks::{Status, Who, run_hooks, state};
+pub use notify::Agent;
 pub use rootfs::Rootfs;

@@ -3,15 +3,18 @@
 
 pub(crate) mod mounts;
 pub(crate) mod process;
+pub(crate) mod schedule;
 pub(crate) mod sysctl;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use oci::runtime::{Linux, NamespaceKind, Spec};
+use oci::runtime::{Hooks, Linux, NamespaceKind, Spec};
 use sys::clone;
 
 use crate::error::{Error, Result};
+use crate::hooks;
+use crate::ids::IdMaps;
 use mounts::MountPlan;
 use process::ProcessPlan;
 
@@ -22,6 +25,11 @@ pub(crate) struct Plan {
     pub(crate) new: u64,
     /// Namespace files to join.
     pub(crate) join: Vec<(NamespaceKind, PathBuf)>,
+    /// Ids of the new user namespace.
+    pub(crate) ids: Option<IdMaps>,
+    pub(crate) hooks: Hooks,
+    /// SELinux label of mounts.
+    pub(crate) mount_label: Option<String>,
     /// `timens_offsets` of the new time namespace, as the kernel reads them.
     pub(crate) time_offsets: Option<String>,
     pub(crate) readonly_root: bool,
@@ -68,8 +76,11 @@ impl Plan {
     pub(crate) fn from_spec(spec: &Spec, netns: bool) -> Result<Self> {
         let nothing = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&nothing);
-        refuse_what_is_missing(spec, linux)?;
+        refuse_what_is_missing(linux)?;
         let (new, join) = namespaces(linux, netns)?;
+        let ids = ids(linux, new, &join)?;
+        let hooks = spec.hooks.clone().unwrap_or_default();
+        hooks::check(&hooks)?;
         let has = |kind, flag| new & flag != 0 || join.iter().any(|(k, _)| *k == kind);
         let own = sysctl::Own {
             ipc: has(NamespaceKind::Ipc, clone::NEWIPC),
@@ -82,9 +93,15 @@ impl Plan {
         let process =
             spec.process.as_ref().ok_or_else(|| invalid("the specification has no process"))?;
         let mounts = spec.mounts.iter().map(MountPlan::from_spec).collect::<Result<Vec<_>>>()?;
+        let mut process = ProcessPlan::from_spec(process)?;
+        process.schedule.memory =
+            linux.memory_policy.as_ref().map(schedule::memory_policy).transpose()?;
         Ok(Self {
             new,
             join,
+            ids,
+            hooks,
+            mount_label: linux.mount_label.clone().filter(|l| !l.is_empty()),
             time_offsets: time_offsets(linux, new)?,
             readonly_root: spec.root.as_ref().is_some_and(|r| r.readonly),
             root_path: spec.root.as_ref().map(|r| r.path.clone()),
@@ -98,13 +115,31 @@ impl Plan {
             hostname: spec.hostname.clone(),
             domainname: spec.domainname.clone(),
             personality: personality(linux)?,
-            process: ProcessPlan::from_spec(process)?,
+            process,
         })
     }
 
-    /// Whether a go-between must make the process: what is joined or set up here counts for children only.
+    /// Whether a go-between must make the process: what it joins or sets up counts for children only, or can no more be
+    /// done by a process in another user namespace.
     pub(crate) fn needs_go_between(&self) -> bool {
-        self.time_offsets.is_some() || self.join.iter().any(|(kind, _)| *kind == NamespaceKind::Pid)
+        self.time_offsets.is_some() || self.has_user_namespace() || self.joins(NamespaceKind::Pid)
+    }
+
+    /// Whether the container's ids are not its creator's.
+    pub(crate) fn has_user_namespace(&self) -> bool {
+        self.ids.is_some() || self.joins(NamespaceKind::User)
+    }
+
+    /// Whether a namespace of this kind is joined.
+    pub(crate) fn joins(&self, kind: NamespaceKind) -> bool {
+        self.join.iter().any(|(k, _)| *k == kind)
+    }
+
+    /// Whether programs of the host look at the container's root file system before it is pivoted to.
+    pub(crate) fn has_creating_hooks(&self) -> bool {
+        !(self.hooks.prestart.is_empty()
+            && self.hooks.create_runtime.is_empty()
+            && self.hooks.create_container.is_empty())
     }
 }
 
@@ -137,20 +172,34 @@ fn not_yet(text: impl Into<String>) -> Error {
     Error::NotImplemented(text.into())
 }
 
-fn refuse_what_is_missing(spec: &Spec, linux: &Linux) -> Result<()> {
-    if spec.hooks.as_ref().is_some_and(|h| !h.is_empty()) {
-        return Err(not_yet("hooks are not supported yet"));
-    }
-    if linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err(not_yet("SELinux mount labels are not supported yet"));
-    }
+fn refuse_what_is_missing(linux: &Linux) -> Result<()> {
     if linux.intel_rdt.is_some() {
-        return Err(not_yet("intelRdt is not supported yet"));
+        return Err(not_yet("intelRdt is specified in config, but Intel RDT is not supported"));
     }
-    if !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty() {
-        return Err(not_yet("user namespaces are not supported yet"));
+    if !linux.net_devices.is_empty() {
+        return Err(not_yet(
+            "netDevices is not supported: move the devices with ip link set ... netns",
+        ));
     }
     Ok(())
+}
+
+fn ids(linux: &Linux, new: u64, join: &[(NamespaceKind, PathBuf)]) -> Result<Option<IdMaps>> {
+    let given = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    if new & clone::NEWUSER == 0 {
+        // With a namespace that is joined they only repeat what it has.
+        if given && !join.iter().any(|(kind, _)| *kind == NamespaceKind::User) {
+            return Err(invalid(
+                "user namespace mappings specified, but user namespace isn't enabled in the config",
+            ));
+        }
+        return Ok(None);
+    }
+    let maps = IdMaps::new("user namespace", &linux.uid_mappings, &linux.gid_mappings)?;
+    if maps.root().is_none() {
+        return Err(invalid("user namespaces enabled, but no mapping found for uid 0 and gid 0"));
+    }
+    Ok(Some(maps))
 }
 
 fn namespaces(linux: &Linux, netns: bool) -> Result<(u64, Vec<(NamespaceKind, PathBuf)>)> {
@@ -162,11 +211,10 @@ fn namespaces(linux: &Linux, netns: bool) -> Result<(u64, Vec<(NamespaceKind, Pa
         }
         let path = namespace.path.as_deref().filter(|p| !p.as_os_str().is_empty());
         match (namespace.kind, path) {
-            (NamespaceKind::User, _) => {
-                return Err(not_yet("user namespaces are not supported yet"));
-            }
             (NamespaceKind::Mount, Some(_)) => {
-                return Err(not_yet("joining a mount namespace is not supported yet"));
+                return Err(not_yet(
+                    "joining a mount namespace is not supported: its root would be replaced for whoever lives in it",
+                ));
             }
             (NamespaceKind::Network, _) if netns => {}
             (kind, None) => new |= flag(kind),

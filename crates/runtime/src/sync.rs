@@ -3,10 +3,16 @@
 //! ```text
 //!   child                          parent
 //!   Joined {pid}             ─▶    (exec, or a shared pid namespace) the process is this one; reaps the go-between
+//!   Need IdMaps              ─▶    writes the new user namespace's maps
+//!                            ◀─    Done
+//!   Need Hooks               ─▶    the mounts are there: runs prestart and createRuntime hooks
+//!                            ◀─    Done
 //!   Console + descriptor     ─▶    keeps the terminal's master
 //!   Ready                    ─▶    create is done; the child waits       (not sent when started in the same round)
 //!                            ◀─    Start
 //!   Executing                ─▶    what follows is the kernel's
+//!   Need Agent {descriptor}  ─▶    takes the filter's listener and hands it to seccomp's agent
+//!                            ◀─    Done
 //!   (end of stream)          ─▶    the program runs
 //!   Failed {error}           ─▶    returns it as its own error, at any time
 //! ```
@@ -34,6 +40,10 @@ pub(crate) enum Message {
     Joined(i32),
     /// The terminal's master.
     Console(OwnedFd),
+    /// The child cannot go on without the parent.
+    Need(Need),
+    /// The parent has done what was needed.
+    Done,
     /// Everything but exec is done.
     Ready,
     /// Go on.
@@ -42,6 +52,40 @@ pub(crate) enum Message {
     Executing,
     /// It cannot be.
     Failed(Error),
+}
+
+/// What only the parent can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Map the ids of the child's user namespace.
+    IdMaps,
+    /// Run the hooks of the runtime's namespaces.
+    Hooks,
+    /// Take this descriptor of the child to the agent of its filter.
+    Agent(i32),
+}
+
+impl Need {
+    fn to_bytes(self) -> [u8; 6] {
+        let (kind, number) = match self {
+            Self::IdMaps => (0, 0),
+            Self::Hooks => (1, 0),
+            Self::Agent(number) => (2, number),
+        };
+        let [a, b, c, d] = number.to_ne_bytes();
+        [b'N', kind, a, b, c, d]
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, number) = bytes.split_first()?;
+        let number = i32::from_ne_bytes(number.try_into().ok()?);
+        Some(match kind {
+            0 => Self::IdMaps,
+            1 => Self::Hooks,
+            2 => Self::Agent(number),
+            _ => return None,
+        })
+    }
 }
 
 /// One end.
@@ -81,6 +125,8 @@ impl Sync {
                 bytes.push(b'C');
                 fds.push(master.as_fd());
             }
+            Message::Need(need) => bytes.extend(need.to_bytes()),
+            Message::Done => bytes.push(b'D'),
             Message::Ready => bytes.push(b'R'),
             Message::Start => bytes.push(b'S'),
             Message::Executing => bytes.push(b'X'),
@@ -92,6 +138,21 @@ impl Sync {
         }
         sys::scm::send_with_fds(&self.socket, &bytes, &fds).step(|| "send to the other process")?;
         Ok(())
+    }
+
+    /// Has the parent do something and waits until it is done. When the parent fails it ends this process.
+    ///
+    /// By write(2) and read(2) alone: the filter may have put every other call into somebody else's hands.
+    pub(crate) fn need(&self, need: Need) -> Result<()> {
+        let step = || "ask the parent";
+        rustix::io::write(&self.socket, &need.to_bytes()).step(step)?;
+        let mut answer = [0_u8; 1];
+        let n = rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut answer));
+        match (n, answer) {
+            (Ok(1), [b'D']) => Ok(()),
+            // Whoever should have done it is gone.
+            _ => sys::process::exit_now(1),
+        }
     }
 
     /// Waits for the next message; `None` at the end of the stream.
@@ -107,6 +168,8 @@ impl Sync {
         Ok(Some(match tag {
             b'J' => Message::Joined(i32::from_ne_bytes(rest.try_into().map_err(|_| garbled())?)),
             b'C' => Message::Console(fds.pop().ok_or_else(garbled)?),
+            b'N' => Message::Need(Need::from_bytes(rest).ok_or_else(garbled)?),
+            b'D' => Message::Done,
             b'R' => Message::Ready,
             b'S' => Message::Start,
             b'X' => Message::Executing,
@@ -139,12 +202,15 @@ mod tests {
         let (reader, _writer) = io::pipe().unwrap();
         child.send(&Message::Joined(77)).unwrap();
         child.send(&Message::Console(reader.into())).unwrap();
+        child.send(&Message::Need(Need::Agent(9))).unwrap();
         child.send(&Message::Ready).unwrap();
         child.send(&Message::Executing).unwrap();
         child.send(&Message::Failed(Error::User("unable to find user x".into()))).unwrap();
         drop(child);
         assert!(matches!(parent.receive().unwrap(), Some(Message::Joined(77))));
         assert!(matches!(parent.receive().unwrap(), Some(Message::Console(_))));
+        let need = parent.receive().unwrap();
+        assert!(matches!(need, Some(Message::Need(Need::Agent(9)))), "{need:?}");
         assert!(matches!(parent.receive().unwrap(), Some(Message::Ready)));
         assert!(matches!(parent.receive().unwrap(), Some(Message::Executing)));
         assert!(matches!(parent.receive().unwrap(), Some(Message::Failed(Error::User(_)))));
@@ -167,7 +233,7 @@ mod tests {
     #[test]
     fn garbage_is_an_error() {
         let (child, parent) = Sync::pair().unwrap();
-        for bytes in [&b"?"[..], b"J1", b"C", b"F\x09"] {
+        for bytes in [&b"?"[..], b"J1", b"C", b"F\x09", b"N", b"N\x07\0\0\0\0"] {
             rustix::io::write(&child, bytes).unwrap();
             assert!(parent.receive().is_err(), "{bytes:?}");
         }

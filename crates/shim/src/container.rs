@@ -33,6 +33,10 @@ impl Container {
                 stdio,
                 cgroup: Some(&self.group),
                 seccomp: seccomp.as_deref(),
+                within: None,
+                profile: None,
+                agent: None,
+                preserve: &[],
             })?;
             let console = made.console.take();
             Ok((made, console))
@@ -84,6 +88,9 @@ pub(crate) fn make(
             stdio,
             cgroup: Some(group),
             seccomp: seccomp.as_deref(),
+            who: Some(runtime::Who { id: &create.id, bundle: &create.runtime_dir }),
+            preserve: &[],
+            creators_keyring: false,
         };
         let mut made =
             if create.start { runtime::run(&request)? } else { runtime::create(&request)? };

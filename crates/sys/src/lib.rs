@@ -14,6 +14,7 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod process;
+pub mod schedule;
 pub mod scm;
 pub mod seccomp;
 pub mod signals;

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::process::Resource;
 
@@ -143,6 +143,23 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
         first = first.max(next);
     }
     Ok(())
+}
+
+/// Takes over the descriptors `first` to `first + count - 1`, which whoever started this program has left open for it.
+///
+/// Call it once, early, and from `main`: numbers that this program has opened itself are not there to be taken. `EBADF`
+/// when one of them is not open.
+pub fn take_inherited(first: u32, count: u32) -> io::Result<Vec<OwnedFd>> {
+    let take = |number: u32| {
+        let number = libc::c_int::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // JUSTIFICATION: what is inherited is known by its number only.
+        // SAFETY: asking for the flags of a descriptor touches no memory and changes nothing.
+        check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+        // JUSTIFICATION: as above.
+        // SAFETY: it is open, and by what is asked of callers it is nobody else's.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    (first..first.saturating_add(count)).map(take).collect()
 }
 
 /// Leaves this process for good without running anything: no destructors, no exit handlers. For clones.

@@ -1,11 +1,17 @@
 //! Installing seccomp programs.
 
 use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
 /// `SECCOMP_FILTER_FLAG_LOG`: log actions other than allow.
 pub const FLAG_LOG: u32 = 1 << 1;
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: no speculative store bypass mitigation.
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: a call that an agent has received can only be interrupted by a deadly signal.
+pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const FLAG_NEW_LISTENER: u32 = 1 << 3;
 
 /// Bytes of one instruction (`struct sock_filter`).
 const INSTRUCTION: usize = 8;
@@ -15,6 +21,19 @@ const INSTRUCTION: usize = 8;
 ///
 /// `EACCES` without `CAP_SYS_ADMIN` or `no_new_privs`, `EINVAL` for a program that the kernel's checker refuses.
 pub fn install(program: &[u8], flags: u32) -> io::Result<()> {
+    load(program, flags).map(drop)
+}
+
+/// As [`install`], and returns the descriptor at which an agent is told of calls whose answer is `SECCOMP_RET_USER_NOTIF`
+/// (closed on exec). `EBUSY` when this thread has a filter with a listener already.
+pub fn install_with_listener(program: &[u8], flags: u32) -> io::Result<OwnedFd> {
+    let number = load(program, flags | FLAG_NEW_LISTENER)?;
+    // JUSTIFICATION: the descriptor comes as a number.
+    // SAFETY: with this flag the kernel returns a new descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn load(program: &[u8], flags: u32) -> io::Result<libc::c_int> {
     let length = u16::try_from(program.len() / INSTRUCTION).ok().filter(|n| *n > 0);
     let (Some(len), 0) = (length, program.len() % INSTRUCTION) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -26,7 +45,7 @@ pub fn install(program: &[u8], flags: u32) -> io::Result<()> {
     let result = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
 }
 
 #[cfg(test)]

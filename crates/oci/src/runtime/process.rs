@@ -50,6 +50,20 @@ pub struct Process {
     /// I/O priority of ioprio_set(2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<IoPriority>,
+    /// Processors of a process that is added to a container (runtime-spec 1.3).
+    #[serde(rename = "execCPUAffinity", default, skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// Lists of processors, `0-3,7`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuAffinity {
+    /// Before it is moved into the container's cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<String>,
+    /// After that.
+    #[serde(rename = "final", default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 /// Size of a terminal in characters.

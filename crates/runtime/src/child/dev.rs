@@ -1,8 +1,9 @@
 //! `/dev`: device nodes and the links that every Unix program expects.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use sys::dir::Dir;
 
@@ -23,10 +24,16 @@ const LINKS: [(&str, &str); 6] = [
 ///
 /// `/dev` is opened once, inside the root, and everything is made by its descriptor: an image whose `/dev` is a link
 /// gets its nodes where the link leads inside the container, never on the host (CVE-2026-41579).
-pub(super) fn fill(root: &Dir, devices: &[DevicePlan]) -> Result<()> {
+///
+/// `hosts`: the host's nodes, detached, one a device, where the container cannot make its own.
+pub(super) fn fill(root: &Dir, devices: &[DevicePlan], hosts: &[Option<OwnedFd>]) -> Result<()> {
     let dev = root.make_dirs("/dev", 0o755).step(|| "open /dev")?;
-    for device in devices {
+    for (at, device) in devices.iter().enumerate() {
         let step = || format!("make device {}", device.path.display());
+        if let Some(Some(node)) = hosts.get(at) {
+            bind(root, device, node)?;
+            continue;
+        }
         let name = device.path.file_name().unwrap_or_default();
         if device.path.parent() == Some(Path::new("/dev")) {
             make(&dev, name, device).step(step)?;
@@ -46,6 +53,22 @@ pub(super) fn fill(root: &Dir, devices: &[DevicePlan]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts the host's node on an empty file.
+fn bind(root: &Dir, device: &DevicePlan, node: &OwnedFd) -> Result<()> {
+    let step = || format!("bind device {}", device.path.display());
+    let parent = device.path.parent().unwrap_or(Path::new("/"));
+    let dir = root.make_dirs(parent, 0o755).step(step)?;
+    let name = device.path.file_name().unwrap_or_default();
+    match rustix::fs::mknodat(&dir, name, FileType::RegularFile, Mode::from_raw_mode(0o666), 0) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(()),
+        Err(e) => return Err(e).step(step),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(dir.as_fd(), name, flags, Mode::empty()).step(step)?;
+    sys::mount::attach(node, &place).step(step)
 }
 
 fn make(dir: &Dir, name: &std::ffi::OsStr, device: &DevicePlan) -> rustix::io::Result<()> {

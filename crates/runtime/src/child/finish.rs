@@ -3,8 +3,9 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
+use oci::runtime::Hook;
 use rustix::fs::{Mode, OFlags, Uid};
 use rustix::io::Errno;
 use sys::dir::Dir;
@@ -12,8 +13,10 @@ use sys::dir::Dir;
 use super::{Confinement, Hold, Stdio, identity, null, program};
 use crate::capability;
 use crate::error::{Error, Result, Step as _, words};
+use crate::hooks;
+use crate::label::Prepared;
 use crate::plan::process::ProcessPlan;
-use crate::sync::{self, Message, Sync};
+use crate::sync::{self, Message, Need, Sync};
 use crate::user::{self, Identity};
 
 /// What is needed for it; the process is inside the container already.
@@ -27,6 +30,14 @@ pub(crate) struct Finish<'a> {
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) stdio: Stdio<'a>,
     pub(crate) confinement: Confinement<'a>,
+    pub(crate) labels: Prepared,
+    /// Hooks that find the container as its program will.
+    pub(crate) start_hooks: &'a [Hook],
+    pub(crate) state: Option<&'a serde_json::Value>,
+    pub(crate) preserve: &'a [BorrowedFd<'a>],
+    pub(crate) own_keyring: bool,
+    /// The user namespace refuses setgroups.
+    pub(crate) no_groups: bool,
 }
 
 /// Becomes the program.
@@ -38,7 +49,10 @@ pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
         sys::process::limit_clipped(*resource, *soft, *hard)
             .step(|| format!("set limit {resource:?}"))?;
     }
-    sys::process::join_session_keyring().step(|| "join a session keyring")?;
+    process.schedule.apply()?;
+    if task.own_keyring {
+        sys::process::join_session_keyring().step(|| "join a session keyring")?;
+    }
     let who =
         user::resolve(task.root, &process.user, &process.extra_groups, &process.extra_group_names)?;
     own_streams(&who)?;
@@ -49,7 +63,8 @@ pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
     identity::limit_bounding(process)?;
     // Loading a filter takes no_new_privs or CAP_SYS_ADMIN.
     let wants_admin = task.confinement.filter.is_some() && !process.no_new_privileges;
-    identity::become_user(process, &who, if wants_admin { capability::SYS_ADMIN } else { 0 })?;
+    let keep = if wants_admin { capability::SYS_ADMIN } else { 0 };
+    identity::become_user(process, &who, keep, task.no_groups)?;
     if matches!(entered, Err(Errno::ACCESS)) {
         // A directory that only this user may enter, on a file system on which root is nobody.
         entered = enter(task.root, process);
@@ -69,16 +84,43 @@ pub(crate) fn finish(task: &Finish<'_>) -> Result<Infallible> {
         }
         None => error,
     };
-    // Everything but the three standard streams closes at exec, whatever the creator had open (CVE-2024-21626).
-    sys::process::close_on_exec_from(3).step(|| "close descriptors at exec").map_err(failed)?;
+    start_hooks(task).map_err(failed)?;
+    close_at_exec(task.preserve).step(|| "close descriptors at exec").map_err(failed)?;
     sync.send(&Message::Executing)?;
+    task.labels.put().map_err(failed)?;
     if let Some((filter, flags)) = task.confinement.filter {
-        sys::seccomp::install(filter, flags)
+        confine(filter, flags, task.confinement.listened_to, sync)
             .step(|| "install the seccomp filter")
             .map_err(failed)?;
     }
     let error = sys::process::exec(&path, &process.args, &environment);
     Err(failed(program::exec_failed(&path, &error)))
+}
+
+fn start_hooks(task: &Finish<'_>) -> Result<()> {
+    let Some(state) = task.state.filter(|_| !task.start_hooks.is_empty()) else { return Ok(()) };
+    let mut state = state.clone();
+    state["status"] = "created".into();
+    state["pid"] = rustix::process::getpid().as_raw_nonzero().get().into();
+    hooks::run_hooks("startContainer", task.start_hooks, &state)
+}
+
+/// Everything but the three standard streams, and what the caller wants kept, closes at exec, whatever the creator had
+/// open (CVE-2024-21626).
+fn close_at_exec(preserve: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    for fd in preserve {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+    }
+    sys::process::close_on_exec_from(u32::try_from(3 + preserve.len()).unwrap_or(3))
+}
+
+/// Installs the filter; from here on only what it allows can be done.
+fn confine(filter: &[u8], flags: u32, listened_to: bool, sync: &Sync) -> std::io::Result<()> {
+    if !listened_to {
+        return sys::seccomp::install(filter, flags);
+    }
+    let listener = sys::seccomp::install_with_listener(filter, flags)?;
+    sync.need(Need::Agent(listener.as_raw_fd())).map_err(std::io::Error::other)
 }
 
 /// Puts the terminal or the given streams on 0, 1 and 2.

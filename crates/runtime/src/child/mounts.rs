@@ -7,27 +7,39 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use sys::dir::Dir;
 use sys::mount::{self, Attributes, Context};
 
-use super::{Job, Procfs, View, dev, place};
+use super::{Job, Procfs, View, copy_up, dev, place};
 use crate::error::{Error, Result, Step as _};
 use crate::plan::Plan;
 use crate::plan::mounts::{Datum, MountPlan, Source};
+use crate::sources::Sources;
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROCFS: i64 = 0x9fa0;
 
-/// Attaches the root where only this mount namespace sees it and everything of the plan beneath it. Returns the root.
-pub(super) fn assemble(job: &Job<'_>) -> Result<Dir> {
+/// From here on nothing that happens in this namespace reaches the host.
+pub(super) fn cut_off() -> Result<()> {
     let slave = Attributes { propagation: mount::SLAVE, ..Attributes::default() };
-    // From here on nothing that happens in this namespace reaches the host. Sources of bind mounts were cloned before
-    // and keep the propagation that was asked for.
-    mount::set_attributes_at(CWD, c"/", slave, true)
-        .step(|| "cut the mounts off from the host's")?;
-    let host =
-        rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .step(|| "open /")?;
-    mount::attach(&job.rootfs, &host).step(|| "attach the root file system")?;
+    mount::set_attributes_at(CWD, c"/", slave, true).step(|| "cut the mounts off from the host's")
+}
+
+/// Attaches the root where only this mount namespace sees it and everything of the plan beneath it. Returns the root.
+pub(super) fn assemble(job: &Job<'_>, sources: &Sources) -> Result<Dir> {
+    // Sources of bind mounts were cloned before and keep the propagation that was asked for.
+    if job.sources.is_some() {
+        cut_off()?;
+    }
+    // Hooks look for the container's root where the specification says that it is.
+    let named = job.plan.root_path.as_deref();
+    let named = named.filter(|p| p.is_absolute() && job.plan.has_creating_hooks());
+    let host = rustix::fs::open(
+        named.unwrap_or(Path::new("/")),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .step(|| "open the place of the root file system")?;
+    mount::attach(&sources.rootfs, &host).step(|| "attach the root file system")?;
     let root = rustix::fs::openat(
-        &job.rootfs,
+        &sources.rootfs,
         c".",
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
@@ -36,8 +48,8 @@ pub(super) fn assemble(job: &Job<'_>) -> Result<Dir> {
     .and_then(Dir::from_fd)
     .step(|| "open the root file system")?;
     let mut tree = Tree { root, to_be_read_only: Vec::new(), has_proc: false };
-    for (plan, source) in job.plan.mounts.iter().zip(&job.binds) {
-        tree.mount(plan, source.as_ref(), job)?;
+    for (plan, source) in job.plan.mounts.iter().zip(&sources.binds) {
+        tree.mount(plan, source.as_ref(), job.plan, &sources.views)?;
     }
     if !tree.has_proc {
         let settings = Settings::of(job.plan);
@@ -46,7 +58,7 @@ pub(super) fn assemble(job: &Job<'_>) -> Result<Dir> {
         }
     }
     if job.plan.fill_dev {
-        dev::fill(&tree.root, &job.plan.devices)?;
+        dev::fill(&tree.root, &job.plan.devices, &sources.devices)?;
     }
     tree.finish()
 }
@@ -59,7 +71,13 @@ struct Tree {
 }
 
 impl Tree {
-    fn mount(&mut self, plan: &MountPlan, source: Option<&OwnedFd>, job: &Job<'_>) -> Result<()> {
+    fn mount(
+        &mut self,
+        plan: &MountPlan,
+        source: Option<&OwnedFd>,
+        whole: &Plan,
+        views: &[View],
+    ) -> Result<()> {
         let target = plan.target.as_path();
         let result = match (&plan.source, source) {
             (Source::Bind { .. }, Some(tree)) => self.bind(plan, tree),
@@ -67,9 +85,9 @@ impl Tree {
                 Err(Error::Invalid("the source was not opened".to_owned()))
             }
             (Source::FileSystem { kind, name, data }, _) => {
-                self.file_system(plan, kind, name, data, job.plan)
+                self.file_system(plan, kind, name, data, whole)
             }
-            (Source::Cgroup, _) => self.cgroup(plan, &job.views),
+            (Source::Cgroup, _) => self.cgroup(plan, views),
         };
         result.map_err(|error| within(&describe(plan), target, error))
     }
@@ -123,6 +141,18 @@ impl Tree {
                 }
             }
         }
+        if kind == "tmpfs"
+            && !data.iter().any(|d| matches!(d, Datum::Pair(key, _) if key == "mode"))
+        {
+            // Who covers a directory and says nothing else means one like it, as with runc.
+            let mode = rustix::fs::fstat(&target).step(|| "look at the mount point")?.st_mode;
+            context.set("mode", format!("{:o}", mode & 0o7777)).step(|| "mode")?;
+        }
+        if let Some(label) =
+            whole.mount_label.as_deref().filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue"))
+        {
+            context.set("context", label).step(|| format!("context={label}"))?;
+        }
         let mut attributes = plan.attributes.set | plan.recursive.set;
         let later = kind == "tmpfs" && attributes & mount::RDONLY != 0;
         if later {
@@ -134,6 +164,9 @@ impl Tree {
             let procfs = Procfs::new(made);
             Settings::of(whole).write(&procfs)?;
             made = procfs.into_mount();
+        }
+        if plan.copy_up {
+            copy_up::copy(&target, &made).step(|| "copy what it covers")?;
         }
         let propagation = plan.attributes.propagation | plan.recursive.propagation;
         if propagation & (mount::SHARED | mount::UNBINDABLE) != 0 {
@@ -257,7 +290,9 @@ struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     fn of(plan: &'a Plan) -> Self {
-        Self { sysctls: &plan.sysctls, oom_score_adj: plan.process.oom_score_adj }
+        // In a user namespace the file is not this process's any more; it was written from outside.
+        let oom_score_adj = plan.process.oom_score_adj.filter(|_| !plan.has_user_namespace());
+        Self { sysctls: &plan.sysctls, oom_score_adj }
     }
 
     fn is_empty(&self) -> bool {

@@ -34,12 +34,16 @@ impl Procfs {
         self.root
     }
 
-    /// Writes `value` to a file in one write.
-    pub(crate) fn write(&self, path: &str, value: &str) -> std::io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    /// Opens a file.
+    pub(crate) fn open(&self, path: &str, flags: OFlags) -> std::io::Result<OwnedFd> {
         // /proc/self is a link; nothing else may be one.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        let file = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)?;
+        Ok(rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
+    /// Writes `value` to a file in one write.
+    pub(crate) fn write(&self, path: &str, value: &str) -> std::io::Result<()> {
+        let file = self.open(path, OFlags::WRONLY)?;
         let written = rustix::io::write(&file, value.as_bytes())?;
         if written == value.len() { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
     }

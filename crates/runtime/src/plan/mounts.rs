@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use oci::runtime::Mount;
 use sys::mount::{self, Attributes};
 
-use super::{clean, invalid, not_yet};
+use super::{clean, invalid};
 use crate::error::Result;
+use crate::ids::IdMaps;
 
 /// One mount of the specification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub(crate) struct MountPlan {
     pub(crate) attributes: Attributes,
     /// For it and all beneath it (`rro` and its like, recursive propagation).
     pub(crate) recursive: Attributes,
+    pub(crate) id_map: Option<IdMap>,
+    /// Whether a tmpfs begins with what the directory beneath it holds.
+    pub(crate) copy_up: bool,
+}
+
+/// How the ids of a bind mount's files are mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMap {
+    /// `None`: as the container's own.
+    pub(crate) ids: Option<IdMaps>,
+    pub(crate) recursive: bool,
 }
 
 /// What is mounted.
@@ -58,16 +70,14 @@ impl MountPlan {
     pub(crate) fn from_spec(spec: &Mount) -> Result<Self> {
         let target = clean("mount", &spec.destination)?;
         let shown = target.display();
-        if !spec.uid_mappings.is_empty() || !spec.gid_mappings.is_empty() {
-            return Err(not_yet(format!("mount {shown}: id-mapped mounts are not supported yet")));
-        }
         if target == Path::new("/") {
             return Err(invalid("a mount on / would hide the root file system"));
         }
         let mut options = Options::default();
         for word in &spec.options {
-            options.take(word).map_err(|e| not_yet(format!("mount {shown}: {e}")))?;
+            options.take(word);
         }
+        let id_map = id_map(spec, &options, &shown.to_string())?;
         let kind = spec.kind.as_deref().unwrap_or("");
         let source = match kind {
             _ if kind == "bind" || options.bind.is_some() => {
@@ -95,8 +105,22 @@ impl MountPlan {
                 Source::FileSystem { kind: kind.to_owned(), name, data: options.data }
             }
         };
-        let plan = Self { target, source, attributes: options.own, recursive: options.recursive };
+        let plan = Self {
+            target,
+            source,
+            attributes: options.own,
+            recursive: options.recursive,
+            id_map,
+            copy_up: options.copy_up,
+        };
         plan.check_target()?;
+        let shown = plan.target.display();
+        if plan.id_map.is_some() && !plan.is_bind() {
+            return Err(invalid(format!("mount {shown}: only bind mounts can be id-mapped")));
+        }
+        if plan.copy_up && !plan.is_file_system("tmpfs") {
+            return Err(invalid(format!("mount {shown}: tmpcopyup is an option of tmpfs")));
+        }
         Ok(plan.with_default_propagation())
     }
 
@@ -136,11 +160,23 @@ struct Options {
     recursive: Attributes,
     /// Whether it is a bind mount, and whether a recursive one.
     bind: Option<bool>,
+    /// Whether ids are mapped, and recursively.
+    id_map: Option<bool>,
+    copy_up: bool,
     data: Vec<Datum>,
 }
 
+fn id_map(spec: &Mount, options: &Options, shown: &str) -> Result<Option<IdMap>> {
+    let recursive = options.id_map == Some(true);
+    if spec.uid_mappings.is_empty() && spec.gid_mappings.is_empty() {
+        return Ok(options.id_map.map(|_| IdMap { ids: None, recursive }));
+    }
+    let ids = IdMaps::new(&format!("mount {shown}"), &spec.uid_mappings, &spec.gid_mappings)?;
+    Ok(Some(IdMap { ids: Some(ids), recursive }))
+}
+
 impl Options {
-    fn take(&mut self, word: &str) -> std::result::Result<(), String> {
+    fn take(&mut self, word: &str) {
         if let Some((recursive, propagation)) = propagation(word) {
             let (this, other) = match recursive {
                 true => (&mut self.recursive, &mut self.own),
@@ -148,17 +184,17 @@ impl Options {
             };
             this.propagation = propagation;
             other.propagation = 0;
-            return Ok(());
+            return;
         }
         if let Some((set, clear)) = attribute(word) {
             change(&mut self.own, set, clear);
-            return Ok(());
+            return;
         }
         if let Some((set, clear)) =
             word.strip_prefix('r').and_then(attribute).filter(|_| word.len() > 2)
         {
             change(&mut self.recursive, set, clear);
-            return Ok(());
+            return;
         }
         match word {
             "" | "defaults" | "norelatime" | "nostrictatime" | "async" | "nomand" | "mand"
@@ -167,15 +203,15 @@ impl Options {
             "rbind" => self.bind = Some(true),
             // What newinstance asks for has been the only way since Linux 4.7.
             "newinstance" => {}
-            "idmap" | "ridmap" => return Err("id-mapped mounts are not supported yet".to_owned()),
-            "tmpcopyup" | "copyup" => return Err("tmpcopyup is not supported yet".to_owned()),
-            "notmpcopyup" | "nocopyup" => {}
+            "idmap" => self.id_map = Some(false),
+            "ridmap" => self.id_map = Some(true),
+            "tmpcopyup" | "copyup" => self.copy_up = true,
+            "notmpcopyup" | "nocopyup" => self.copy_up = false,
             _ => self.data.push(match word.split_once('=') {
                 Some((key, value)) => Datum::Pair(key.to_owned(), value.to_owned()),
                 None => Datum::Flag(word.to_owned()),
             }),
         }
-        Ok(())
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use oci::runtime::Process;
 use rustix::process::Resource;
 
-use super::{clean, invalid, not_yet};
+use super::schedule::Schedule;
+use super::{clean, invalid};
 use crate::capability;
 use crate::error::Result;
+use crate::label::Labels;
 use crate::user::{Name, Wanted, name};
 
 /// What a process becomes before it executes its program.
@@ -28,9 +30,15 @@ pub(crate) struct ProcessPlan {
     pub(crate) bounding: u64,
     pub(crate) permitted: u64,
     pub(crate) effective: u64,
+    /// What programs with capabilities of their own may pass on; empty unless somebody asks (CVE-2022-24769).
+    pub(crate) inheritable: u64,
+    /// What survives exec for who is not root; empty unless somebody asks.
+    pub(crate) ambient: u64,
     pub(crate) limits: Vec<Limit>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) schedule: Schedule,
+    pub(crate) labels: Labels,
 }
 
 /// Resource, soft and hard limit; `None` is no limit.
@@ -39,15 +47,6 @@ pub(crate) type Limit = (Resource, Option<u64>, Option<u64>);
 impl ProcessPlan {
     /// Reads `process` of a specification.
     pub(crate) fn from_spec(process: &Process) -> Result<Self> {
-        if process.apparmor_profile.as_ref().is_some_and(|p| !p.is_empty()) {
-            return Err(not_yet("AppArmor profiles are not supported yet"));
-        }
-        if process.selinux_label.as_ref().is_some_and(|l| !l.is_empty()) {
-            return Err(not_yet("SELinux labels are not supported yet"));
-        }
-        if process.scheduler.is_some() || process.io_priority.is_some() {
-            return Err(not_yet("scheduler and ioPriority are not supported yet"));
-        }
         if process.args.is_empty() {
             return Err(invalid("args must not be empty"));
         }
@@ -57,6 +56,8 @@ impl ProcessPlan {
         };
         let capabilities = process.capabilities.clone().unwrap_or_default();
         let (bounding, permitted) = (set(&capabilities.bounding)?, set(&capabilities.permitted)?);
+        let inheritable = set(&capabilities.inheritable)?;
+        let ambient = set(&capabilities.ambient)? & permitted;
         let user = &process.user;
         let wanted = match &user.username {
             Some(text) => Wanted::parse(text)?,
@@ -79,6 +80,9 @@ impl ProcessPlan {
             bounding,
             permitted,
             effective: set(&capabilities.effective)? & permitted,
+            // The kernel has ambient ones only among inheritable ones.
+            inheritable: inheritable | ambient,
+            ambient,
             limits: limits(process)?,
             no_new_privileges: process.no_new_privileges,
             oom_score_adj: process
@@ -88,6 +92,8 @@ impl ProcessPlan {
                     _ => Err(invalid(format!("oomScoreAdj {n} is not between -1000 and 1000"))),
                 })
                 .transpose()?,
+            schedule: Schedule::from_spec(process)?,
+            labels: Labels::from_spec(process),
         })
     }
 }

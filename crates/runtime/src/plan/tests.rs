@@ -260,8 +260,8 @@ fn mounts_that_cannot_be_are_refused() {
     assert_eq!(error("/x", "", "", &[]), "mount /x has no type");
     assert_eq!(error("/x", "bind", "y", &[]), "mount /x: source \"y\" is not absolute");
     assert!(error("/x", "bind", "/y", &["size=1"]).contains("a bind mount has no option"));
-    assert!(error("/x", "bind", "/y", &["idmap"]).contains("not supported yet"));
-    assert!(error("/x", "tmpfs", "", &["tmpcopyup"]).contains("not supported yet"));
+    assert!(error("/x", "tmpfs", "", &["idmap"]).contains("only bind mounts can be id-mapped"));
+    assert!(error("/x", "bind", "/y", &["tmpcopyup"]).contains("an option of tmpfs"));
     for target in ["/proc/x", "/proc/sys/net", "/proc/./1", "/a/../proc/1"] {
         assert!(error(target, "tmpfs", "", &[]).contains("inside /proc"), "{target}");
     }

@@ -168,7 +168,7 @@ fn capabilities_are_dockers_and_never_inherited() {
 }
 
 #[test]
-fn a_specification_cannot_ask_for_inheritable_or_ambient_capabilities() {
+fn inheritable_and_ambient_capabilities_are_those_that_somebody_asked_for() {
     let outcome = Job::shell("grep -E 'CapInh|CapAmb' /proc/self/status")
         .process(|p| {
             let sets = p.capabilities.as_mut().unwrap();
@@ -176,6 +176,8 @@ fn a_specification_cannot_ask_for_inheritable_or_ambient_capabilities() {
             sets.ambient = sets.bounding.clone();
         })
         .run();
+    assert!(outcome.ok().lines().all(|l| l.ends_with("00000000a80425fb")), "{outcome:?}");
+    let outcome = Job::shell("grep -E 'CapInh|CapAmb' /proc/self/status").run();
     assert!(outcome.ok().lines().all(|l| l.ends_with("0000000000000000")), "{outcome:?}");
 }
 
@@ -294,15 +296,22 @@ fn the_cgroup_is_entered_shown_read_only_and_left_clean() {
 
 #[test]
 fn what_is_missing_is_refused_with_a_clear_error() {
-    let hooks = || {
-        Job::new(&["true"]).with(|spec| {
-            let hook = oci::runtime::Hook { path: "/bin/true".into(), ..Default::default() };
-            spec.hooks = Some(oci::runtime::Hooks { prestart: vec![hook], ..Default::default() });
-        })
-    };
-    assert_eq!(hooks().run().failed(), "hooks are not supported yet");
+    let hooks = Job::new(&["true"]).with(|spec| {
+        let hook = oci::runtime::Hook { path: "/bin/true".into(), ..Default::default() };
+        spec.hooks = Some(oci::runtime::Hooks { prestart: vec![hook], ..Default::default() });
+    });
+    assert_eq!(
+        hooks.run().failed(),
+        "hooks and seccomp agents need to be told who the container is"
+    );
     let user = Job::new(&["true"]).linux(|l| {
         l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::User, path: None });
     });
-    assert_eq!(user.run().failed(), "user namespaces are not supported yet");
+    assert_eq!(user.run().failed(), "user namespace: uidMappings must not be empty");
+    let joined = Job::new(&["true"]).linux(|l| {
+        l.namespaces.retain(|n| n.kind != NamespaceKind::Mount);
+        let path = Some("/proc/1/ns/mnt".into());
+        l.namespaces.push(oci::runtime::Namespace { kind: NamespaceKind::Mount, path });
+    });
+    assert!(joined.run().failed().starts_with("joining a mount namespace is not supported"));
 }

@@ -1,0 +1,156 @@
+//! Debian's podman with this runtime.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::bundle::{Bundle, OURS, is_ours};
+
+/// A podman with a store of its own, no network and no service of the host's.
+struct Podman {
+    folder: PathBuf,
+}
+
+impl Podman {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("gantry-podman-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(
+            folder.join("policy.json"),
+            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
+        )
+        .unwrap();
+        let text = "[containers]\nlog_driver=\"k8s-file\"\nnetns=\"none\"\n[engine]\nevents_logger=\"none\"\n";
+        std::fs::write(folder.join("containers.conf"), text).unwrap();
+        let place = |name: &str| folder.join(name).display().to_string();
+        let text = format!(
+            "[storage]\ndriver=\"vfs\"\nrunroot=\"{}\"\ngraphroot=\"{}\"\n",
+            place("run"),
+            place("root")
+        );
+        std::fs::write(folder.join("storage.conf"), text).unwrap();
+        Self { folder }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "tests start programs as anybody does")]
+    fn run(&self, words: &[&str]) -> Output {
+        let path = |name: &str| self.folder.join(name);
+        let file = std::fs::File::create(path("out")).unwrap();
+        let errors = std::fs::File::create(path("err")).unwrap();
+        let status = std::process::Command::new("podman")
+            .env("CONTAINERS_CONF", path("containers.conf"))
+            .env("CONTAINERS_STORAGE_CONF", path("storage.conf"))
+            .arg("--root")
+            .arg(path("root"))
+            .arg("--runroot")
+            .arg(path("run"))
+            .arg("--tmpdir")
+            .arg(path("tmp"))
+            .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", OURS])
+            .args(words)
+            .stdin(std::process::Stdio::null())
+            // conmon keeps what it was started with.
+            .stdout(file)
+            .stderr(errors)
+            .status()
+            .unwrap();
+        let read = |name: &str| std::fs::read(path(name)).unwrap();
+        Output { status, stdout: read("out"), stderr: read("err") }
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _gone = self.run(&["rm", "-f", "-t", "0", "-a"]);
+        // podman leaves its store mounted on itself.
+        for name in ["root/vfs", "root/overlay", "root"] {
+            let _none =
+                rustix::mount::unmount(self.folder.join(name), rustix::mount::UnmountFlags::DETACH);
+        }
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+#[test]
+fn podman_runs_containers_with_it() {
+    testkit::need!(
+        Root,
+        Program("podman", "podman"),
+        Program("conmon", "conmon"),
+        Program("busybox", "busybox-static")
+    );
+    if !is_ours() {
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    let rootfs = bundle.path.join("rootfs");
+    let root = rootfs.to_str().unwrap();
+    let podman = Podman::new();
+    let seen = podman.ok(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--rootfs",
+        root,
+        "sh",
+        "-c",
+        "echo hello; id -u; hostname",
+    ]);
+    assert!(seen.starts_with("hello\n0\n"), "{seen}");
+    let output =
+        podman.run(&["run", "--rm", "--network", "none", "--rootfs", root, "sh", "-c", "exit 7"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let output = podman.run(&["run", "--rm", "--network", "none", "--rootfs", root, "nosuch"]);
+    assert_eq!(output.status.code(), Some(127), "{output:?}");
+    podman.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "--network",
+        "none",
+        "--memory",
+        "64m",
+        "--pids-limit",
+        "20",
+        "--cap-drop",
+        "all",
+        "--read-only",
+        "--rootfs",
+        root,
+        "sleep",
+        "100",
+    ]);
+    assert_eq!(
+        podman.ok(&[
+            "exec",
+            "-e",
+            "A=5",
+            "one",
+            "sh",
+            "-c",
+            "echo $A; grep CapEff /proc/self/status"
+        ]),
+        "5\nCapEff:\t0000000000000000"
+    );
+    assert_eq!(podman.run(&["exec", "one", "sh", "-c", "exit 9"]).status.code(), Some(9));
+    assert_eq!(podman.run(&["exec", "one", "nosuch"]).status.code(), Some(127));
+    let status =
+        |podman: &Podman| podman.ok(&["inspect", "-f", "{{.State.Status}} {{.OCIRuntime}}", "one"]);
+    assert_eq!(status(&podman), format!("running {OURS}"));
+    podman.ok(&["pause", "one"]);
+    assert!(status(&podman).starts_with("paused"));
+    podman.ok(&["unpause", "one"]);
+    podman.ok(&["stop", "-t", "0", "one"]);
+    assert!(status(&podman).starts_with("exited"));
+    podman.ok(&["rm", "-f", "one"]);
+    assert_eq!(podman.ok(&["ps", "-aq"]), "");
+    assert!(Path::new(root).join("bin/busybox").exists());
+}
