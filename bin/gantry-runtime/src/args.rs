@@ -50,7 +50,7 @@ pub(crate) enum Command {
     State { id: String },
     Kill { id: String, signal: String, all: bool },
     Delete { id: String, force: bool },
-    Exec(ExecOptions),
+    Exec(Box<ExecOptions>),
     List { quiet: bool, json: bool },
     Pause { id: String },
     Resume { id: String },
@@ -163,7 +163,7 @@ fn command(name: &str, words: &mut Words) -> Result<Command, String> {
             words.end()?;
             Ok(Command::List { quiet, json })
         }
-        "exec" => exec::parse(words).map(Command::Exec),
+        "exec" => exec::parse(words).map(Box::new).map(Command::Exec),
         "update" => update::parse(words),
         "events" => events(words),
         "spec" => spec(words),

@@ -133,14 +133,20 @@ fn make_group(spec: &Spec, id: &str) -> Result<Option<cgroups::Group>> {
     let resources = linux.and_then(|l| l.resources.clone()).unwrap_or_default();
     match cgroups::Group::create(&cgroups::Hierarchies::detect()?, &path, &resources) {
         Err(e)
-            if e.kind() == stdx::Kind::Forbidden
-                && given.is_none()
-                && !rustix::process::geteuid().is_root() =>
+            if given.is_none() && !rustix::process::geteuid().is_root() && is_not_permitted(&e) =>
         {
             Ok(None)
         }
         group => group.map(Some),
     }
+}
+
+fn is_not_permitted(error: &Error) -> bool {
+    use std::io::ErrorKind;
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |e| e.source())
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem))
 }
 
 fn check(spec: &Spec, request: &Make, detach: bool) -> Result<()> {

@@ -111,19 +111,33 @@ fn what_is_not_there_yet_is_refused_as_such() {
         (spec.linux, spec.process) = (Some(linux), Some(process));
         assert!(matches!(Plan::from_spec(&spec, false), Err(Error::NotImplemented(_))), "{spec:?}");
     };
-    not_yet(&|_, l, _| l.uid_mappings.push(IdMapping::default()));
-    not_yet(&|_, l, _| l.namespaces.push(Namespace { kind: NamespaceKind::User, path: None }));
     not_yet(&|_, l, _| l.namespaces[0].path = Some("/proc/1/ns/mnt".into()));
-    not_yet(&|_, l, _| l.mount_label = Some("x".into()));
     not_yet(&|_, l, _| l.intel_rdt = Some(Default::default()));
-    not_yet(&|_, _, p| p.apparmor_profile = Some("x".into()));
-    not_yet(&|_, _, p| p.selinux_label = Some("x".into()));
-    not_yet(&|_, _, p| p.scheduler = Some(Default::default()));
-    not_yet(&|_, _, p| p.io_priority = Some(Default::default()));
-    not_yet(&|s, _, _| {
-        s.hooks =
-            Some(oci::runtime::Hooks { poststop: vec![Default::default()], ..Default::default() });
+    not_yet(&|_, l, _| {
+        l.net_devices.insert("eth1".into(), Default::default());
     });
+}
+
+#[test]
+fn user_namespaces_need_ids_and_ids_need_one() {
+    let map = |container_id| IdMapping { container_id, host_id: 5, size: 1 };
+    let user = || Namespace { kind: NamespaceKind::User, path: None };
+    assert_eq!(
+        refused(|_, l, _| l.uid_mappings.push(map(0))),
+        "user namespace mappings specified, but user namespace isn't enabled in the config"
+    );
+    assert_eq!(
+        refused(|_, l, _| l.namespaces.push(user())),
+        "user namespace: uidMappings must not be empty"
+    );
+    assert_eq!(
+        refused(|_, l, _| {
+            l.namespaces.push(user());
+            l.uid_mappings.push(map(1));
+            l.gid_mappings.push(map(0));
+        }),
+        "user namespaces enabled, but no mapping found for uid 0 and gid 0"
+    );
 }
 
 #[test]

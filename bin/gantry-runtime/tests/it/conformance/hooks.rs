@@ -42,7 +42,9 @@ fn every_kind_runs_in_its_place() {
         [("prestart", "creating"), ("createRuntime", "creating"), ("poststart", "running")]
     {
         let state = state(&out.join(kind));
-        assert_eq!((&state["status"], &state["pid"]), (&json!(status), &json!(pid)), "{kind}");
+        let early = kind == "poststart" && !is_ours();
+        assert!(state["status"] == json!(status) || early, "{kind}: {state}");
+        assert_eq!(state["pid"], json!(pid), "{kind}");
         assert_eq!(state["bundle"].as_str(), Some(bundle.bundle()), "{kind}");
         assert_eq!((&state["id"], &state["annotations"]["a"]), (&json!(bundle.id), &json!("b")));
     }

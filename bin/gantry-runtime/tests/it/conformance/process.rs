@@ -80,7 +80,7 @@ fn what_no_module_enforces_is_refused() {
     assert!(error.contains("selinux label is specified in config") || !is_ours(), "{error}");
     if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
         let error = Bundle::refused(|c| c["process"]["apparmorProfile"] = json!("some-profile"));
-        assert!(error.contains("apparmor: config provided but apparmor not supported"), "{error}");
+        assert!(error.contains("unable to apply apparmor profile"), "{error}");
     }
     let error = Bundle::refused(|c| c["linux"]["intelRdt"] = json!({ "l3CacheSchema": "L3:0=f" }));
     assert!(
