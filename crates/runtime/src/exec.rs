@@ -109,6 +109,12 @@ fn enter(request: &Exec<'_>, plan: &ProcessPlan, no_groups: bool) -> Result<()> 
     let step = || "join the container's namespaces";
     match sys::process::set_namespaces(request.target, NAMESPACES | clone::NEWUSER) {
         Ok(()) => ids::become_root(!no_groups),
+        // Without root: those that the container shares with us are not its user namespace's to be joined.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied && !ids::is_privileged() => {
+            let kinds = others(request.target) | clone::NEWUSER;
+            sys::process::set_namespaces(request.target, kinds).step(step)?;
+            ids::become_root(!no_groups)
+        }
         // It has our own user namespace, and nobody can join that.
         Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
             sys::process::set_namespaces(request.target, NAMESPACES).step(step)
@@ -152,9 +158,29 @@ fn become_process(
 
 /// Whether the user namespace of the process behind a pidfd refuses setgroups.
 fn denies_groups(process: BorrowedFd<'_>) -> bool {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
-    let pid = info.ok().and_then(|text| {
-        text.lines().find_map(|line| line.strip_prefix("Pid:").map(|n| n.trim().to_owned()))
-    });
-    pid.is_some_and(|pid| ids::denies_groups(&pid))
+    pid_of(process).is_some_and(|pid| ids::denies_groups(&pid))
+}
+
+/// The namespaces of the process behind a pidfd that are not our own.
+fn others(process: BorrowedFd<'_>) -> u64 {
+    const KINDS: [(&str, u64); 7] = [
+        ("mnt", clone::NEWNS),
+        ("cgroup", clone::NEWCGROUP),
+        ("uts", clone::NEWUTS),
+        ("ipc", clone::NEWIPC),
+        ("pid", clone::NEWPID),
+        ("net", clone::NEWNET),
+        ("time", clone::NEWTIME),
+    ];
+    let Some(pid) = pid_of(process) else { return NAMESPACES };
+    let link = |of: &str, kind| std::fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
+    let differ = |(kind, _): &&(&str, u64)| link(&pid, kind) != link("self", kind);
+    KINDS.iter().filter(differ).fold(0, |all, (_, flag)| all | flag)
+}
+
+/// The number of the process behind a pidfd, in this procfs.
+fn pid_of(process: BorrowedFd<'_>) -> Option<String> {
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:").map(|n| n.trim().to_owned()))
 }
