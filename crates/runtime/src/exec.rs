@@ -173,7 +173,7 @@ fn others(process: BorrowedFd<'_>) -> u64 {
         ("time", clone::NEWTIME),
     ];
     let Some(pid) = pid_of(process) else { return NAMESPACES };
-    let link = |of: &str, kind| std::fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
+    let link = |of: &str, kind: &str| std::fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
     let differ = |(kind, _): &&(&str, u64)| link(&pid, kind) != link("self", kind);
     KINDS.iter().filter(differ).fold(0, |all, (_, flag)| all | flag)
 }

@@ -12,10 +12,8 @@ mod seccomp;
 use crate::bundle::{OTHER, is_ours};
 
 /// Whether the runtime under test is one that this test is about; runc 1.1 lacks some of what later ones have.
-fn only_newer(what: &str) -> bool {
-    if !is_ours() {
-        eprintln!("skipped: {what}: newer than runc 1.1");
-    }
+/// `_what`, for the reader: what it lacks.
+fn only_newer(_what: &str) -> bool {
     is_ours()
 }
 

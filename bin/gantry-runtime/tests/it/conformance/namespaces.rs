@@ -46,7 +46,7 @@ fn namespaces_are_joined_by_path() {
     {
         assert_eq!(line, link(&pid, file));
     }
-    assert!(seen.ends_with("sleep\0100\0"), "{seen:?}");
+    assert!(seen.ends_with("sleep\x00100\0"), "{seen:?}");
 }
 
 fn mapped(config: &mut Value) {
