@@ -8,7 +8,8 @@ use testkit::{Cli, Daemon, need};
 /// The text after the head of every message in a datagram socket.
 fn messages(socket: &UnixDatagram, seen: &mut Vec<String>) {
     let mut buffer = [0; 65536];
-    while let Ok(n) = socket.recv(&mut buffer) {
+    // One at a time: while somebody writes there would be no end.
+    if let Ok(n) = socket.recv(&mut buffer) {
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
         seen.push(text.split_once("]: ").map_or(text.as_str(), |(_, t)| t).trim_end().to_owned());
     }
@@ -305,6 +306,12 @@ fn a_blocked_destination_holds_the_container_until_the_daemon_dies() {
     client.run(&["exec", "held", "true"]).ok();
     daemon.kill9();
     std::thread::sleep(Duration::from_secs(2));
+    eventually("it has written everything", PATIENCE, || {
+        let folder = daemon.data_root().join("containers");
+        let logs = std::fs::read_dir(folder).expect("list containers").flatten();
+        logs.map(|c| c.path().join("local-logs/container.log"))
+            .any(|log| std::fs::read_to_string(log).is_ok_and(|text| text.ends_with("done\n")))
+    });
     daemon.up();
     client.run(&["logs", "--tail", "1", "held"]).ok().prints("done\n");
     client.run(&["rm", "-f", "held"]).ok();

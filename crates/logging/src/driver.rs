@@ -193,7 +193,7 @@ impl Registry {
             Some((_, instead)) => Error::not_implemented(format!(
                 "logging driver \"{name}\" is not supported: {instead}"
             )),
-            None => Error::not_found(format!(
+            None => Error::invalid(format!(
                 "error looking up logging plugin {name}: plugin \"{name}\" not found"
             )),
         })
