@@ -203,7 +203,6 @@ fn an_unhealthy_container_is_restarted_stopped_or_killed_when_asked_to() {
     let docker = daemon.client(Cli::all()[0]);
     docker
         .run(&["create", "--annotation", "gantry.health-on-failure=reboot", "busybox"])
-        
         .says("reboot");
     client.run(&["rm", "-f", "stops", "dies", "rises"]).ok();
 }

@@ -151,9 +151,14 @@ const RUNTIMES: &str = "other runtimes are not there yet";
 /// All of them, in the order of `dockerd.md`'s chapters.
 pub(crate) const OPTIONS: &[Opt] = &[
     // Sockets.
-    Opt::list("host", "hosts", "Daemon socket(s) to connect to").short('H').takes("list", check::host),
+    Opt::list("host", "hosts", "Daemon socket(s) to connect to")
+        .short('H')
+        .takes("list", check::host),
     Opt::text("group", "Group for the unix socket").short('G').default("\"gantry\" or \"docker\""),
-    Opt::switch("tls", "Use TLS; implied by --tlsverify. With tcp:// hosts, --tls=false serves them in plain text"),
+    Opt::switch(
+        "tls",
+        "Use TLS; implied by --tlsverify. With tcp:// hosts, --tls=false serves them in plain text",
+    ),
     Opt::text("tlscacert", "Trust certs signed only by this CA").default("\"~/.docker/ca.pem\""),
     Opt::text("tlscert", "Path to TLS certificate file").default("\"~/.docker/cert.pem\""),
     Opt::text("tlskey", "Path to TLS key file").default("\"~/.docker/key.pem\""),
@@ -170,7 +175,11 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::switch("debug", "Enable debug mode").short('D'),
     Opt::switch("validate", "Validate daemon configuration and exit"),
     Opt::switch("version", "Print version information and quit").short('v').keyed(""),
-    Opt::switch("cleanup", "Remove everything that this daemon made on the host's network, and exit").keyed(""),
+    Opt::switch(
+        "cleanup",
+        "Remove everything that this daemon made on the host's network, and exit",
+    )
+    .keyed(""),
     Opt::int("shutdown-timeout", "Set the default shutdown timeout").default("15"),
     Opt::switch("live-restore", "Keep containers running when the daemon stops").default("true"),
     Opt::switch("experimental", "Enable experimental features"),
@@ -185,9 +194,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .usage("Register an additional OCI compatible runtime")
         .takes("runtime", check::runtime)
         .refused(RUNTIMES),
-    Opt::text("default-runtime", "Default OCI runtime for containers").refused_unless("gantry", RUNTIMES),
+    Opt::text("default-runtime", "Default OCI runtime for containers")
+        .refused_unless("gantry", RUNTIMES),
     Opt::text("containerd", "containerd grpc address").meaningless(CONTAINERD),
-    Opt::text("containerd-namespace", "Containerd namespace to use").default("\"moby\"").meaningless(CONTAINERD),
+    Opt::text("containerd-namespace", "Containerd namespace to use")
+        .default("\"moby\"")
+        .meaningless(CONTAINERD),
     Opt::text("containerd-plugins-namespace", "Containerd namespace to use for plugins")
         .default("\"plugins.moby\"")
         .keyed("containerd-plugin-namespace")
@@ -229,8 +241,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::text("bip6", "Specify network bridge IPv6").refused(NETWORKS),
     Opt::text("fixed-cidr", "IPv4 subnet for fixed IPs").refused(NETWORKS),
     Opt::text("fixed-cidr-v6", "IPv6 subnet for fixed IPs").refused(NETWORKS),
-    Opt::text("default-gateway", "Container default gateway IPv4 address").takes("ip", check::ip).refused(NETWORKS),
-    Opt::text("default-gateway-v6", "Container default gateway IPv6 address").takes("ip", check::ip).refused(NETWORKS),
+    Opt::text("default-gateway", "Container default gateway IPv4 address")
+        .takes("ip", check::ip)
+        .refused(NETWORKS),
+    Opt::text("default-gateway-v6", "Container default gateway IPv6 address")
+        .takes("ip", check::ip)
+        .refused(NETWORKS),
     Opt::new("default-address-pool", "default-address-pools", Kind::TEXT, Shape::Json)
         .usage("Default address pools for node specific local networks")
         .takes("pool-options", cli::flags::check::anything)
@@ -244,48 +260,92 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::list("dns-search", "dns-search", "DNS search domains to use")
         .takes("list", cli::flags::check::dns_search)
         .refused(NETWORKS),
-    Opt::switch("icc", "Enable inter-container communication").default("true").refused_unless("true", NETWORKS),
+    Opt::switch("icc", "Enable inter-container communication")
+        .default("true")
+        .refused_unless("true", NETWORKS),
     Opt::text("ip", "Default IP when binding container ports")
         .default("0.0.0.0")
         .takes("ip", check::ip)
         .refused_unless("0.0.0.0", NETWORKS),
-    Opt::switch("ip-forward", "Enable net.ipv4.ip_forward").default("true").refused_unless("true", NETWORKS),
-    Opt::switch("ip-forward-no-drop", "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding")
-        .meaningless("the policy of the host's own rules is never changed"),
-    Opt::switch("ip-masq", "Enable IP masquerading").default("true").refused_unless("true", NETWORKS),
-    Opt::switch("iptables", "Enable addition of firewall rules").default("true").refused_unless("true", NETWORKS),
-    Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules").refused_unless("true", NETWORKS),
+    Opt::switch("ip-forward", "Enable net.ipv4.ip_forward")
+        .default("true")
+        .refused_unless("true", NETWORKS),
+    Opt::switch(
+        "ip-forward-no-drop",
+        "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding",
+    )
+    .meaningless("the policy of the host's own rules is never changed"),
+    Opt::switch("ip-masq", "Enable IP masquerading")
+        .default("true")
+        .refused_unless("true", NETWORKS),
+    Opt::switch("iptables", "Enable addition of firewall rules")
+        .default("true")
+        .refused_unless("true", NETWORKS),
+    Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules")
+        .refused_unless("true", NETWORKS),
     Opt::switch("ipv6", "Enable IPv6 networking").refused_unless("false", NETWORKS),
     Opt::text("firewall-backend", "Firewall backend to use, iptables or nftables")
         .refused_unless("nftables", "rules are made in nf_tables alone"),
-    Opt::switch("allow-direct-routing", "Allow remote access to published ports on container IP addresses")
-        .refused_unless("false", NETWORKS),
-    Opt::text("bridge-accept-fwmark", "In bridge networks, accept packets with this firewall mark/mask").refused(NETWORKS),
-    Opt::int("mtu", "Set the MTU for the default \"bridge\" network").default("1500").refused_unless("1500", NETWORKS),
-    Opt::int("network-control-plane-mtu", "Network Control plane MTU").default("1500").meaningless(SWARM),
+    Opt::switch(
+        "allow-direct-routing",
+        "Allow remote access to published ports on container IP addresses",
+    )
+    .refused_unless("false", NETWORKS),
+    Opt::text(
+        "bridge-accept-fwmark",
+        "In bridge networks, accept packets with this firewall mark/mask",
+    )
+    .refused(NETWORKS),
+    Opt::int("mtu", "Set the MTU for the default \"bridge\" network")
+        .default("1500")
+        .refused_unless("1500", NETWORKS),
+    Opt::int("network-control-plane-mtu", "Network Control plane MTU")
+        .default("1500")
+        .meaningless(SWARM),
     Opt::switch("userland-proxy", "Use userland proxy for loopback traffic")
         .default("true")
         .meaningless("published ports need no proxy process"),
-    Opt::text("userland-proxy-path", "Path to the userland proxy binary").meaningless("published ports need no proxy process"),
-    Opt::list("host-gateway-ip", "host-gateway-ips", "IP addresses that 'host-gateway' in --add-host resolves to")
-        .takes("list", check::ip)
-        .refused(NETWORKS),
-    Opt::text("network-diagnostic-port", "").takes("int", cli::flags::check::int).hidden().keyed("network-diagnostic-port").shaped(Shape::Int).refused(SWARM),
+    Opt::text("userland-proxy-path", "Path to the userland proxy binary")
+        .meaningless("published ports need no proxy process"),
+    Opt::list(
+        "host-gateway-ip",
+        "host-gateway-ips",
+        "IP addresses that 'host-gateway' in --add-host resolves to",
+    )
+    .takes("list", check::ip)
+    .refused(NETWORKS),
+    Opt::text("network-diagnostic-port", "")
+        .takes("int", cli::flags::check::int)
+        .hidden()
+        .keyed("network-diagnostic-port")
+        .shaped(Shape::Int)
+        .refused(SWARM),
     Opt::key("resolv-conf", Shape::Text).refused(NETWORKS),
     // Registries.
     Opt::list("insecure-registry", "insecure-registries", "Enable insecure registry communication"),
-    Opt::list("registry-mirror", "registry-mirrors", "Preferred registry mirror").takes("list", check::mirror),
-    Opt::list("allow-nondistributable-artifacts", "allow-nondistributable-artifacts", "Allow push of nondistributable artifacts to registry")
-        .meaningless("every layer is pushed"),
+    Opt::list("registry-mirror", "registry-mirrors", "Preferred registry mirror")
+        .takes("list", check::mirror),
+    Opt::list(
+        "allow-nondistributable-artifacts",
+        "allow-nondistributable-artifacts",
+        "Allow push of nondistributable artifacts to registry",
+    )
+    .meaningless("every layer is pushed"),
     Opt::int("max-concurrent-downloads", "Set the max concurrent downloads").default("3"),
     Opt::int("max-concurrent-uploads", "Set the max concurrent uploads").default("5"),
     Opt::int("max-download-attempts", "Set the max download attempts for each pull").default("5"),
     Opt::text("http-proxy", "HTTP proxy URL to use for outgoing traffic"),
     Opt::text("https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
-    Opt::text("no-proxy", "Comma-separated list of hosts or IP addresses for which the proxy is skipped"),
+    Opt::text(
+        "no-proxy",
+        "Comma-separated list of hosts or IP addresses for which the proxy is skipped",
+    ),
     // Storage.
-    Opt::text("storage-driver", "Storage driver to use").short('s').refused_unless("overlay2", "overlay2 is the storage driver"),
-    Opt::list("storage-opt", "storage-opts", "Storage driver options").refused("the storage driver has no options yet"),
+    Opt::text("storage-driver", "Storage driver to use")
+        .short('s')
+        .refused_unless("overlay2", "overlay2 is the storage driver"),
+    Opt::list("storage-opt", "storage-opts", "Storage driver options")
+        .refused("the storage driver has no options yet"),
     // Logs and figures.
     Opt::text("log-driver", "Default driver for container logs")
         .default("\"json-file\""),
@@ -293,12 +353,21 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .usage("Default log driver options for containers")
         .takes("map", cli::flags::check::anything),
     Opt::text("log-format", "Set the logging format (\"text\"|\"json\")").default("\"text\""),
-    Opt::text("log-level", "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")").short('l').default("\"info\""),
+    Opt::text(
+        "log-level",
+        "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")",
+    )
+    .short('l')
+    .default("\"info\""),
     Opt::switch("raw-logs", "Full timestamps without ANSI coloring"),
     Opt::text("metrics-addr", "Set default address and port to serve the metrics api on")
         .refused("the metrics endpoint is not there yet"),
     // Swarm, builder, and what only the file has.
-    Opt::text("swarm-default-advertise-addr", "Set default address or interface for swarm advertised address").meaningless(SWARM),
+    Opt::text(
+        "swarm-default-advertise-addr",
+        "Set default address or interface for swarm advertised address",
+    )
+    .meaningless(SWARM),
     Opt::text("nri-opts", "").hidden().shaped(Shape::Json).refused("NRI plugins are not supported"),
     Opt::key("min-api-version", Shape::Text),
     Opt::key("builder", Shape::Json).meaningless("there is no builder yet"),

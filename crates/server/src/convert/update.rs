@@ -60,7 +60,7 @@ pub(crate) fn to_engine(
             blkio_weight: wire.blkio_weight,
             ..Resources::default()
         },
-        restart: (!policy.name.is_empty()).then(|| RestartPolicy {
+        restart: (!policy.name.is_empty()).then_some(RestartPolicy {
             name: policy.name,
             maximum_retry_count: policy.maximum_retry_count,
         }),
