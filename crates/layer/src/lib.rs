@@ -42,4 +42,4 @@ pub use decompress::{Compression, Decompressed, decompress};
 pub use extract::{Extract, extract};
 pub use inherit::inherit;
 pub use limits::Limits;
-pub use pack::{Pack, is_kernels, is_opaque, pack, pack_one};
+pub use pack::{Pack, Skip, is_kernels, is_opaque, pack, pack_one};

@@ -37,8 +37,11 @@ pub struct Pack<'a> {
     /// have for them.
     pub difference: bool,
     /// Leaves out what this says, by its path below the packed directory; of a directory also what is in it.
-    pub skip: Option<&'a (dyn Fn(&[u8], &Stat) -> bool + Sync)>,
+    pub skip: Option<Skip<'a>>,
 }
+
+/// Says by path and facts whether something is left out.
+pub type Skip<'a> = &'a (dyn Fn(&[u8], &Stat) -> bool + Sync);
 
 impl std::fmt::Debug for Pack<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -162,7 +162,11 @@ async fn to_container(
         Some(source) => {
             let placed = cp::place(&source, &target)?;
             let (archive, sent) = pack::stream(&source, placed.rename)?;
-            (placed.dir, archive, Some(sent))
+            let dir = match placed.dir.trim_end_matches('/') {
+                "" => "/",
+                dir => dir,
+            };
+            (dir.to_owned(), archive, Some(sent))
         }
     };
     client.write_archive(name, &dir, how.owners, archive).await?;

@@ -137,7 +137,7 @@ fn pack_path(
         let dir = root.dir.dir_in_root(&named.whole).map_err(explain)?;
         // A file system of the kernel's own is an empty directory, as where nothing is mounted.
         let nothing = |_: &[u8], _: &rustix::fs::Stat| true;
-        let skip: Option<&(dyn Fn(&[u8], &rustix::fs::Stat) -> bool + Sync)> =
+        let skip: Option<layer::Skip<'_>> =
             if layer::is_kernels(&dir).map_err(explain)? { Some(&nothing) } else { None };
         let how = Pack { prefix: named.base.as_bytes(), top: true, skip, ..Pack::default() };
         return layer::pack(&dir, out, &how);
