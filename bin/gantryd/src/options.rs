@@ -213,9 +213,13 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .takes("list", check::generic_resource)
         .meaningless(SWARM),
     // Defaults of containers.
-    Opt::int("default-pids-limit", "Processes a container may have unless it says otherwise").default("4096"),
-    Opt::text("default-cgroupns-mode", "Default mode for containers cgroup namespace (\"host\" | \"private\")")
-        .default("\"private\""),
+    Opt::int("default-pids-limit", "Processes a container may have unless it says otherwise")
+        .default("4096"),
+    Opt::text(
+        "default-cgroupns-mode",
+        "Default mode for containers cgroup namespace (\"host\" | \"private\")",
+    )
+    .default("\"private\""),
     Opt::text("default-ipc-mode", "Default mode for containers ipc (\"shareable\" | \"private\")")
         .default("\"private\""),
     Opt::text("default-shm-size", "Default shm size for containers")
@@ -225,15 +229,25 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .usage("Default ulimits for containers")
         .takes("ulimit", cli::flags::check::ulimit),
     Opt::switch("no-new-privileges", "Set no-new-privileges by default for new containers"),
-    Opt::text("seccomp-profile", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile")
-        .default("\"builtin\""),
-    Opt::switch("selinux-enabled", "Enable selinux support").refused_unless("false", "SELinux is not there yet"),
+    Opt::text(
+        "seccomp-profile",
+        "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile",
+    )
+    .default("\"builtin\""),
+    Opt::switch("selinux-enabled", "Enable selinux support")
+        .refused_unless("false", "SELinux is not there yet"),
     Opt::text("userns-remap", "User/Group setting for user namespaces").refused(CONTAINERS),
     Opt::text("cgroup-parent", "Set parent cgroup for all containers"),
-    Opt::int("cpu-rt-period", "Limit the CPU real-time period in microseconds for the parent cgroup for all containers")
-        .refused_unless("0", CONTAINERS),
-    Opt::int("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers")
-        .refused_unless("0", CONTAINERS),
+    Opt::int(
+        "cpu-rt-period",
+        "Limit the CPU real-time period in microseconds for the parent cgroup for all containers",
+    )
+    .refused_unless("0", CONTAINERS),
+    Opt::int(
+        "cpu-rt-runtime",
+        "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers",
+    )
+    .refused_unless("0", CONTAINERS),
     Opt::int("default-stop-timeout", "Set the default stop timeout of containers").default("10"),
     // Networks.
     Opt::text("bridge", "Attach containers to a network bridge").short('b').refused(NETWORKS),
@@ -347,8 +361,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::list("storage-opt", "storage-opts", "Storage driver options")
         .refused("the storage driver has no options yet"),
     // Logs and figures.
-    Opt::text("log-driver", "Default driver for container logs")
-        .default("\"json-file\""),
+    Opt::text("log-driver", "Default driver for container logs").default("\"json-file\""),
     Opt::new("log-opt", "log-opts", Kind::TEXT, Shape::Map)
         .usage("Default log driver options for containers")
         .takes("map", cli::flags::check::anything),

@@ -7,9 +7,9 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
 use crate::format::Listing;
 use crate::output;
-use template::{Row, Value};
 use api::{ContainerSummary, DiskUsage, Volume};
 use std::rc::Rc;
+use template::{Row, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {

@@ -5,7 +5,6 @@ use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
 use crate::format::{Listing, Prepared, short_id};
 use crate::output;
-use template::{Row, Value};
 use api::stats::Stats;
 use api::{Event, stats};
 use client::{Client, Filters, JsonLines, ListOptions};
@@ -14,6 +13,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, LocalBoxStream, SelectAll};
 use std::rc::Rc;
 use std::time::Duration;
+use template::{Row, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {

@@ -173,9 +173,8 @@ async fn prune(app: &App, matches: &Matches) -> Result<u8> {
         filters.add("all", "true");
     }
     let which = if all { "" } else { "anonymous " };
-    let warning = format!(
-        "This will remove {which}local volumes not used by at least one container."
-    );
+    let warning =
+        format!("This will remove {which}local volumes not used by at least one container.");
     let warning = if all { warning.replace("remove local", "remove all local") } else { warning };
     confirm(matches, "volume prune", &warning)?;
     let report = app.client()?.prune_volumes(&filters).await?;

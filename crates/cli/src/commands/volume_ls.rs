@@ -6,9 +6,9 @@ use crate::exit::Result;
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Kind, Matches};
 use crate::format::Listing;
 use crate::output;
-use template::{Row, Value};
 use api::Volume;
 use std::rc::Rc;
+use template::{Row, Value};
 
 pub(super) const COMMAND: Command = Command {
     group: "volume",

@@ -10,11 +10,11 @@ use crate::format::{Listing, ellipsis};
 use crate::host;
 use crate::inspect::{Document, Inspector};
 use crate::output;
-use template::{Row, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use template::{Row, Value};
 
 pub(in crate::commands) const LS: Command = Command {
     group: "context",
