@@ -163,6 +163,35 @@ fn archives_that_are_none_leave_nothing() {
 }
 
 #[test]
+fn clients_that_attached_and_left_do_not_keep_a_container_from_starting() {
+    use std::io::{Read as _, Write as _};
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    client.run(&["create", "--name", "waiting", "busybox", "echo", "started"]).ok();
+    let attach = b"POST /v1.45/containers/waiting/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\
+                   Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
+    // More than one message to the shim can carry (SCM_MAX_FD), one after another and then at once.
+    for together in [1, 100] {
+        for _ in 0..300 / together {
+            let mut streams = Vec::new();
+            for _ in 0..together {
+                let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+                stream.write_all(attach).unwrap();
+                let mut head = [0; 12];
+                stream.read_exact(&mut head).unwrap();
+                // 409 when too many wait that the daemon has not seen leave yet.
+                assert!(matches!(&head[9..], b"101" | b"409"), "{head:?}");
+                streams.push(stream);
+            }
+        }
+    }
+    client.run(&["start", "waiting"]).ok();
+    client.run(&["wait", "waiting"]).ok();
+    assert_eq!(client.run(&["logs", "waiting"]).ok().text(), "started");
+}
+
+#[test]
 fn clients_that_hang_hold_nobody_up() {
     need!(Root);
     let daemon = Daemon::start();

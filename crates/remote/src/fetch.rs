@@ -165,7 +165,7 @@ impl Blob {
             self.done
         };
         if let Some(length) = number(CONTENT_LENGTH) {
-            let whole = length + if skip == 0 { self.done } else { 0 };
+            let whole = length.saturating_add(if skip == 0 { self.done } else { 0 });
             if whole != self.size {
                 return Err(content::wrong_size(&self.digest, self.size, whole));
             }

@@ -116,15 +116,13 @@ impl Forward {
 
     /// Sends, and waits for what is to be acknowledged. Says how many are delivered.
     fn send(&mut self, messages: &[(Vec<u8>, String)]) -> Result<(), Undelivered> {
-        let mut sent = 0;
-        for (bytes, _) in messages {
+        for (sent, (bytes, _)) in messages.iter().enumerate() {
             if let Err(error) = self.remote.send(bytes) {
                 // What was sent before over the same connection may be lost with it; without acknowledgements there
                 // is no knowing.
                 let delivered = if self.ack { 0 } else { sent };
                 return Err(Undelivered { delivered, error });
             }
-            sent += 1;
         }
         if self.ack {
             let mut buffer = Vec::new();
