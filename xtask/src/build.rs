@@ -47,6 +47,11 @@ fn build_with(profiles: &Profiles) -> Result<()> {
     let run = |args: &[&str], names: &[&str], flags: Option<&str>| -> Result<()> {
         let mut cargo = sh::command("cargo", &["build", "--target", &target]);
         cargo.args(args).args(names.iter().flat_map(|name| ["-p", name]));
+        // The client's cryptography has C in it that asks nothing of a C library: the machine's own compiler does.
+        let compiler = format!("CC_{}", target.replace('-', "_"));
+        if std::env::var_os(&compiler).is_none() {
+            cargo.env(compiler, "gcc");
+        }
         if let Some(flags) = flags {
             cargo.env("RUSTFLAGS", flags);
         }

@@ -244,7 +244,12 @@ mod tests {
         check("v", "PID TTY STAT TIME MAJFL TRS DRS RSS %MEM COMMAND");
         check("s", "UID PID PENDING BLOCKED IGNORED CAUGHT STAT TTY TIME COMMAND");
         check("j", "PPID PID PGID SID TTY TPGID STAT UID TIME COMMAND");
-        check("-o user:20,pid,args=The command, all of it", "USER PID The");
+        check("-o user:20,pid,args=The", "USER PID The");
+        // As everywhere in ps's options, words end at spaces: what follows is "c" and "o mmand".
+        check(
+            "-o user:20,pid,args=The command",
+            "ps: error: unknown user-defined format specifier \"mmand\"",
+        );
         check("-o pid,cmd,tty,start,pcpu,lstart", "PID CMD TT STARTED %CPU STARTED");
         check("-C sleep -o pid", "PID");
         check("-o comm", "Couldn't find PID field in ps output");

@@ -87,7 +87,7 @@ async fn what_is_not_there_yet_says_so() {
             }
         }
     }
-    assert!(seen.0 > 30 && seen.1 > 30, "{seen:?}");
+    assert!(seen.0 > 30 && seen.1 > 20, "{seen:?}");
 }
 
 #[tokio::test]

@@ -111,15 +111,12 @@ fn what_is_not_there_yet_is_said_to_be() {
     missing(r#""PublishAllPorts":true"#);
     missing(r#""Links":["a:b"]"#);
     for json in [
-        r#"{"Healthcheck":{"Test":["CMD","true"]}}"#,
-        r#"{"Healthcheck":{"Retries":3}}"#,
         r#"{"MacAddress":"02:42:ac:11:00:09"}"#,
         r#"{"Image":"b","NetworkingConfig":{"EndpointsConfig":{"other":{}}}}"#,
         r#"{"Image":"b","NetworkingConfig":{"EndpointsConfig":{"default":{"Aliases":["x"]}}}}"#,
     ] {
         assert_eq!(convert(json, 45).expect_err(json).kind(), Kind::NotImplemented);
     }
-    convert(r#"{"Image":"b","Healthcheck":{"Test":["NONE"]}}"#, 45).expect("it asks for nothing");
 }
 
 #[test]
