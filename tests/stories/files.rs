@@ -6,7 +6,7 @@ use std::path::Path;
 use testkit::{Cli, Client, Daemon, need};
 
 /// What a container is given to hold.
-const SCRIPT: &str = "mkdir -p /d/sub; echo hi >/d/f; ln -s f /d/l; ln -s ../../../etc /d/up; ln /d/f /d/hard; \
+const SCRIPT: &str = "mkdir -p /d/sub; echo hi >/d/f; ln -s f /d/l; ln -s ../etc /d/up; ln /d/f /d/hard; \
                       mkfifo /d/p; chmod 4755 /d/f; chown 5:6 /d/sub; echo ready; sleep 1000";
 
 fn ready(client: &Client, name: &str) {
@@ -53,7 +53,7 @@ fn files_are_copied_both_ways_whether_it_runs_or_not() {
                 fs::metadata(copied.join("f")).unwrap().permissions().mode() & 0o7777,
                 0o4755
             );
-            assert_eq!(fs::read_link(copied.join("up")).unwrap(), Path::new("../../../etc"));
+            assert_eq!(fs::read_link(copied.join("up")).unwrap(), Path::new("../etc"));
             assert_eq!(fs::metadata(copied.join("hard")).unwrap().nlink(), 2);
             assert!(copied.join("sub").is_dir());
             cp(&["cc:/d/l", &at(&format!("{name}-l"))]).ok();
@@ -70,7 +70,7 @@ fn files_are_copied_both_ways_whether_it_runs_or_not() {
             // In: into a directory, under a new name, from standard input, to a volume.
             cp(&[&at("one"), "cc:/tmp"]).ok();
             cp(&[&at("tree"), &format!("cc:/tmp/{name}")]).ok();
-            cp(&[&at("link"), "cc:/tmp/link"]).ok();
+            cp(&[&at("link"), &format!("cc:/tmp/{name}-link")]).ok();
             cp(&["-L", &at("link"), "cc:/tmp/followed"]).ok();
             cp(&[&at("one"), &format!("cc:/data/{name}")]).ok();
             cp(&[&format!("cc:/tmp/{name}/deep/file"), &back]).ok();
