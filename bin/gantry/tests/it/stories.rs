@@ -338,9 +338,7 @@ fn commands_that_are_not_there_yet_say_so() {
     check("network ls", "network ls");
     check("image save a", "image save");
     check("secret create x", "secret create");
-    check("system df", "system df");
     check("compose up -d", "compose up");
-    check("stats", "stats");
     let outcome = run(Which::Gantry, directory.path(), &fake, &words("frob"));
     assert_eq!(
         outcome.err,
