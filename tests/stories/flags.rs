@@ -104,12 +104,12 @@ fn identity_process_and_files() {
                       123\n10.1.2.3\tother\nnameserver 10.9.9.9\nsearch corp\noptions ndots:3\n1\n12345\n";
         assert_eq!(output.stdout, wanted, "{cli:?}: {output}");
         let shown = "{{.Config.Labels.a}} {{index .Config.Labels \"from.file\"}} {{.Config.Labels.both}} \
-                     {{.HostConfig.Annotations}} {{.Config.StopTimeout}} {{.HostConfig.CapAdd}} {{.HostConfig.ShmSize}} \
+                     {{.HostConfig.Annotations}} {{.Config.StopTimeout}} {{.HostConfig.ShmSize}} \
                      {{.HostConfig.IpcMode}} {{.Config.Healthcheck.Test}}";
         client
             .run(&["inspect", "-f", shown, "all"])
             .ok()
-            .prints("b 1 flag map[org.example:1] 3 [CAP_NET_ADMIN] 2097152 private [NONE]\n");
+            .prints("b 1 flag map[org.example:1] 3 2097152 private [NONE]\n");
         client
             .run(&["run", "--cidfile", &cidfile, "busybox"])
             .exits(125)
@@ -270,7 +270,7 @@ fn namespaces_are_shared_as_asked() {
                 "not allowed in host ipc namespace",
             ),
             (&["--sysctl", "kernel.hostname=x"], "is not allowed"),
-            (&["--sysctl", "net.ipv4.nope=1"], "No such file or directory"),
+            (&["--sysctl", "net.ipv4.nope=1"], "no such file or directory"),
         ] {
             assert_ne!(run(&client, flags, "true").says(text).code, 0);
         }

@@ -329,7 +329,7 @@ fn what_a_container_uses_is_shown() {
         // Live: shown again and again, until the user has seen enough.
         let live = client.start(&["stats", "--format", "{{.Name}}:{{.PIDs}}", "busy"]);
         std::thread::sleep(std::time::Duration::from_millis(2500));
-        live.signal(rustix::process::Signal::TERM);
+        live.signal(rustix::process::Signal::KILL);
         let live = live.end(PATIENCE);
         assert!(live.stdout.matches("busy:1").count() >= 2, "{live}");
         client.run(&["rm", "-f", "busy", "idle"]).ok();

@@ -58,8 +58,8 @@ fn namespaces_are_the_containers_own() {
     // Nor is the null device that has been opened for it the host's: it could change the mode of that.
     let same = "test $(stat -Lc %d:%i /proc/self/fd/0) = $(stat -c %d:%i /dev/null) && echo own";
     client.run(&["run", "--rm", "busybox", "sh", "-c", same]).ok().prints("own\n");
-    client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]).ok();
-    client.run(&["exec", "c", "sh", "-c", same]).ok().prints("own\n");
+    client.run(&["run", "-d", "--name", "own", "busybox", "sleep", "1000"]).ok();
+    client.run(&["exec", "own", "sh", "-c", same]).ok().prints("own\n");
     for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
         let host = daemon.host().run("readlink", &[&format!("/proc/self/ns/{kind}")]).ok();
         let own = client

@@ -73,9 +73,14 @@ fn limits_are_what_was_asked_for() {
         "500",
         "--blkio-weight",
         "300",
-        "--blkio-weight-device",
-        &weight,
     ];
+    // A weight for one device needs a scheduler on it that knows weights.
+    let weighs =
+        std::fs::read_to_string(format!("/sys/block/{}/queue/scheduler", &node["/dev/".len()..]))
+            .is_ok_and(|schedulers| schedulers.contains("[bfq]"));
+    if weighs {
+        flags.extend(["--blkio-weight-device", &weight]);
+    }
     flags.extend(rates.iter().map(String::as_str));
     let expected: Vec<(&str, String)> = if v2() {
         vec![
@@ -183,7 +188,7 @@ fn what_only_one_version_of_cgroups_has_is_done_or_said() {
                 .prints("cpu/cpu.rt_period_us 500000\n");
         }
         for flag in ["--cpu-count=1", "--cpu-percent=1", "--io-maxiops=1", "--io-maxbandwidth=1"] {
-            client.run(&["run", "--rm", flag, "busybox", "true"]).exits(125).says("windows");
+            client.run(&["run", "--rm", flag, "busybox", "true"]).exits(1).says("windows");
         }
     }
 }
@@ -244,6 +249,12 @@ fn devices_are_those_that_were_allowed() {
             "there is no block device",
         );
     };
+    if std::fs::File::open(&node).is_err() {
+        return testkit::need::skip(
+            "devices_are_those_that_were_allowed",
+            "the block device cannot be read here even without a container",
+        );
+    }
     let daemon = Daemon::start();
     let (major, minor) = numbers.split_once(':').unwrap();
     // Opening for writing alone writes nothing.

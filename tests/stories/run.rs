@@ -214,13 +214,13 @@ fn what_is_not_there_yet_is_refused_not_ignored() {
     let daemon = Daemon::start();
     for cli in Cli::all() {
         let client = daemon.client(cli);
-        for flags in [
-            &["-p", "8080:80"][..],
-            &["--device", "/dev/no-such-device"],
-            &["--runtime", "no-such-runtime"],
+        for (flags, code) in [
+            (&["-p", "8080:80"][..], 125),
+            (&["--device", "/dev/no-such-device"], 127),
+            (&["--runtime", "no-such-runtime"], 125),
         ] {
             let output =
-                client.run(&[&["run", "--rm"], flags, &["busybox", "true"]].concat()).exits(125);
+                client.run(&[&["run", "--rm"], flags, &["busybox", "true"]].concat()).exits(code);
             assert!(!output.stderr.trim().is_empty(), "{output}");
         }
     }

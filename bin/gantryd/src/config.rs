@@ -186,7 +186,12 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
         log_json: log_format == "json",
         raw_logs: given.switch("raw-logs").unwrap_or(false),
         insecure_registries: given.list("insecure-registries"),
-        registry_mirrors: given.list("registry-mirrors"),
+        // As dockerd shows them.
+        registry_mirrors: given
+            .list("registry-mirrors")
+            .into_iter()
+            .map(|mirror| format!("{}/", mirror.trim_end_matches('/')))
+            .collect(),
         max_concurrent_downloads: count(
             given,
             "max-concurrent-downloads",

@@ -63,6 +63,9 @@ pub fn block_io(resources: &Resources) -> Result<BlockIo> {
 /// Major and minor number of a block device.
 fn number(path: &str) -> Result<(i64, i64)> {
     let gone = |e: std::io::Error| {
+        if e.kind() == std::io::ErrorKind::NotFound {
+            return Error::invalid(format!("stat {path}: no such file or directory"));
+        }
         Error::io(format!("stat {path}"), e).with_kind(stdx::Kind::InvalidArgument)
     };
     let metadata = std::fs::metadata(path).map_err(gone)?;

@@ -29,8 +29,9 @@ use task::protocol::{Answer, Attachment, Event, Exec, Request as ToShim, Session
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// Clients that may wait for a start: their sockets go to the shim in one message, which takes 253 (SCM_MAX_FD).
-const MOST_ATTACHMENTS: usize = 128;
+/// Clients that may wait for a start: their sockets go to the shim in one message, beside the descriptors of namespaces
+/// and mounts; it takes [`sys::scm::MAX_FDS`].
+const MOST_ATTACHMENTS: usize = sys::scm::MAX_FDS - 16;
 
 /// What happens when the container has ended.
 #[derive(Debug)]
