@@ -60,7 +60,7 @@ impl Input {
 /// Registers a descriptor with the runtime, or gives it back.
 #[expect(
     deprecated,
-    reason = "its successor is an unsafe fn because of types whose as_raw_fd lies; OwnedFd's does not"
+    reason = "its successor asks the caller to promise that as_raw_fd stays the same, which OwnedFd keeps by itself"
 )]
 fn watch(fd: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>, OwnedFd> {
     AsyncFd::try_with_interest(fd, interest).map_err(|refused| refused.into_parts().0)

@@ -77,7 +77,10 @@ fn add(
     let program = client.name.split(' ').next().unwrap_or_default();
     report.add([row(&format!("the client ({program})"), own)]);
     report.add([row("syncs", calls.syncs.len() as u64)]);
+    // Where the benchmark stands on this machine says nothing of the work.
+    let here = daemon.folder().parent().map(|p| format!("{}/", p.display())).unwrap_or_default();
     for sync in calls.syncs.iter().take(12) {
+        let sync = sync.replace(&here, "");
         report.note(format!("{label}: {}: {sync}", daemon.name));
     }
 }
