@@ -44,8 +44,10 @@ impl Asked {
             Some(path) => Some(PathBuf::from(path.trim_matches('"'))),
             None => Some(folder.join(name)).filter(|path| path.exists()),
         };
+        // Who verifies trusts the named authority alone: a missing one is an error, not a reason to trust the system's.
+        let own_ca = || file("tlscacert", "ca.pem").unwrap_or_else(|| folder.join("ca.pem"));
         let tls = asked.then(|| Tls {
-            ca: file("tlscacert", "ca.pem"),
+            ca: verify.then(own_ca),
             identity: file("tlscert", "cert.pem").zip(file("tlskey", "key.pem")),
             skip_verify: !verify,
         });
@@ -119,7 +121,24 @@ pub(crate) fn choose(
     };
     let host = text.parse::<Host>().map_err(|e| endpoint(e.to_string()))?;
     let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
+    for file in tls.iter().flat_map(files) {
+        std::fs::File::open(file).map_err(|e| {
+            let why = rustix::io::Errno::from_io_error(&e);
+            let why = match why {
+                Some(rustix::io::Errno::NOENT) => "no such file or directory".to_owned(),
+                Some(rustix::io::Errno::ACCESS) => "permission denied".to_owned(),
+                _ => e.to_string(),
+            };
+            endpoint(format!("open {}: {why}", file.display()))
+        })?;
+    }
     Ok(Endpoint { host, tls })
+}
+
+/// The files that a connection reads.
+fn files(tls: &Tls) -> impl Iterator<Item = &Path> {
+    let identity = tls.identity.iter().flat_map(|(cert, key)| [cert, key]);
+    tls.ca.iter().chain(identity).map(PathBuf::as_path)
 }
 
 #[cfg(test)]
@@ -191,6 +210,30 @@ mod tests {
             read(&["--tlsverify", "--tlscacert", "/ca", "--tlscert=/c", "--tlskey=/k"], &[]);
         let identity = Some(("/c".into(), "/k".into()));
         assert_eq!(named, Some(Tls { ca: Some("/ca".into()), identity, skip_verify: false }));
-        assert_eq!(read(&["--tlsverify"], &[]).unwrap().identity, None);
+        let verified = read(&["--tlsverify"], &[]).unwrap();
+        assert_eq!((verified.ca, verified.identity), (Some("/no/such/folder/ca.pem".into()), None));
+        assert_eq!(read(&["--tls"], &[]).unwrap().ca, None);
+    }
+
+    #[test]
+    fn a_missing_authority_is_said_before_anything_is_asked() {
+        let missing =
+            Tls { ca: Some("/no/such/ca.pem".into()), identity: None, skip_verify: false };
+        let asked = |host: &str| Asked {
+            hosts: vec![host.to_owned()],
+            context: None,
+            tls: Some(missing.clone()),
+        };
+        let store = Store::new(Path::new("/no/such/folder"));
+        let choose = |host: &str| {
+            choose(&asked(host), &environment(&[]), &ConfigFile::default(), &store)
+                .map(|endpoint| endpoint.tls)
+                .map_err(|failure| failure.message)
+        };
+        assert_eq!(
+            choose("tcp://127.0.0.1:1").unwrap_err(),
+            "Failed to initialize: unable to resolve docker endpoint: open /no/such/ca.pem: no such file or directory"
+        );
+        assert_eq!(choose("unix:///s").unwrap(), None);
     }
 }
