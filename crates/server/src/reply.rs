@@ -6,7 +6,7 @@ use crate::status;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer as _};
 use std::io;
 use stdx::{Error, Kind, Result};
 
@@ -19,20 +19,22 @@ pub(crate) fn empty(status: StatusCode) -> Outcome {
 
 /// `value` as JSON, with the newline that `dockerd` puts behind it.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Result<Outcome> {
-    sized(status, value, 256)
-}
-
-/// A list with status 200; `each`: about how many bytes an item takes.
-pub(crate) fn list<T: Serialize>(items: &[T], each: usize) -> Result<Outcome> {
-    sized(StatusCode::OK, items, items.len().saturating_mul(each).clamp(256, 1 << 20))
-}
-
-fn sized<T: Serialize + ?Sized>(status: StatusCode, value: &T, bytes: usize) -> Result<Outcome> {
-    let mut text = Vec::with_capacity(bytes);
+    let mut text = Vec::with_capacity(256);
     serde_json::to_writer(&mut text, value)
         .map_err(|e| Error::internal("write answer").caused_by(e))?;
     text.push(b'\n');
     Ok(Outcome::Respond(json_text(status, text)))
+}
+
+/// A list with status 200, each item written as it comes; `each`: about how many bytes an item takes.
+pub(crate) fn list<T: Serialize>(items: impl Iterator<Item = T>, each: usize) -> Result<Outcome> {
+    let likely = items.size_hint().1.unwrap_or(0);
+    let mut text = Vec::with_capacity(likely.saturating_mul(each).clamp(256, 1 << 20));
+    serde_json::Serializer::new(&mut text)
+        .collect_seq(items)
+        .map_err(|e| Error::internal("write answer").caused_by(e))?;
+    text.push(b'\n');
+    Ok(Outcome::Respond(json_text(StatusCode::OK, text)))
 }
 
 /// `value` as JSON with status 200.

@@ -120,7 +120,8 @@ impl Engine {
     ) -> Result<(Vec<String>, u64)> {
         let mut removed = Vec::new();
         let mut bytes = 0;
-        for view in self.list_containers() {
+        let all: Vec<ContainerView> = self.list_containers().collect();
+        for view in all {
             let stopped = matches!(
                 view.state.status,
                 super::view::Status::Created | super::view::Status::Exited

@@ -176,26 +176,24 @@ impl Engine {
         Ok(view)
     }
 
-    /// All containers, the newest first. Where their root file systems are kept is left out: it takes a look at the
-    /// disk for each, and no list shows it.
-    pub fn list_containers(&self) -> Vec<ContainerView> {
+    /// All containers, the newest first, each put together when its turn comes: lists are long, and one view at a
+    /// time stays in the processor's cache. Where their root file systems are kept is left out: it takes a look at
+    /// the disk for each, and no list shows it.
+    pub fn list_containers(&self) -> impl Iterator<Item = ContainerView> {
         let mut all: Vec<Published> =
             self.inner.containers.all().iter().map(Container::now).collect();
         all.sort_by_key(|now| std::cmp::Reverse(now.record.created));
         // Neighbours in the list are often of one image: its name is looked up once for them.
         let mut last: Option<(Arc<ContainerRecord>, String)> = None;
-        all.iter()
-            .map(|now| {
-                let known = last.as_ref().filter(|(record, _)| {
-                    record.config.image == now.record.config.image
-                        && record.image_id == now.record.image_id
-                });
-                let name =
-                    known.map_or_else(|| self.image_name(&now.record), |(_, name)| name.clone());
-                last = Some((Arc::clone(&now.record), name.clone()));
-                self.view(now, name, false)
-            })
-            .collect()
+        all.into_iter().map(move |now| {
+            let known = last.as_ref().filter(|(record, _)| {
+                record.config.image == now.record.config.image
+                    && record.image_id == now.record.image_id
+            });
+            let name = known.map_or_else(|| self.image_name(&now.record), |(_, name)| name.clone());
+            last = Some((Arc::clone(&now.record), name.clone()));
+            self.view(&now, name, false)
+        })
     }
 
     /// What a container takes on disk.

@@ -2,6 +2,7 @@
 
 use api::{Ipam, IpamConfig, Network, NetworkContainer, Volume};
 use engine::{ContainerView, VolumeView};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use store::records::network::{NetworkRecord, PoolRecord};
 
@@ -69,8 +70,8 @@ fn pool(record: PoolRecord) -> IpamConfig {
 }
 
 /// The containers that have an endpoint on a network.
-pub(crate) fn members(
-    views: &[ContainerView],
+pub(crate) fn members<V: Borrow<ContainerView>>(
+    views: impl IntoIterator<Item = V>,
     network: &str,
 ) -> BTreeMap<String, NetworkContainer> {
     let member = |view: &ContainerView| {
@@ -93,5 +94,5 @@ pub(crate) fn members(
         };
         Some((view.record.id.clone(), member))
     };
-    views.iter().filter_map(member).collect()
+    views.into_iter().filter_map(|view| member(view.borrow())).collect()
 }

@@ -42,26 +42,21 @@ pub(crate) fn containers(daemon: &Daemon, call: &Call) -> Result<Outcome> {
     let limit =
         call.query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     let every_state = call.query.flag("all") || limit.is_some() || filters.has("status");
-    let views = daemon.engine.list_containers();
-    let choice = choice.look_up(&daemon.engine, &views)?;
+    let mut choice = choice.look_up(&daemon.engine)?;
     let now = Timestamp::now();
     let size = call.query.flag("size");
-    let mut items = Vec::new();
-    for (at, mut view) in views.into_iter().enumerate() {
+    let wanted = daemon.engine.list_containers().filter(|view| {
         let live =
             matches!(view.state.status, Status::Running | Status::Paused | Status::Restarting);
-        if !(every_state || live) || !choice.wants(at, &view) {
-            continue;
-        }
-        if limit.is_some_and(|limit| items.len() >= limit) {
-            break;
-        }
+        choice.wants(view) && (every_state || live)
+    });
+    let items = wanted.take(limit.unwrap_or(usize::MAX)).map(|mut view| {
         if size {
             view.size = daemon.engine.container_size(&view.record.id);
         }
-        items.push(convert::container::summary(view, now, call.version));
-    }
-    reply::list(&items, 1024)
+        convert::container::summary(view, now, call.version)
+    });
+    reply::list(items, 1024)
 }
 
 /// What of a list is wanted.
@@ -70,9 +65,12 @@ struct Choice<'f> {
     names: Patterns,
     exited: Vec<i32>,
     expose: Vec<(u16, u16, String)>,
-    /// Positions in the list, newest first: `since` wants what stands before, `before` what stands after.
-    since: Option<usize>,
-    before: Option<usize>,
+    /// Ids of containers. The list is walked from the newest on: `since` wants what comes before its container,
+    /// `before` what comes after its own, and the latter is forgotten once it has been passed.
+    since: Option<String>,
+    before: Option<String>,
+    /// The container of `since` has been passed.
+    over: bool,
     images: Option<BTreeSet<String>>,
 }
 
@@ -110,20 +108,20 @@ impl<'f> Choice<'f> {
             expose: ports("expose")?,
             since: None,
             before: None,
+            over: false,
             images: None,
             filters,
         })
     }
 
     /// Looks up the containers and images that are named. A container must exist; no image by a name means no container.
-    fn look_up(mut self, engine: &Engine, views: &[ContainerView]) -> Result<Self> {
-        let position = |name: Option<&str>| -> Result<Option<usize>> {
-            let Some(name) = name else { return Ok(None) };
-            let id = engine.inspect_container(name, false)?.record.id.clone();
-            Ok(views.iter().position(|view| view.record.id == id))
+    fn look_up(mut self, engine: &Engine) -> Result<Self> {
+        let id_of = |name: Option<&str>| -> Result<Option<String>> {
+            name.map(|name| Ok(engine.inspect_container(name, false)?.record.id.clone()))
+                .transpose()
         };
-        self.since = position(self.filters.values("since").next())?;
-        self.before = position(self.filters.values("before").next())?;
+        self.since = id_of(self.filters.values("since").next())?;
+        self.before = id_of(self.filters.values("before").next())?;
         if self.filters.has("ancestor") {
             let ids = self.filters.values("ancestor");
             self.images = Some(
@@ -134,15 +132,23 @@ impl<'f> Choice<'f> {
         Ok(self)
     }
 
-    fn wants(&self, at: usize, view: &ContainerView) -> bool {
+    /// Called once for each container, in the order of the list.
+    fn wants(&mut self, view: &ContainerView) -> bool {
+        self.over |= self.since.as_ref() == Some(&view.record.id);
+        let early = self.before.is_some();
+        if self.before.as_ref() == Some(&view.record.id) {
+            self.before = None;
+        }
+        !self.over && !early && self.matches(view)
+    }
+
+    fn matches(&self, view: &ContainerView) -> bool {
         let filters = self.filters;
         let record = &view.record;
         let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
             !filters.has(name) || filters.values(name).any(matches)
         };
-        self.since.is_none_or(|since| at < since)
-            && self.before.is_none_or(|before| at > before)
-            && any("id", &|id| record.id.starts_with(id))
+        any("id", &|id| record.id.starts_with(id))
             && (self.names.is_empty()
                 || self.names.matches(&record.name)
                 || self.names.matches(&format!("/{}", record.name)))

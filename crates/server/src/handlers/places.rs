@@ -21,7 +21,7 @@ pub(crate) fn networks(daemon: &Daemon, call: &Call) -> Result<Outcome> {
     // Lists tell who is on a network only up to 1.27.
     let with_members = call.version < ApiVersion::v1(28);
     let views = if with_members || dangling.is_some() {
-        daemon.engine.list_containers()
+        daemon.engine.list_containers().collect()
     } else {
         Vec::new()
     };
@@ -76,6 +76,6 @@ pub(crate) fn network(daemon: &Daemon, call: &Call) -> Result<Outcome> {
             record
         }
     };
-    let members = place::members(&daemon.engine.list_containers(), &record.id);
+    let members = place::members(daemon.engine.list_containers(), &record.id);
     reply::ok(&place::network(record.clone(), members))
 }

@@ -60,7 +60,7 @@ fn images_of(engine: &engine::Engine, version: ApiVersion) -> (i64, Option<Vec<I
 
 fn containers_of(engine: &engine::Engine, version: ApiVersion) -> Vec<ContainerSummary> {
     let now = Timestamp::now();
-    let views = engine.list_containers().into_iter().map(|mut view| {
+    let views = engine.list_containers().map(|mut view| {
         view.size = engine.container_size(&view.record.id);
         convert::container::summary(view, now, version)
     });
