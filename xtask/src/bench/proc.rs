@@ -14,6 +14,13 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     pids().filter(|p| stat(*p).is_some_and(|fields| fields[1] == pid.to_string())).collect()
 }
 
+/// The children of a process, and theirs.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let own = children(pid);
+    let theirs: Vec<u32> = own.iter().flat_map(|child| descendants(*child)).collect();
+    [own, theirs].concat()
+}
+
 /// The processes in the process namespace of `first`, without those of namespaces inside it.
 pub(crate) fn in_namespace_of(first: u32) -> Vec<Process> {
     let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
@@ -24,8 +31,8 @@ pub(crate) fn in_namespace_of(first: u32) -> Vec<Process> {
         .collect()
 }
 
-/// The program's name, as long as it is: `comm` is cut at 15 bytes.
-fn name(pid: u32) -> String {
+/// The name by which its program was called, as long as it is: `comm` is cut at 15 bytes.
+pub(crate) fn name(pid: u32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let first = line.split(|b| *b == 0).next().unwrap_or_default();
     let first = String::from_utf8_lossy(first).into_owned();

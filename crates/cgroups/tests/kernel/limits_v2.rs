@@ -165,7 +165,8 @@ fn on_v2_a_group_of_ones_own_can_be_given_groups() {
     let here = place.dir("memory");
     let script = format!(
         "cd {}; echo +memory >cgroup.subtree_control && echo too early; mkdir leaf; echo 0 >leaf/cgroup.procs; \
-         echo +memory +pids >cgroup.subtree_control && cat leaf/cgroup.controllers; exec sleep 60",
+         echo +memory +pids >cgroup.subtree_control && read given <leaf/cgroup.controllers; echo $given; \
+         exec sleep 60",
         here.display()
     );
     let script = Script::start(&group, &script);
