@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use testkit::process::send;
-use testkit::{Cli, Daemon, Options, need};
+use testkit::{Cli, Daemon, Options, Papers, need};
 
 #[test]
 fn options_are_read_checked_and_reloaded_as_dockerd_does() {
@@ -59,6 +59,49 @@ fn options_are_read_checked_and_reloaded_as_dockerd_does() {
     std::fs::write(daemon.config_file(), file).unwrap();
     send(daemon.pid(), Signal::HUP);
     assert_eq!(info("{{.Debug}} {{.RegistryConfig.Mirrors}}"), "true [https://m.example/]");
+}
+
+#[test]
+fn certificates_let_clients_in_over_tcp() {
+    need!(Root);
+    let papers = Papers::make();
+    let flag = |name: &str, file: &str| format!("--{name}={}", papers.file(file));
+    let daemon = Daemon::with(Options {
+        flags: vec![
+            "-H=tcp://127.0.0.1:2376".into(),
+            "--tlsverify".into(),
+            flag("tlscacert", "ca.pem"),
+            flag("tlscert", "server.pem"),
+            flag("tlskey", "server.key"),
+        ],
+        ..Options::default()
+    });
+    for client in Cli::all().into_iter().filter_map(Cli::path) {
+        let client = client.display().to_string();
+        let run = |ca: &str, who: &str, args: &[&str]| {
+            let tls = [
+                "-H=tcp://127.0.0.1:2376".to_owned(),
+                "--tlsverify".to_owned(),
+                flag("tlscacert", ca),
+                flag("tlscert", &format!("{who}.pem")),
+                flag("tlskey", &format!("{who}.key")),
+            ];
+            let all: Vec<&str> =
+                tls.iter().map(String::as_str).chain(args.iter().copied()).collect();
+            daemon.host().run(&client, &all)
+        };
+        // Streams that change hands, and their ends, go through TLS as through a socket.
+        run("ca.pem", "client", &["run", "--rm", "busybox", "sh", "-c", "echo safe; exit 7"])
+            .exits(7)
+            .prints("safe\n");
+        for (ca, who) in [("ca.pem", "other"), ("other.pem", "client")] {
+            let output = run(ca, who, &["ps"]);
+            assert!(output.code != 0 && output.stderr.contains("certificate"), "{output}");
+        }
+        // Without a certificate of its own nobody gets an answer.
+        let output = daemon.host().run(&client, &["-H=tcp://127.0.0.1:2376", "ps"]);
+        assert_ne!(output.code, 0, "{output}");
+    }
 }
 
 #[test]

@@ -279,8 +279,7 @@ impl Client {
     }
 
     async fn exchange(&self, mut sender: Sender, request: Request<Body>) -> Result<Answer> {
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
+        let response = sender.send(request).await?;
         if response.status().as_u16() < 400 {
             return Ok(Answer { response, sender });
         }

@@ -40,4 +40,4 @@ pub use host::{Host, InvalidHost};
 pub use images::PullOptions;
 pub use lines::JsonLines;
 pub use system::{Filters, Ping};
-pub use transport::{Tls, Transport};
+pub use transport::{Tls, Transport, Trouble};

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -33,6 +33,42 @@ pub enum Transport {
     Unix(UnixStream),
     /// TCP in plain text.
     Tcp(TcpStream),
+    /// One end of a pair that a task carries on to the network, encrypted.
+    Encrypted(UnixStream, Trouble),
+}
+
+/// What TLS had to say against a connection after it was made, if anything: whoever reads sees no more than its end.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble(Arc<OnceLock<String>>);
+
+impl Trouble {
+    /// The text, once there is one.
+    pub fn get(&self) -> Option<&String> {
+        self.0.get()
+    }
+
+    fn note(&self, error: &io::Error) {
+        let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+        let text = match inner {
+            Some(rustls::Error::AlertReceived(alert)) => {
+                format!("remote error: {}", words(&format!("{alert:?}")))
+            }
+            _ => error.to_string(),
+        };
+        let _first = self.0.set(text);
+    }
+}
+
+/// `CertificateRequired` as `certificate required`.
+fn words(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && text.ends_with(char::is_lowercase) {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
 }
 
 /// Connects.
@@ -48,14 +84,14 @@ pub(crate) async fn dial(host: &Host, tls: Option<&Tls>) -> Result<Transport> {
             stream.set_nodelay(true)?;
             match tls {
                 None => Ok(Transport::Tcp(stream)),
-                Some(tls) => encrypted(stream, authority, tls).await.map(Transport::Unix),
+                Some(tls) => encrypted(stream, authority, tls).await,
             }
         }
         Host::Ssh { .. } => through_ssh(host).map(Transport::Unix),
     }
 }
 
-async fn encrypted(stream: TcpStream, authority: &str, tls: &Tls) -> Result<UnixStream> {
+async fn encrypted(stream: TcpStream, authority: &str, tls: &Tls) -> Result<Transport> {
     let name = authority.rsplit_once(':').map_or(authority, |(name, _port)| name);
     let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
         .map_err(|e| Error::Tls(e.to_string()))?;
@@ -64,15 +100,19 @@ async fn encrypted(stream: TcpStream, authority: &str, tls: &Tls) -> Result<Unix
     let (ours, bridge) = UnixStream::pair()?;
     let (mut from_daemon, mut to_daemon) = tokio::io::split(stream);
     let (mut from_us, mut to_us) = bridge.into_split();
+    let trouble = Trouble::default();
+    let noted = trouble.clone();
     tokio::spawn(async move {
         let _gone = tokio::io::copy(&mut from_us, &mut to_daemon).await;
         let _gone = to_daemon.shutdown().await;
     });
     tokio::spawn(async move {
-        let _gone = tokio::io::copy(&mut from_daemon, &mut to_us).await;
+        if let Err(e) = tokio::io::copy(&mut from_daemon, &mut to_us).await {
+            noted.note(&e);
+        }
         let _gone = to_us.shutdown().await;
     });
-    Ok(ours)
+    Ok(Transport::Encrypted(ours, trouble))
 }
 
 /// Runs `ssh`, which runs a client on the other host that carries bytes to the daemon there.
@@ -196,6 +236,17 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alerts_read_as_go_writes_them() {
+        for (name, text) in [
+            ("CertificateRequired", "certificate required"),
+            ("BadCertificate", "bad certificate"),
+            ("UnknownCA", "unknown ca"),
+        ] {
+            assert_eq!(words(name), text);
+        }
+    }
 
     #[test]
     fn the_remote_client_is_ours_or_dockers() {

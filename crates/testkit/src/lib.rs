@@ -30,6 +30,7 @@ pub mod http;
 pub mod images;
 pub mod leaks;
 pub mod need;
+pub mod papers;
 pub mod process;
 pub mod pty;
 pub mod reference;
@@ -40,6 +41,7 @@ pub use client::{Cli, Client};
 pub use daemon::{Daemon, Options};
 pub use host::Host;
 pub use leaks::Leaks;
+pub use papers::Papers;
 pub use process::Output;
 pub use reference::Reference;
 

@@ -4,7 +4,9 @@ use super::*;
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use stdx::time::Timestamp;
+use testkit::Papers;
 
 fn options(pairs: &[(&str, &str)]) -> Options {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -92,6 +94,63 @@ fn streams_are_kept_open_and_made_anew() {
     let mut rest = String::new();
     server.accept().unwrap().0.read_to_string(&mut rest).unwrap();
     assert!(n > 0 && rest.ends_with("three\n"), "{rest}");
+}
+
+/// Takes one connection of somebody who shows a certificate of `papers`, and says what came.
+fn tls_server(papers: &Papers) -> (String, std::thread::JoinHandle<std::io::Result<String>>) {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = |name: &str| CertificateDer::from_pem_file(papers.path(name)).unwrap();
+    let mut known = rustls::RootCertStore::empty();
+    known.add(certificate("ca.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(known),
+        Arc::clone(&provider),
+    );
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients.build().unwrap())
+        .with_single_cert(
+            vec![certificate("server.pem")],
+            PrivateKeyDer::from_pem_file(papers.path("server.key")).unwrap(),
+        )
+        .unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp+tls://{}", server.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = server.accept()?.0;
+        let mut buffer = [0; 256];
+        let n = rustls::Stream::new(&mut connection, &mut stream).read(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..n]).into_owned())
+    });
+    (address, served)
+}
+
+#[test]
+fn tls_goes_to_who_can_prove_who_it_is() {
+    let papers = Papers::make();
+    let file = |name: &str| papers.file(name);
+    let (ca, other) = (file("ca.pem"), file("other.pem"));
+    let (cert, key) = (file("client.pem"), file("client.key"));
+    let ours = [("syslog-tls-cert", cert.as_str()), ("syslog-tls-key", key.as_str())];
+    let ship = |pairs: &[(&str, &str)]| {
+        let (address, served) = tls_server(&papers);
+        let all = [pairs, &[("syslog-address", address.as_str())]].concat();
+        let shipped = opened(&all).unwrap().ship(&[entry("hi", Stream::Stdout)]);
+        (shipped.is_ok(), served.join().unwrap())
+    };
+    let (shipped, came) = ship(&[&ours[..], &[("syslog-tls-ca-cert", &ca)]].concat());
+    assert!(shipped && came.unwrap().ends_with(": hi\n"));
+    // Whom nobody vouches for gets nothing, unless that is what was asked for.
+    let (shipped, came) = ship(&[&ours[..], &[("syslog-tls-ca-cert", &other)]].concat());
+    assert!(!shipped && came.is_err());
+    let (shipped, came) = ship(&[&ours[..], &[("syslog-tls-skip-verify", "true")]].concat());
+    assert!(shipped && came.unwrap().ends_with(": hi\n"));
+    // The server refuses whom it does not know.
+    assert!(ship(&[("syslog-tls-ca-cert", &ca)]).1.is_err());
 }
 
 #[test]

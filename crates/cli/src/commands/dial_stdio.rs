@@ -23,7 +23,7 @@ pub(super) const COMMAND: Command = Command {
 
 async fn run(app: &App) -> Result<u8> {
     match app.client()?.dial().await? {
-        Transport::Unix(stream) => {
+        Transport::Unix(stream) | Transport::Encrypted(stream, _) => {
             let stream = stream.into_std()?;
             stream.set_nonblocking(false)?;
             let (read, end) = (stream.try_clone()?, stream.try_clone()?);

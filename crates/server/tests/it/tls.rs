@@ -1,101 +1,26 @@
 //! TLS and plain TCP: who gets in, and by which name.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "openssl makes the certificates, curl is somebody else's client"
-)]
+#![allow(clippy::disallowed_methods, reason = "curl is somebody else's client")]
 
 use crate::rig::Rig;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
+use testkit::Papers;
 use tokio::sync::watch;
 
-/// An authority, and certificates that it signed: `server` for 127.0.0.1, `client`; `other` is signed by nobody known.
-struct Papers(TempDir);
-
-impl Papers {
-    fn make() -> Self {
-        let papers = Self(tempfile::tempdir().unwrap());
-        let curve =
-            ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-        papers.openssl(
-            &[
-                &["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca"],
-                &curve[..],
-            ]
-            .concat(),
-        );
-        papers.openssl(
-            &[
-                &[
-                    "req",
-                    "-x509",
-                    "-keyout",
-                    "other.key",
-                    "-out",
-                    "other.pem",
-                    "-subj",
-                    "/CN=other",
-                ],
-                &curve[..],
-            ]
-            .concat(),
-        );
-        std::fs::write(papers.path("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost").unwrap();
-        for name in ["server", "client"] {
-            let (key, request, cert) =
-                (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
-            let subject = format!("/CN={name}");
-            papers.openssl(
-                &[&["req", "-keyout", &key, "-out", &request, "-subj", &subject], &curve[..5]]
-                    .concat(),
-            );
-            papers.openssl(&[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "ca.pem",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
-                "-out",
-                &cert,
-                "-days",
-                "2",
-                "-extfile",
-                "names",
-            ]);
-        }
-        papers
+fn tls(papers: &Papers, verify: bool) -> server::Tls {
+    server::Tls {
+        ca: verify.then(|| papers.path("ca.pem")),
+        cert: papers.path("server.pem"),
+        key: papers.path("server.key"),
     }
+}
 
-    fn openssl(&self, args: &[&str]) {
-        let output =
-            Command::new("openssl").args(args).current_dir(self.0.path()).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn tls(&self, verify: bool) -> server::Tls {
-        server::Tls {
-            ca: verify.then(|| self.path("ca.pem")),
-            cert: self.path("server.pem"),
-            key: self.path("server.key"),
-        }
-    }
-
-    fn shown_by(&self, name: &str, ca: &str) -> client::Tls {
-        client::Tls {
-            ca: Some(self.path(ca)),
-            identity: Some((self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))),
-            skip_verify: false,
-        }
+fn shown_by(papers: &Papers, name: &str, ca: &str) -> client::Tls {
+    client::Tls {
+        ca: Some(papers.path(ca)),
+        identity: Some((papers.path(&format!("{name}.pem")), papers.path(&format!("{name}.key")))),
+        skip_verify: false,
     }
 }
 
@@ -160,17 +85,17 @@ fn file(path: &Path) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_who_shows_a_certificate_gets_in() {
     let (rig, papers) = (Rig::new().await, Papers::make());
-    let served = Served::new(&rig, Some(papers.tls(true)), &[]);
-    let ours = served.client(Some(papers.shown_by("client", "ca.pem")));
+    let served = Served::new(&rig, Some(tls(&papers, true)), &[]);
+    let ours = served.client(Some(shown_by(&papers, "client", "ca.pem")));
     assert_eq!(ours.info().await.unwrap().containers, 0);
     // A stream that has no end is left when the client goes.
     let events = ours.events("", "", &client::Filters::default()).await.unwrap();
     drop(events);
     assert!(ours.ping().await.unwrap().api_version.is_some());
 
-    let stranger = served.client(Some(papers.shown_by("other", "ca.pem")));
+    let stranger = served.client(Some(shown_by(&papers, "other", "ca.pem")));
     assert!(stranger.info().await.is_err());
-    let fooled = served.client(Some(papers.shown_by("client", "other.pem")));
+    let fooled = served.client(Some(shown_by(&papers, "client", "other.pem")));
     let error = fooled.info().await.unwrap_err().to_string();
     assert!(error.starts_with("error during connect: tls: "), "{error}");
     let nobody = client::Tls { ca: Some(papers.path("ca.pem")), ..client::Tls::default() };
@@ -178,12 +103,12 @@ async fn only_who_shows_a_certificate_gets_in() {
     assert!(served.client(None).info().await.is_err());
 
     let url = served.address.replace("tcp://", "https://") + "/_ping";
-    let ca = ["--cacert".to_owned(), file(&papers.path("ca.pem"))];
+    let ca = ["--cacert".to_owned(), papers.file("ca.pem")];
     let pair = [
         "--cert".to_owned(),
-        file(&papers.path("client.pem")),
+        papers.file("client.pem"),
         "--key".to_owned(),
-        file(&papers.path("client.key")),
+        papers.file("client.key"),
     ];
     let known = [&ca[..], &pair[..], std::slice::from_ref(&url)].concat();
     assert_eq!(curl(known.clone()).await, (true, "OK".to_owned()));
@@ -195,7 +120,7 @@ async fn only_who_shows_a_certificate_gets_in() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_without_verification_asks_for_no_certificate() {
     let (rig, papers) = (Rig::new().await, Papers::make());
-    let served = Served::new(&rig, Some(papers.tls(false)), &[]);
+    let served = Served::new(&rig, Some(tls(&papers, false)), &[]);
     let anybody = client::Tls { skip_verify: true, ..client::Tls::default() };
     assert!(served.client(Some(anybody)).info().await.is_ok());
 }
