@@ -301,6 +301,7 @@ pub(crate) mod tests {
             r#"{"NanoCpus":1000000000,"CpuPeriod":10000}"#,
             "Conflicting options: Nano CPUs and CPU Period cannot both be set",
         );
+        check(r#"{"CpuShares":-1}"#, "shares: invalid argument");
         check(r#"{"CpuQuota":10}"#, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
         check(
             r#"{"CpuPeriod":10}"#,
