@@ -45,8 +45,14 @@ pub fn majority(transcripts: &[Vec<Entry>]) -> Vec<Entry> {
 
 /// Runs the session.
 pub fn record(client: &Client, home: &Path) -> Vec<Entry> {
+    let lines = lines();
+    run(client, &lines.iter().map(String::as_str).collect::<Vec<_>>(), home)
+}
+
+/// Runs these lines.
+pub fn run(client: &Client, lines: &[&str], home: &Path) -> Vec<Entry> {
     let home = home.display().to_string();
-    lines().iter().map(|line| entry(client.shell(line), &home)).collect()
+    lines.iter().map(|line| entry(client.shell(line), &home)).collect()
 }
 
 fn entry(output: Output, home: &str) -> Entry {

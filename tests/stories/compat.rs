@@ -24,6 +24,30 @@ fn gantry_shows_what_docker_would_show() {
     compare(Cli::Gantry);
 }
 
+/// Both clients make the same of a template on the same daemon, what is wrong with it included.
+#[test]
+fn our_client_reads_templates_as_dockers_does() {
+    need!(Root, Docker);
+    if Cli::Docker.version().as_deref() != Some("28.2") {
+        eprintln!("skipped: docker is not the version whose templates ours are");
+        return;
+    }
+    let text = std::fs::read_to_string(transcript::folder().join("templates.txt")).unwrap();
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let daemon = Daemon::start();
+    let answers = |cli: Cli| {
+        let home = daemon.home();
+        // Each under the name `docker`.
+        let _other_client = std::fs::remove_file(home.join("docker"));
+        transcript::run(&daemon.client(cli), &lines, &home)
+    };
+    let (docker, gantry) = (answers(Cli::Docker), answers(Cli::Gantry));
+    let wrong: Vec<String> =
+        transcript::differences(&docker, &gantry).into_iter().map(|(_, block)| block).collect();
+    assert!(wrong.is_empty(), "{} templates differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
 fn compare(cli: Cli) {
     // Our client is held to the newest recorded one.
     let version = if cli == Cli::Gantry { Some("28.2".to_owned()) } else { cli.version() };

@@ -404,7 +404,49 @@ fn a_login_is_checked_kept_and_forgotten() {
         client.run(&["logout", server]).ok().says("Removing login credentials for 127.0.0.1:5003");
         assert!(!text(daemon.home().join(".docker/config.json")).contains(server));
     }
+    credentials_are_kept_by_a_program_of_the_users(&daemon, server);
     let gantry = daemon.gantry();
-    gantry.run(&["login", "--password-stdin", server]).exits(1).says("Must provide --username");
+    gantry
+        .run(&["login", "--password-stdin", server])
+        .exits(1)
+        .says("requires --username to be set");
     gantry.run(&["login", "-u", "x", server]).exits(1).says("non TTY device");
+}
+
+fn credentials_are_kept_by_a_program_of_the_users(daemon: &Daemon, server: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    use testkit::registry::USER;
+    let (programs, kept) = (daemon.path("programs"), daemon.path("kept"));
+    std::fs::create_dir(&programs).unwrap();
+    let program = programs.join("docker-credential-kept");
+    let script = "#!/bin/sh\ncase $1 in\nstore) cat >\"$KEPT\";;\nget) cat \"$KEPT\" 2>/dev/null || { echo 'credentials not found \
+                  in native keychain'; exit 1; };;\nerase) rm -f \"$KEPT\";;\nesac\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = daemon.home().join(".docker/config.json");
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        std::fs::write(&config, r#"{"credsStore":"kept"}"#).unwrap();
+        let places = format!("export PATH={}:$PATH KEPT={}", programs.display(), kept.display());
+        let run = |line: &str| client.shell(&format!("{places}; {line}"));
+        run(&format!("docker login {server} </dev/null")).exits(1).says("non TTY device");
+        run(&format!("echo {} | docker login -u {} --password-stdin {server}", USER.1, USER.0))
+            .ok()
+            .says("Login Succeeded");
+        assert!(text(&kept).contains(USER.1));
+        assert!(text(&config).contains(server) && !text(&config).contains("\"auth\""));
+        run(&format!("docker login {server} </dev/null")).ok().says("Login Succeeded");
+        run(&format!("docker logout {server}")).ok();
+        assert!(!kept.exists() && !text(&config).contains(server));
+    }
+    std::fs::write(&config, r#"{"credsStore":"missing"}"#).unwrap();
+    daemon
+        .gantry()
+        .run_with(
+            &["login", "-u", USER.0, "--password-stdin", server],
+            format!("{}\n", USER.1).as_bytes(),
+        )
+        .exits(1)
+        .says("exec: \"docker-credential-missing\": executable file not found in $PATH");
+    std::fs::remove_file(&config).unwrap();
 }

@@ -399,6 +399,9 @@ fn the_daemons_defaults_reach_containers() {
         "--default-ulimit=nofile=50:60",
         "--no-new-privileges",
         "--init",
+        "--log-driver=local",
+        "--log-opt=max-file=2",
+        "--default-stop-timeout=1",
         "--exec-opt=native.cgroupdriver=cgroupfs",
     ]
     .map(str::to_owned)
@@ -434,9 +437,25 @@ fn the_daemons_defaults_reach_containers() {
         );
         client.run(&["create", "--name", "seen", "busybox"]).ok();
         client
-            .run(&["inspect", "-f", "{{.HostConfig.IpcMode}} {{.HostConfig.CgroupnsMode}}", "seen"])
+            .run(&[
+                "inspect",
+                "-f",
+                "{{with .HostConfig}}{{.IpcMode}} {{.CgroupnsMode}} {{.LogConfig}}{{end}}",
+                "seen",
+            ])
             .ok()
-            .prints("shareable host\n");
+            .prints("shareable host {local map[max-file:2]}\n");
         client.run(&["rm", "seen"]).ok();
     }
+    // Deaf to what asks it to stop, it is waited for as long as the daemon was told, not for ten seconds.
+    let client = daemon.gantry();
+    let deaf = "trap '' TERM; echo deaf; while :; do sleep 1; done";
+    client.run(&["run", "-d", "--name", "deaf", "busybox", "sh", "-c", deaf]).ok();
+    testkit::process::eventually("it is deaf", testkit::process::PATIENCE, || {
+        client.run(&["logs", "deaf"]).ok().text() == "deaf"
+    });
+    let asked = std::time::Instant::now();
+    client.run(&["stop", "deaf"]).ok();
+    assert!(asked.elapsed() < std::time::Duration::from_secs(8), "{:?}", asked.elapsed());
+    client.run(&["rm", "deaf"]).ok();
 }

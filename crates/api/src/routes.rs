@@ -119,7 +119,7 @@ routes! {
     Delete "/images/{name}"                0  Served ImageRemove;
     Post   "/commit"                       0  Served ContainerCommit;
     Post   "/build"                        0  NotYet Build;
-    Post   "/build/prune"                  31 NotYet BuildPrune;
+    Post   "/build/prune"                  31 Served BuildPrune;
     Post   "/build/cancel"                 31 NotYet BuildCancel;
     Get    "/distribution/{name}/json"     30 NotYet DistributionInspect;
     Post   "/session"                      31 NotYet Session;
@@ -134,7 +134,7 @@ routes! {
     // Networks
     Get    "/networks"                     0  Served NetworkList;
     Post   "/networks/create"              0  NotYet NetworkCreate;
-    Post   "/networks/prune"               25 NotYet NetworkPrune;
+    Post   "/networks/prune"               25 Served NetworkPrune;
     Post   "/networks/{name}/connect"      0  NotYet NetworkConnect;
     Post   "/networks/{name}/disconnect"   0  NotYet NetworkDisconnect;
     Get    "/networks/{name}"              0  Served NetworkInspect;

@@ -205,7 +205,12 @@ impl App {
     fn group(&self, group: &'static commands::Group, rest: &[String]) -> Result<u8> {
         let path = format!("{} {}", self.program, group.name);
         match rest.first().map(String::as_str) {
-            None | Some("--help" | "-h") => {
+            // Asked for it is an answer, otherwise it is advice.
+            None => {
+                output::complain(commands::group_help(&self.program, group).trim_end());
+                Ok(0)
+            }
+            Some("--help" | "-h") => {
                 output::print(&commands::group_help(&self.program, group))?;
                 Ok(0)
             }

@@ -4,7 +4,7 @@
 use crate::exit::{Failure, Result};
 use api::AuthConfig;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize as _};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,6 +40,29 @@ pub struct ConfigFile {
     /// `--format` of `volume ls`.
     #[serde(rename = "volumesFormat")]
     pub volumes_format: String,
+    proxies: BTreeMap<String, Proxies>,
+}
+
+/// Proxies that containers are told of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Proxies {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+    ftp_proxy: String,
+    all_proxy: String,
+}
+
+/// What `config.json` is to say of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Entry<'a> {
+    /// These are its credentials.
+    Secret(&'a AuthConfig),
+    /// It is known, but its credentials are with a helper.
+    Elsewhere,
+    /// Nothing.
+    None,
 }
 
 /// Where credentials of Docker Hub are kept.
@@ -52,29 +75,15 @@ impl ConfigFile {
         let wrong = |what: &str| {
             Failure::new(format!("WARNING: Error loading config file: {}: {what}", path.display()))
         };
+        let broken = |what: &str| {
+            Failure::new(format!("WARNING: Error parsing config file ({}): {what}", path.display()))
+        };
         match std::fs::read(&path) {
             Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Self::default()),
-            Ok(text) => api::json::from_slice(&text).map_err(|e| wrong(&e.to_string())),
+            Ok(text) => api::json::from_slice(&text).map_err(|e| broken(&e.to_string())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(wrong(&e.to_string())),
         }
-    }
-
-    /// The value of `X-Registry-Auth` for a registry, empty when there are no credentials for it.
-    pub fn registry_auth(&self, registry: &str) -> String {
-        let key = if registry == "docker.io" { HUB } else { registry };
-        let Some(stored) = self.auths.get(key).or_else(|| self.by_host(registry)) else {
-            return String::new();
-        };
-        let mut auth = decoded(stored);
-        if auth.username.is_empty()
-            && auth.identitytoken.is_empty()
-            && auth.registrytoken.is_empty()
-        {
-            return String::new();
-        }
-        auth.serveraddress = key.to_owned();
-        serde_json::to_vec(&auth).map(|json| URL_SAFE.encode(json)).unwrap_or_default()
     }
 
     /// What is stored for a server, as `login` calls it.
@@ -86,6 +95,33 @@ impl ConfigFile {
     pub fn helper(&self, registry: &str) -> Option<&str> {
         let helper = self.cred_helpers.get(registry).unwrap_or(&self.creds_store);
         Some(helper.as_str()).filter(|h| !h.is_empty())
+    }
+
+    /// Adds the proxies for containers of the daemon at `host`, in both spellings, as far as the user has not said
+    /// otherwise.
+    pub(crate) fn add_proxies(&self, host: &str, env: &mut Vec<String>) {
+        let Some(proxies) = self.proxies.get(host).or_else(|| self.proxies.get("default")) else {
+            return;
+        };
+        for (name, value) in [
+            ("HTTP_PROXY", &proxies.http_proxy),
+            ("HTTPS_PROXY", &proxies.https_proxy),
+            ("NO_PROXY", &proxies.no_proxy),
+            ("FTP_PROXY", &proxies.ftp_proxy),
+            ("ALL_PROXY", &proxies.all_proxy),
+        ] {
+            for name in [name.to_owned(), name.to_lowercase()] {
+                let is_given = |variable: &String| variable.split('=').next() == Some(&name);
+                if !value.is_empty() && !env.iter().any(is_given) {
+                    env.push(format!("{name}={value}"));
+                }
+            }
+        }
+    }
+
+    /// What is stored for a registry under an older name of it.
+    pub(crate) fn stored_by_host(&self, registry: &str) -> Option<AuthConfig> {
+        self.by_host(registry).map(decoded)
     }
 
     /// Old files have `https://host/v1/` as keys.
@@ -111,9 +147,8 @@ fn decoded(stored: &AuthConfig) -> AuthConfig {
     auth
 }
 
-/// Writes (or, with `None`, removes) the credentials of one server. The file is replaced as a whole, readable for its
-/// owner alone.
-pub(crate) fn store(file: &Path, server: &str, auth: Option<&AuthConfig>) -> Result<(), Failure> {
+/// Writes what is to be said of one server. The file is replaced as a whole, readable for its owner alone.
+pub(crate) fn store(file: &Path, server: &str, entry: Entry<'_>) -> Result<(), Failure> {
     let wrong = |what: &dyn std::fmt::Display| {
         Failure::new(format!("Error saving credentials: {}: {what}", file.display()))
     };
@@ -130,10 +165,13 @@ pub(crate) fn store(file: &Path, server: &str, auth: Option<&AuthConfig>) -> Res
         };
     let auths = document.entry("auths").or_insert_with(|| serde_json::json!({}));
     let auths = auths.as_object_mut().ok_or_else(|| wrong(&"\"auths\" is no object"))?;
-    match auth {
-        None if auths.remove(server).is_none() => return Ok(()),
-        None => {}
-        Some(auth) => {
+    match entry {
+        Entry::None if auths.remove(server).is_none() => return Ok(()),
+        Entry::None => {}
+        Entry::Elsewhere => {
+            auths.insert(server.to_owned(), serde_json::json!({}));
+        }
+        Entry::Secret(auth) => {
             let pair = STANDARD.encode(format!("{}:{}", auth.username, auth.password));
             let mut entry = serde_json::json!({ "auth": pair });
             if !auth.identitytoken.is_empty() {
@@ -142,7 +180,7 @@ pub(crate) fn store(file: &Path, server: &str, auth: Option<&AuthConfig>) -> Res
             auths.insert(server.to_owned(), entry);
         }
     }
-    let text = serde_json::to_vec_pretty(&document).map_err(|e| wrong(&e))?;
+    let text = pretty(&document).map_err(|e| wrong(&e))?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(|e| wrong(&e))?;
     }
@@ -174,11 +212,18 @@ pub(crate) fn set_current_context(directory: &Path, name: &str) -> Result<()> {
     } else {
         config.insert("currentContext".to_owned(), name.into());
     }
+    let text = pretty(&config).map_err(|e| failed(&e))?;
+    stdx::fs::replace(&path, &text, mode, stdx::fs::Durability::Power).map_err(|e| failed(&e))
+}
+
+/// JSON as Docker's client lays it out.
+fn pretty(
+    document: &serde_json::Map<String, serde_json::Value>,
+) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    let mut writer = serde_json::Serializer::with_formatter(&mut text, tabs);
-    config.serialize(&mut writer).map_err(|e| failed(&e))?;
-    stdx::fs::replace(&path, &text, mode, stdx::fs::Durability::Power).map_err(|e| failed(&e))
+    document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs))?;
+    Ok(text)
 }
 
 /// base64 of `name:password`.
@@ -191,10 +236,11 @@ fn decode(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::URL_SAFE;
 
     fn auth_for(config: &str, registry: &str) -> String {
         let config: ConfigFile = api::json::from_slice(config.as_bytes()).unwrap();
-        let value = config.registry_auth(registry);
+        let value = crate::credentials::header(&config, registry);
         String::from_utf8(URL_SAFE.decode(value).unwrap()).unwrap()
     }
 
@@ -208,7 +254,7 @@ mod tests {
             password: "secret".to_owned(),
             ..AuthConfig::default()
         };
-        store(&file, "localhost:5000", Some(&auth)).unwrap();
+        store(&file, "localhost:5000", Entry::Secret(&auth)).unwrap();
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(
@@ -216,17 +262,37 @@ mod tests {
             r#"{"psFormat":"x","unknown":{"a":1},"auths":{"b":{"auth":"eDp5"}}}"#,
         )
         .unwrap();
-        store(&file, "localhost:5000", Some(&auth)).unwrap();
+        store(&file, "localhost:5000", Entry::Secret(&auth)).unwrap();
         let config = ConfigFile::read(&folder).unwrap();
         assert_eq!(config.stored("localhost:5000").unwrap().password, "secret");
         assert_eq!(config.stored("b").unwrap().username, "x");
-        store(&file, "b", None).unwrap();
-        store(&file, "never", None).unwrap();
+        store(&file, "b", Entry::None).unwrap();
+        store(&file, "never", Entry::None).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains("unknown") && text.contains("psFormat") && !text.contains("eDp5"));
         std::fs::write(&file, "{").unwrap();
-        store(&file, "b", Some(&auth)).unwrap_err();
+        store(&file, "b", Entry::Secret(&auth)).unwrap_err();
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn containers_are_told_of_proxies_in_both_spellings() {
+        let config: ConfigFile = api::json::from_slice(
+            br#"{"proxies":{"default":{"httpProxy":"http://p","noProxy":"a,b"},"unix:///s":{"allProxy":"x"}}}"#,
+        )
+        .unwrap();
+        let check = |host: &str, given: &[&str], wanted: &[&str]| {
+            let mut env: Vec<String> = given.iter().map(|v| (*v).to_owned()).collect();
+            config.add_proxies(host, &mut env);
+            assert_eq!(env, wanted);
+        };
+        check(
+            "tcp://h",
+            &[],
+            &["HTTP_PROXY=http://p", "http_proxy=http://p", "NO_PROXY=a,b", "no_proxy=a,b"],
+        );
+        check("unix:///s", &["A=1"], &["A=1", "ALL_PROXY=x", "all_proxy=x"]);
+        check("unix:///s", &["ALL_PROXY=mine", "all_proxy"], &["ALL_PROXY=mine", "all_proxy"]);
     }
 
     #[test]

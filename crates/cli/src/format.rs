@@ -24,7 +24,7 @@ impl Listing {
             "" | "table" => (self.table.clone(), true),
             "json" => ("{{json .}}".to_owned(), false),
             "raw" if !self.raw.is_empty() => (self.raw.to_owned(), false),
-            _ => match format.strip_prefix("table ") {
+            _ => match format.strip_prefix("table") {
                 Some(template) => (template.trim().to_owned(), true),
                 None => (format.to_owned(), false),
             },
@@ -112,7 +112,8 @@ struct Header(&'static [(&'static str, &'static str)]);
 
 impl Row for Header {
     fn field(&self, name: &str) -> Option<Value> {
-        self.0.iter().find(|(field, _)| *field == name).map(|(_, title)| Value::str(title))
+        let title = self.0.iter().find(|(field, _)| *field == name);
+        Some(title.map_or(Value::Missing, |(_, title)| Value::str(title)))
     }
 
     fn call(&self, name: &str, argument: &str) -> Option<Value> {

@@ -119,7 +119,7 @@ pub(crate) fn choose(
         let docker = store.read(&name).map_err(|failure| endpoint(failure.message))?.endpoint();
         (docker.host, store.tls(&name, docker.skip_verify))
     };
-    let host = text.parse::<Host>().map_err(|e| endpoint(e.to_string()))?;
+    let host = Host::parse(&text, tls.is_some()).map_err(|e| endpoint(e.to_string()))?;
     let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
     for file in tls.iter().flat_map(files) {
         std::fs::File::open(file).map_err(|e| {
@@ -235,5 +235,17 @@ mod tests {
             "Failed to initialize: unable to resolve docker endpoint: open /no/such/ca.pem: no such file or directory"
         );
         assert_eq!(choose("unix:///s").unwrap(), None);
+    }
+
+    #[test]
+    fn tls_has_a_port_of_its_own() {
+        let store = Store::new(Path::new("/no/such/folder"));
+        let check = |tls: Option<Tls>, wanted: &str| {
+            let asked = Asked { hosts: vec!["tcp://h".to_owned()], context: None, tls };
+            let chosen = choose(&asked, &environment(&[]), &ConfigFile::default(), &store);
+            assert_eq!(chosen.map(|endpoint| endpoint.host.to_string()).unwrap(), wanted);
+        };
+        check(None, "tcp://h:2375");
+        check(Some(Tls { ca: None, identity: None, skip_verify: true }), "tcp://h:2376");
     }
 }

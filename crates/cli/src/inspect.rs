@@ -13,6 +13,8 @@ pub(crate) struct Document {
     pub raw: Bytes,
     /// With types.
     pub value: Value,
+    /// Whether a template that does not fit the types is tried on the daemon's own text: names are JSON's there.
+    pub by_json_names: bool,
 }
 
 /// Collects documents and shows them at the end, as far as they were found.
@@ -30,12 +32,10 @@ impl Inspector {
         let template = match format {
             "" | "json" => None,
             source => {
-                Some(Template::parse(&source.replace("\\t", "\t").replace("\\n", "\n")).map_err(
-                    |e| {
-                        // Docker's code for a template that cannot be read.
-                        Failure::new(format!("template parsing error: {e}")).with_code(64)
-                    },
-                )?)
+                Some(Template::parse(source).map_err(|e| {
+                    // Docker's code for a template that cannot be read.
+                    Failure::new(format!("template parsing error: {e}")).with_code(64)
+                })?)
             }
         };
         Ok(Self { template, format: format.to_owned(), raw: Vec::new(), text: String::new() })
@@ -45,9 +45,17 @@ impl Inspector {
     pub(crate) fn add(&mut self, document: Document) -> Result<()> {
         match &self.template {
             Some(template) => {
-                let text = template
-                    .execute(&document.value)
-                    .map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
+                let text = match template.execute(&document.value) {
+                    Err(_) if document.by_json_names => {
+                        let raw: Value = serde_json::from_slice(&document.raw).map_err(|e| {
+                            Failure::new(format!("unable to read inspect data: {e}"))
+                        })?;
+                        template.execute_raw(&raw)
+                    }
+                    result => result,
+                };
+                let text =
+                    text.map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
                 self.text.push_str(&text);
                 self.text.push('\n');
             }

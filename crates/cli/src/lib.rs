@@ -18,6 +18,7 @@ mod commands;
 mod config;
 mod contexts;
 mod cp;
+mod credentials;
 mod env;
 mod exit;
 pub mod flags;

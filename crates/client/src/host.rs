@@ -42,25 +42,38 @@ pub enum InvalidHost {
 
 /// The port of `tcp://` without TLS.
 const DEFAULT_PORT: &str = "2375";
+/// The port of `tcp://` with TLS.
+const DEFAULT_TLS_PORT: &str = "2376";
 
 impl FromStr for Host {
     type Err = InvalidHost;
 
     fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        Self::parse(text, false)
+    }
+}
+
+impl Host {
+    /// Reads an address; where it names no port, `is_tls` decides which is meant.
+    ///
+    /// # Errors
+    /// When the text is no address.
+    pub fn parse(text: &str, is_tls: bool) -> Result<Self, InvalidHost> {
+        let default_port = if is_tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once("://") else {
             // Docker takes a bare `host:port` for TCP.
             if text.is_empty() || text.contains('/') {
                 return Err(InvalidHost::Format(text.to_owned()));
             }
-            return tcp(text, "");
+            return tcp(text, "", default_port);
         };
         match scheme {
             "unix" if rest.is_empty() => Ok(Self::Unix(PathBuf::from("/var/run/docker.sock"))),
             "unix" => Ok(Self::Unix(PathBuf::from(rest))),
             "tcp" | "http" | "https" => {
                 let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-                tcp(authority, path)
+                tcp(authority, path, default_port)
             }
             "ssh" => ssh(rest).ok_or_else(|| InvalidHost::Format(text.to_owned())),
             "npipe" => Err(InvalidHost::NotYet("npipe")),
@@ -69,7 +82,7 @@ impl FromStr for Host {
     }
 }
 
-fn tcp(authority: &str, path: &str) -> Result<Host, InvalidHost> {
+fn tcp(authority: &str, path: &str, default_port: &str) -> Result<Host, InvalidHost> {
     if authority.contains(char::is_whitespace) {
         return Err(InvalidHost::Format(format!("tcp://{authority}")));
     }
@@ -78,7 +91,7 @@ fn tcp(authority: &str, path: &str) -> Result<Host, InvalidHost> {
         _ => (authority, ""),
     };
     let name = if name.is_empty() { "127.0.0.1" } else { name };
-    let port = if port.is_empty() { DEFAULT_PORT } else { port };
+    let port = if port.is_empty() { default_port } else { port };
     if port.parse::<u16>().is_err() {
         return Err(InvalidHost::Format(format!("tcp://{authority}")));
     }

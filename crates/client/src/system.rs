@@ -70,20 +70,28 @@ impl Client {
         self.get(Target::path("/system/df"), "disk usage").await
     }
 
-    /// `POST /networks/prune` or `/volumes/prune`: what was removed, and the bytes that came free.
+    /// `POST /networks/prune`, `/volumes/prune` or `/build/prune`: what was removed, and the bytes that came free.
     pub async fn prune_named(&self, kind: &str, filters: &Filters) -> Result<(Vec<String>, u64)> {
         #[derive(Default, serde::Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
         struct Report {
             networks_deleted: Option<Vec<String>>,
             volumes_deleted: Option<Vec<String>>,
+            caches_deleted: Option<Vec<String>>,
             space_reclaimed: u64,
         }
         let target = Target::new("/", kind, "/prune").query_if("filters", &filters.to_json());
         let answer = self.send(Method::POST, &target, Some(bytes::Bytes::new()), &[]).await?;
         let report: Report = self.json(answer, "prune").await?;
-        let deleted = report.networks_deleted.or(report.volumes_deleted);
+        let deleted = report.networks_deleted.or(report.volumes_deleted).or(report.caches_deleted);
         Ok((deleted.unwrap_or_default(), report.space_reclaimed))
+    }
+
+    /// `GET /networks/{name}` as the daemon wrote it.
+    pub async fn inspect_network_raw(&self, name: &str) -> Result<bytes::Bytes> {
+        let target = Target::new("/networks/", name, "");
+        let answer = self.send(Method::GET, &target, None, &[]).await?;
+        self.bytes(answer, "network").await
     }
 
     /// `POST /auth`

@@ -66,14 +66,11 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
         (Pause, Phase::Running(_) | Phase::Stopping(_)) => Ok(()),
         (Pause, Phase::Paused(_)) => conflict(format!("Container {id} is already paused")),
         (Unpause, Phase::Paused(_)) => Ok(()),
-        (Unpause, Phase::Running(_) | Phase::Stopping(_)) => {
-            conflict(format!("Container {id} is not paused"))
-        }
         (Pause | Exec, Phase::Restarting) => {
             conflict(format!("Container {id} is restarting, wait until the container is running"))
         }
-        (Unpause, Phase::Restarting) => conflict(format!("Container {id} is not paused")),
-        (Pause | Unpause, _) => conflict(format!("container {id} is not running")),
+        (Unpause, _) => conflict(format!("Container {id} is not paused")),
+        (Pause, _) => conflict(format!("container {id} is not running")),
 
         (Remove(_), Phase::Created | Phase::Exited | Phase::Dead(_)) => Ok(()),
         (Remove(true), _) => Ok(()),

@@ -80,17 +80,29 @@ pub fn worded(error: Error) -> Error {
         return error;
     }
     let text = error.to_string();
-    if text.starts_with("unable to find ") {
+    if text.starts_with("unable to find ") || text.starts_with("uids and gids must be in range") {
         return error;
     }
     let why = text.split_once(WORDS).map_or(text.as_str(), |(_, why)| why);
     let why = why.strip_suffix(": unknown").unwrap_or(why);
+    if why.starts_with("cwd: path ") && why.ends_with(" is not absolute") {
+        let text = "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown";
+        return Error::new(error.kind(), text);
+    }
     let no_directory = why
         .strip_prefix("Cannot mkdir: ")
         .and_then(|why| why.strip_suffix(" is not a directory"))
         .map(|cwd| format!("chdir to cwd (\"{cwd}\") set in config.json failed: not a directory"));
     let why = no_directory.as_deref().unwrap_or(why);
-    Error::new(error.kind(), format!("OCI runtime exec failed: exec failed: {WORDS}{why}: unknown"))
+    // What Docker adds to this one.
+    let hint = if why.ends_with("not a directory") {
+        ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and \
+         is the expected type"
+    } else {
+        ""
+    };
+    let text = format!("OCI runtime exec failed: exec failed: {WORDS}{why}: unknown{hint}");
+    Error::new(error.kind(), text)
 }
 
 #[cfg(test)]
@@ -103,7 +115,19 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "OCI runtime exec failed: exec failed: unable to start container process: chdir to cwd \
-             (\"/etc/passwd\") set in config.json failed: not a directory: unknown"
+             (\"/etc/passwd\") set in config.json failed: not a directory: unknown: Are you trying to mount a \
+             directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
         );
+        let check = |given: &str, wanted: &str| {
+            assert_eq!(worded(Error::invalid(given)).to_string(), wanted);
+        };
+        let failed = "OCI runtime exec failed: exec failed";
+        check(
+            "cwd: path rel is not absolute",
+            &format!("{failed}: Cwd must be an absolute path: unknown"),
+        );
+        let range = "uids and gids must be in range 0-2147483647";
+        check(range, range);
+        check("no", &format!("{failed}: unable to start container process: no: unknown"));
     }
 }

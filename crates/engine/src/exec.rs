@@ -143,6 +143,12 @@ impl Execs {
     }
 }
 
+/// A command as events tell it: Docker's text has the blank even where no argument follows.
+fn spoken(command: &[String]) -> String {
+    let (program, arguments) = command.split_first().expect("a session has a command");
+    format!("{program} {}", arguments.join(" "))
+}
+
 impl Engine {
     /// Prepares a session in a running container; its id.
     pub fn create_exec(&self, name: &str, config: ExecConfig) -> Result<String> {
@@ -158,7 +164,7 @@ impl Engine {
             &now.record.name,
         )?;
         let id = types::ContainerId::from_bytes(&crate::mounts::random()?).to_string();
-        let command = config.cmd.join(" ");
+        let action = format!("exec_create: {}", spoken(&config.cmd));
         self.inner.execs.insert(ExecView {
             id: id.clone(),
             container_id: now.record.id.clone(),
@@ -168,7 +174,6 @@ impl Engine {
             pid: 0,
             number: 0,
         });
-        let action = format!("exec_create: {command}");
         crate::world::publish(&self.inner.events, &now.record, &action, &[("execID", id.clone())]);
         Ok(id)
     }
@@ -212,7 +217,7 @@ impl Engine {
         };
         // Marked before it runs: its end may be told before the answer to its start is.
         self.inner.execs.change(id, |exec| exec.running = true);
-        let action = format!("exec_start: {}", config.cmd.join(" "));
+        let action = format!("exec_start: {}", spoken(&config.cmd));
         crate::world::publish(&self.inner.events, &record, &action, &[("execID", id.to_owned())]);
         match container.exec(Box::new(request), theirs.into_iter().collect()).await {
             Ok(pid) => {

@@ -123,7 +123,12 @@ impl<'a> Unpacker<'a> {
 
     fn entry(&mut self, entry: &Entry, archive: &mut Reader<'_>) -> Result<()> {
         self.counts.add_entry(self.limits)?;
-        self.counts.add_bytes(entry.size, self.limits)?;
+        // A link's text is what it holds.
+        let link = match &entry.kind {
+            Kind::Symlink { target } => target.len() as u64,
+            _ => 0,
+        };
+        self.counts.add_bytes(entry.size.saturating_add(link), self.limits)?;
         let name = match &self.rules {
             Rules::Layer => clip::parse(&entry.path)?,
             Rules::Copy { into, .. } => clip::below(into, &entry.path)?,

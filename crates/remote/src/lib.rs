@@ -72,12 +72,21 @@ impl Registry {
         let mut last = None;
         for endpoint in self.endpoints(domain).into_iter().filter(|e| !e.is_mirror) {
             let url = endpoint.url("")?;
-            match session.get(&endpoint, url, transport::Get::root()).await {
+            match session.get(&endpoint, url.clone(), transport::Get::root()).await {
                 Ok(answer) if answer.status().is_success() => {
                     self.remember(&endpoint);
                     return Ok(());
                 }
-                Ok(answer) => return Err(errors::of_answer(answer).await),
+                Ok(answer) => {
+                    let status = answer.status();
+                    let error = errors::of_answer(answer).await;
+                    let text = format!("login attempt to {url} failed with status: {status}");
+                    // Without words of the registry's own: Docker's.
+                    return Err(match error.message().starts_with("received unexpected") {
+                        true => Error::new(error.kind(), text),
+                        false => error,
+                    });
+                }
                 // Only where nobody answered: a refusal over TLS must not send the password again in clear.
                 Err(error) if errors::is_no_answer(&error) => last = Some(error),
                 Err(error) => return Err(error),

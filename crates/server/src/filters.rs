@@ -38,6 +38,7 @@ impl Filters {
     /// Refuses names that the endpoint does not know.
     pub(crate) fn only(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) if name.is_empty() => Err(Error::invalid("invalid filter")),
             Some(name) => Err(Error::invalid(format!("invalid filter '{name}'"))),
             None => Ok(()),
         }
@@ -90,22 +91,21 @@ impl Filters {
     }
 }
 
-/// Regular expressions of one filter: a text matches if any does, or if there is none.
+/// Regular expressions of one filter: a text matches if any does, or if none was given. One that cannot be read, or
+/// is too large, matches nothing, as in Docker.
 #[derive(Debug)]
-pub(crate) struct Patterns(Vec<regex_lite::Regex>);
+pub(crate) struct Patterns(Vec<Option<regex_lite::Regex>>);
 
 impl Patterns {
-    pub(crate) fn new(filters: &Filters, name: &str) -> Result<Self> {
-        let compile = |text: &str| {
-            let invalid = |_| Error::invalid(format!("invalid filter '{name}={text}'"));
-            // The bound keeps a pattern like `(a{1000}){1000}` from taking the daemon's memory.
-            regex_lite::RegexBuilder::new(text).size_limit(1 << 16).build().map_err(invalid)
-        };
-        Ok(Self(filters.values(name).map(compile).collect::<Result<_>>()?))
+    pub(crate) fn new(filters: &Filters, name: &str) -> Self {
+        // The bound keeps a pattern like `(a{1000}){1000}` from taking the daemon's memory.
+        let compile =
+            |text: &str| regex_lite::RegexBuilder::new(text).size_limit(1 << 16).build().ok();
+        Self(filters.values(name).map(compile).collect())
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.is_match(text))
+        self.0.is_empty() || self.0.iter().flatten().any(|pattern| pattern.is_match(text))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -218,7 +218,9 @@ pub(crate) fn moment_or_ago(text: &str) -> Result<Timestamp> {
     };
     match full.parse() {
         Ok(time) => Ok(time),
-        Err(_) => moment(text),
+        Err(_) => moment(text).map_err(|_| {
+            Error::invalid(format!("failed to parse value as time or duration: {}", quoted(text)))
+        }),
     }
 }
 
@@ -290,13 +292,14 @@ mod tests {
 
     #[test]
     fn names_are_regular_expressions() {
-        let patterns = Patterns::new(&parse(r#"{"name":["^/?web-[0-9]+$"]}"#), "name").unwrap();
+        let patterns = Patterns::new(&parse(r#"{"name":["^/?web-[0-9]+$"]}"#), "name");
         assert!(
             patterns.matches("web-12") && patterns.matches("/web-1") && !patterns.matches("web-x")
         );
-        Patterns::new(&parse(r#"{"name":["("]}"#), "name").expect_err("a half");
-        Patterns::new(&parse(r#"{"name":["((((a{100}){100}){100}){100}){100}"]}"#), "name")
-            .expect_err("too large");
+        let check = |text: &str| Patterns::new(&parse(text), "name").matches("a");
+        assert!(!check(r#"{"name":["("]}"#), "a half matches nothing");
+        assert!(check(r#"{"name":["(", "a"]}"#), "and hinders nothing");
+        assert!(!check(r#"{"name":["((((a{100}){100}){100}){100}){100}"]}"#), "too large");
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::VolumeInspect => volumes::inspect(daemon, &call),
         Handler::NetworkList => places::networks(daemon, &call),
         Handler::NetworkInspect => places::network(daemon, &call),
+        Handler::NetworkPrune => places::prune_networks(&call),
+        Handler::BuildPrune => places::prune_builds(&call),
 
         // The table says `Served` only for rows above; a test holds it to that.
         other => Err(Error::not_implemented(format!(

@@ -1,6 +1,6 @@
 //! Walks the tree over a value and writes the text.
 
-use super::funcs;
+use super::funcs::{self, Mode};
 use super::parse::{Branch, Command, Node, Operand, OperandKind, Pipeline, Tree};
 use super::value::{Nil, Value};
 use std::rc::Rc;
@@ -10,11 +10,11 @@ pub(super) fn execute(
     source: &str,
     tree: &Tree,
     data: &Value,
-    headers: bool,
+    mode: Mode,
     out: &mut String,
 ) -> Result<(), String> {
     let variables = vec![(Rc::from(""), data.clone())];
-    let mut run = Run { source, tree, headers, variables, depth: 0, out };
+    let mut run = Run { source, tree, mode, variables, depth: 0, out };
     run.list(&tree.nodes, data).map(|_| ())
 }
 
@@ -32,8 +32,7 @@ const MAX_DEPTH: usize = 200;
 struct Run<'a> {
     source: &'a str,
     tree: &'a Tree,
-    /// Functions leave their argument as it is: the column's name is being made.
-    headers: bool,
+    mode: Mode,
     variables: Vec<(Rc<str>, Value)>,
     depth: usize,
     out: &'a mut String,
@@ -181,6 +180,9 @@ impl Run<'_> {
         if let OperandKind::Function(name) = first.kind {
             return self.function(name, command, first, rest, dot, last);
         }
+        if let OperandKind::Literal(Value::Nil(_)) = first.kind {
+            return Err(self.error(first.at, &first.text, "nil is not a command"));
+        }
         let has_arguments = !rest.is_empty() || last.is_some();
         if !has_arguments {
             return self.operand(first, dot, &[]);
@@ -232,13 +234,23 @@ impl Run<'_> {
             arguments.push(self.operand(operand, dot, &[])?);
         }
         arguments.extend(last);
+        if let ("call", [function, ..]) = (name, arguments.as_slice()) {
+            let what = rest.first().map_or("", |operand| operand.text.as_str());
+            let kind = function.type_name();
+            let message = format!("error calling call: non-function {what} of type {kind}");
+            return Err(self.error(command.at, &command.text, &message));
+        }
         let fail = |failed: funcs::Failed| match failed {
+            funcs::Failed::Argument(at, message) => {
+                let operand = rest.get(at).unwrap_or(first);
+                self.error(operand.at, &operand.text, &message)
+            }
             funcs::Failed::Call(message) => {
                 self.error(command.at, &command.text, &format!("error calling {name}: {message}"))
             }
             funcs::Failed::Usage(message) => self.error(first.at, &first.text, &message),
         };
-        let value = funcs::call(name, &arguments, self.headers).map_err(fail)?;
+        let value = funcs::call(name, &arguments, self.mode).map_err(fail)?;
         self.fields(value, &first.fields, first, &[])
     }
 
@@ -252,9 +264,13 @@ impl Run<'_> {
             }
             OperandKind::Literal(value) => value.clone(),
             OperandKind::Parenthesis(pipeline) => self.pipeline(pipeline, dot)?,
-            OperandKind::Function(name) => match funcs::call(name, &[], self.headers) {
+            OperandKind::Function(name) => match funcs::call(name, &[], self.mode) {
                 Ok(value) => value,
-                Err(funcs::Failed::Call(message) | funcs::Failed::Usage(message)) => {
+                Err(
+                    funcs::Failed::Call(message)
+                    | funcs::Failed::Usage(message)
+                    | funcs::Failed::Argument(_, message),
+                ) => {
                     return Err(self.error(operand.at, &operand.text, &message));
                 }
             },
@@ -273,7 +289,7 @@ impl Run<'_> {
         for (i, name) in names.iter().enumerate() {
             let is_last = i + 1 == names.len();
             let arguments = if is_last { arguments } else { &[] };
-            value = field(&value, name, arguments, is_last)
+            value = field(&value, name, arguments, is_last, self.mode)
                 .map_err(|message| self.error(operand.at, &operand.text, &message))?;
         }
         Ok(value)
@@ -283,17 +299,17 @@ impl Run<'_> {
         let before = &self.source[..at.min(self.source.len())];
         let line = before.matches('\n').count() + 1;
         let column = at - before.rfind('\n').map_or(0, |newline| newline + 1);
-        // Go shortens what it quotes.
-        let text = if text.chars().count() > 20 {
-            text.chars().take(20).chain("...".chars()).collect()
-        } else {
-            text.to_owned()
-        };
         format!("template: :{line}:{column}: executing \"\" at <{text}>: {message}")
     }
 }
 
-fn field(value: &Value, name: &str, arguments: &[Value], is_last: bool) -> Result<Value, String> {
+fn field(
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+    is_last: bool,
+    mode: Mode,
+) -> Result<Value, String> {
     match value {
         Value::Row(row) => match (row.call(name, ""), arguments) {
             (Some(_), [Value::Str(argument)]) => {
@@ -325,11 +341,16 @@ fn field(value: &Value, name: &str, arguments: &[Value], is_last: bool) -> Resul
             None if !map.type_name.is_empty() => {
                 Err(format!("can't evaluate field {name} in type {}", map.type_name))
             }
-            None if map.is_struct => Err(format!("map has no entry for key {name:?}")),
+            None if map.is_struct || mode == Mode::Raw => {
+                Err(format!("map has no entry for key {name:?}"))
+            }
             None => Ok(Value::Missing),
         },
         Value::Missing | Value::Nil(_) => {
             Err(format!("nil pointer evaluating interface {{}}.{name}"))
+        }
+        _ if mode == Mode::Raw => {
+            Err(format!("can't evaluate field {name} in type interface {{}}"))
         }
         other => Err(format!("can't evaluate field {name} in type {}", other.type_name())),
     }

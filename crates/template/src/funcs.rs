@@ -12,10 +12,24 @@ pub(super) enum Failed {
     Call(String),
     /// It was called wrongly.
     Usage(String),
+    /// An argument, counted from 0, has the wrong type.
+    Argument(usize, String),
+}
+
+/// What a template is executed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A value whose types are known.
+    Typed,
+    /// JSON as it came: nothing is known of it but what is in it.
+    Raw,
+    /// The line of column names.
+    Headers,
 }
 
 /// Every function: name, fewest and most arguments.
 const FUNCTIONS: &[(&str, usize, usize)] = &[
+    ("call", 1, MANY),
     ("and", 1, MANY),
     ("or", 1, MANY),
     ("not", 1, 1),
@@ -50,8 +64,8 @@ pub(super) fn known(name: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|f| f.0 == name).map(|f| f.0)
 }
 
-/// Calls `name`. With `headers`, what would change a text leaves it as it is, as Docker does for column names.
-pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Value, Failed> {
+/// Calls `name`. For [`Mode::Headers`], what would change a text leaves it as it is, as Docker does for column names.
+pub(super) fn call(name: &str, arguments: &[Value], mode: Mode) -> Result<Value, Failed> {
     let (_, least, most) =
         FUNCTIONS.iter().find(|f| f.0 == name).copied().unwrap_or((name, 0, MANY));
     if arguments.len() < least || arguments.len() > most {
@@ -61,7 +75,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
             arguments.len()
         )));
     }
-    if headers
+    if mode == Mode::Headers
         && let "json" | "split" | "join" | "title" | "lower" | "upper" | "pad" | "truncate" = name
     {
         return Ok(arguments
@@ -78,7 +92,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
         ("le", [a, b]) => order(a, b).map(|o| Value::Bool(o != Ordering::Greater)),
         ("gt", [a, b]) => order(a, b).map(|o| Value::Bool(o == Ordering::Greater)),
         ("ge", [a, b]) => order(a, b).map(|o| Value::Bool(o != Ordering::Less)),
-        ("index", [value, keys @ ..]) => index(value, keys),
+        ("index", [value, keys @ ..]) => index(value, keys, mode),
         ("slice", [value, bounds @ ..]) => slice(value, bounds),
         ("len", [value]) => value
             .length()
@@ -89,7 +103,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
             let texts: Vec<String> = values.iter().map(Value::to_string).collect();
             Ok(Value::str(texts.join(" ") + "\n"))
         }
-        ("printf", [format, values @ ..]) => Ok(Value::str(sprintf(&text(format)?, values))),
+        ("printf", [format, values @ ..]) => Ok(Value::str(sprintf(&text(0, format)?, values))),
         ("html", values) => Ok(Value::str(escape(&print(values), |c| match c {
             '"' => Some("&#34;".into()),
             '\'' => Some("&#39;".into()),
@@ -121,7 +135,7 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
         )),
         ("json", [value]) => Ok(Value::str(json(value))),
         ("split", [value, by]) => {
-            let (value, by) = (text(value)?, text(by)?);
+            let (value, by) = (text(0, value)?, text(1, by)?);
             let parts: Vec<Value> = if by.is_empty() {
                 value.chars().map(|c| Value::str(c.to_string())).collect()
             } else {
@@ -130,16 +144,16 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
             Ok(Value::List(parts.into()))
         }
         ("join", [Value::List(list), by]) => {
-            let parts = list.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::str(parts.join(&*text(by)?)))
+            let parts = list.iter().map(|part| text(0, part)).collect::<Result<Vec<_>, _>>()?;
+            Ok(Value::str(parts.join(&*text(1, by)?)))
         }
         ("join", [Value::Nil(Nil::List), _]) => Ok(Value::str("")),
-        ("join", [other, _]) => Err(wrong_type("[]string", other)),
-        ("title", [value]) => Ok(Value::str(title(&text(value)?))),
-        ("lower", [value]) => Ok(Value::str(text(value)?.to_lowercase())),
-        ("upper", [value]) => Ok(Value::str(text(value)?.to_uppercase())),
+        ("join", [other, _]) => Err(wrong_type(0, "[]string", other)),
+        ("title", [value]) => Ok(Value::str(title(&text(0, value)?))),
+        ("lower", [value]) => Ok(Value::str(text(0, value)?.to_lowercase())),
+        ("upper", [value]) => Ok(Value::str(text(0, value)?.to_uppercase())),
         ("pad", [value, Value::Int(before), Value::Int(after)]) => {
-            let value = text(value)?;
+            let value = text(0, value)?;
             if value.is_empty() {
                 return Ok(Value::Str(value));
             }
@@ -147,11 +161,11 @@ pub(super) fn call(name: &str, arguments: &[Value], headers: bool) -> Result<Val
             Ok(Value::str(format!("{}{value}{}", spaces(before), spaces(after))))
         }
         ("truncate", [value, Value::Int(length)]) => {
-            let value = text(value)?;
+            let value = text(0, value)?;
             let length = usize::try_from(*length).unwrap_or(0);
             Ok(Value::str(value.chars().take(length).collect::<String>()))
         }
-        ("pad" | "truncate", [_, .., other]) => Err(wrong_type("int", other)),
+        ("pad" | "truncate", [_, .., other]) => Err(wrong_type(1, "int", other)),
         _ => Err(Failed::Usage(format!("function {name:?} not defined"))),
     }
 }
@@ -170,18 +184,20 @@ pub fn json(value: &Value) -> String {
     text
 }
 
-fn text(value: &Value) -> Result<Rc<str>, Failed> {
+/// The text that argument `at` has to be.
+fn text(at: usize, value: &Value) -> Result<Rc<str>, Failed> {
     match value {
         Value::Str(text) => Ok(Rc::clone(text)),
-        other => Err(wrong_type("string", other)),
+        other => Err(wrong_type(at, "string", other)),
     }
 }
 
-fn wrong_type(want: &str, got: &Value) -> Failed {
-    Failed::Usage(match got {
+fn wrong_type(at: usize, want: &str, got: &Value) -> Failed {
+    let message = match got {
         Value::Missing | Value::Nil(_) => format!("invalid value; expected {want}"),
         got => format!("wrong type for value; expected {want}; got {}", got.type_name()),
-    })
+    };
+    Failed::Argument(at, message)
 }
 
 /// Go's `Sprint`: a space between operands when neither is a text.
@@ -249,7 +265,7 @@ fn order(a: &Value, b: &Value) -> Result<Ordering, Failed> {
     }
 }
 
-fn index(value: &Value, keys: &[Value]) -> Result<Value, Failed> {
+fn index(value: &Value, keys: &[Value], mode: Mode) -> Result<Value, Failed> {
     let mut value = value.clone();
     for key in keys {
         value = match (&value, key) {
@@ -267,6 +283,7 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, Failed> {
             (Value::Map(map), Value::Str(key)) if !map.is_struct => {
                 // Go answers with the map's zero value; for texts, by far the most common, that is "".
                 let zero = match map.entries.first() {
+                    _ if mode == Mode::Raw => Value::Nil(Nil::Untyped),
                     Some(Entry { value: Value::Str(_), .. }) | None => Value::str(""),
                     Some(_) => Value::Nil(Nil::List),
                 };

@@ -20,6 +20,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use funcs::Mode;
 pub use funcs::{json, quoted};
 pub use printf::significant;
 pub use value::{Entry, Map, Nil, Row, Value};
@@ -40,14 +41,21 @@ impl Template {
     /// The text for `data`. The error is Go's text, with line and column.
     pub fn execute(&self, data: &Value) -> Result<String, String> {
         let mut out = String::new();
-        exec::execute(&self.source, &self.tree, data, false, &mut out)?;
+        exec::execute(&self.source, &self.tree, data, Mode::Typed, &mut out)?;
+        Ok(out)
+    }
+
+    /// The text for JSON as it came, of which no types are known: a key that is not there is an error.
+    pub fn execute_raw(&self, data: &Value) -> Result<String, String> {
+        let mut out = String::new();
+        exec::execute(&self.source, &self.tree, data, Mode::Raw, &mut out)?;
         Ok(out)
     }
 
     /// The line of column names: `names` answers every field with its title, functions change nothing.
     pub fn header(&self, names: &Value) -> Result<String, String> {
         let mut out = String::new();
-        exec::execute(&self.source, &self.tree, names, true, &mut out)?;
+        exec::execute(&self.source, &self.tree, names, Mode::Headers, &mut out)?;
         Ok(out)
     }
 }

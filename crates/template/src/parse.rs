@@ -210,8 +210,10 @@ impl Parser<'_> {
     }
 
     fn invoke(&mut self, keyword: &str) -> Parsed<Node> {
-        let at = self.tokens[self.next].at;
         self.next += 1;
+        self.spaces();
+        // Errors point at the name.
+        let at = self.tokens.get(self.next).map_or(0, |token| token.at);
         let name = self.name(&format!("{keyword} clause"))?;
         self.spaces();
         let argument = if self.peek() == Some(&Kind::Close) {

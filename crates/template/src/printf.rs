@@ -125,6 +125,17 @@ fn one(verb: char, value: &Value, spec: &Spec) -> String {
     };
     match (verb, value) {
         ('v', Value::Str(s)) if spec.sharp => quote(s),
+        ('v', Value::Map(map)) if spec.plus && map.is_struct => {
+            let fields =
+                map.entries.iter().map(|e| format!("{}:{}", e.name, one('v', &e.value, spec)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(" "))
+        }
+        ('s' | 'd', Value::Map(map)) if map.is_struct => {
+            let fields = map.entries.iter().map(|e| one(verb, &e.value, spec));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(" "))
+        }
+        ('s', Value::Duration(_)) => value.to_string(),
+        ('d', Value::Duration(nanos)) => signed(nanos.to_string()),
         ('v', _) => value.to_string(),
         ('T', _) => value.type_name().to_owned(),
         ('t', Value::Bool(b)) => b.to_string(),

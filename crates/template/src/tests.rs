@@ -226,3 +226,110 @@ fn structs_print_their_fields_and_remember_what_was_left_out() {
         "template: :1:9: executing \"\" at <.Config.Foo>: map has no entry for key \"Foo\"",
     );
 }
+
+/// Structs as `api` has them, seen by Go's names and types.
+#[test]
+fn structs_are_seen_as_go_sees_them() {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Health {
+        interval: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<i64>,
+    }
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Ulimit {
+        name: &'static str,
+        hard: i64,
+        soft: i64,
+    }
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Container {
+        id: &'static str,
+        cpu_shares: i64,
+        health: Health,
+        ulimits: Vec<Ulimit>,
+        env: Vec<&'static str>,
+    }
+    let wire = Container {
+        id: "abc",
+        cpu_shares: 5,
+        health: Health { interval: 90_500_000_000, timeout: None, retries: None },
+        ulimits: vec![Ulimit { name: "nofile", hard: 6, soft: 5 }],
+        env: vec!["A=1"],
+    };
+    let data = Value::of(&wire);
+    let check = |source: &str, want: &str| {
+        let got = Template::parse(source).and_then(|t| t.execute(&data));
+        assert_eq!(got.unwrap_or_else(|e| format!("error: {e}")), want, "{source}");
+    };
+    check("{{.ID}} {{.CPUShares}}", "abc 5");
+    check(
+        "{{.CpuShares}}",
+        "error: template: :1:2: executing \"\" at <.CpuShares>: map has no entry for key \"CpuShares\"",
+    );
+    check("{{.Health}} {{.Health.Interval}}", "{1m30.5s 0s 0} 1m30.5s");
+    check("{{json .Health}}", r#"{"Interval":90500000000}"#);
+    check(
+        "{{.Ulimits}} {{json .Ulimits}}",
+        r#"[nofile=5:6] [{"Name":"nofile","Hard":6,"Soft":5}]"#,
+    );
+    check("{{printf \"%T %+v\" .Env .Health}}", "[]string {Interval:1m30.5s Timeout:0s Retries:0}");
+}
+
+#[test]
+fn json_without_types_has_no_zero_values() {
+    let data: Value = serde_json::from_str(r#"{"Id":"abc","Ports":{},"Name":"x"}"#).unwrap();
+    let check = |source: &str, want: &str| {
+        let got = Template::parse(source).and_then(|t| t.execute_raw(&data));
+        assert_eq!(got.unwrap_or_else(|e| format!("error: {e}")), want, "{source}");
+    };
+    check("{{.Id}}", "abc");
+    let at = "error: template: :1:2: executing \"\" at";
+    check("{{.ID}}", &format!("{at} <.ID>: map has no entry for key \"ID\""));
+    check("{{index .Ports \"80\"}}", "<no value>");
+    check(
+        "{{index (index .Ports \"80\") 0}}",
+        &format!("{at} <index (index .Ports \"80\") 0>: error calling index: index of untyped nil"),
+    );
+    check(
+        "{{.Name.Nope}}",
+        "error: template: :1:7: executing \"\" at <.Name.Nope>: can't evaluate field Nope in type interface {}",
+    );
+}
+
+#[test]
+fn wrong_arguments_are_pointed_at() {
+    let at = "error: template: :1:";
+    check(&[
+        (
+            "{{upper .Pid}}",
+            &format!(
+                "{at}8: executing \"\" at <.Pid>: wrong type for value; expected string; got int"
+            ),
+        ),
+        (
+            "{{join .Name \",\"}}",
+            &format!(
+                "{at}7: executing \"\" at <.Name>: wrong type for value; expected []string; got string"
+            ),
+        ),
+        ("{{nil}}", &format!("{at}2: executing \"\" at <nil>: nil is not a command")),
+        (
+            "{{call .Name}}",
+            &format!(
+                "{at}2: executing \"\" at <call .Name>: error calling call: non-function .Name of type string"
+            ),
+        ),
+        (
+            "{{template \"nope\"}}",
+            &format!(
+                "{at}11: executing \"\" at <{{{{template \"nope\"}}}}>: template \"nope\" not defined"
+            ),
+        ),
+    ]);
+}

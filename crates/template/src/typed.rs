@@ -43,6 +43,33 @@ const POINTERS: &[&str] = &[
     "ImageManifestDescriptor",
 ];
 
+/// Names whose numbers are spans of time.
+const DURATIONS: &[&str] = &["Interval", "Timeout", "StartPeriod", "StartInterval"];
+
+/// Names of numbers, booleans and lists that JSON leaves out when they are zero, false and empty.
+const NUMBERS: &[&str] = &["Retries", "VirtualSize", "KernelMemory", "KernelMemoryTCP"];
+const BOOLEANS: &[&str] = &["ArgsEscaped", "NetworkDisabled", "ReadOnly"];
+const LISTS: &[&str] = &["Shell", "ClientErrors", "ServerErrors"];
+
+/// What a field is whose JSON leaves it out.
+fn left_out(name: &str) -> Value {
+    if DURATIONS.contains(&name) {
+        Value::Duration(0)
+    } else if NUMBERS.contains(&name) {
+        Value::Int(0)
+    } else if BOOLEANS.contains(&name) {
+        Value::Bool(false)
+    } else if LISTS.contains(&name) {
+        Value::Nil(Nil::List)
+    } else {
+        // Mostly it is an empty text; pointers and maps are known by name.
+        match nil_of(name) {
+            Nil::List => Value::str(""),
+            nil => Value::Nil(nil),
+        }
+    }
+}
+
 /// Which nothing a null in the field `name` is.
 fn nil_of(name: &str) -> Nil {
     if MAPS.contains(&name) {
@@ -274,16 +301,15 @@ impl ser::SerializeStruct for MapOf {
         key: &'static str,
         value: &T,
     ) -> Result<(), Refused> {
-        let value = value.serialize(Typed { field: key })?;
+        let value = match value.serialize(Typed { field: key })? {
+            Value::Int(nanos) if DURATIONS.contains(&key) => Value::Duration(nanos),
+            other => other,
+        };
         self.map.entries.push(Entry { name: key.into(), value, omitted: false });
         Ok(())
     }
     fn skip_field(&mut self, key: &'static str) -> Result<(), Refused> {
-        // What is left out is mostly an empty text; pointers and maps are known by name.
-        let value = match nil_of(key) {
-            Nil::List => Value::str(""),
-            nil => Value::Nil(nil),
-        };
+        let value = left_out(key);
         self.map.entries.push(Entry { name: key.into(), value, omitted: true });
         Ok(())
     }

@@ -21,6 +21,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Int(i64),
+    /// A span of time in nanoseconds, which Go prints as `1m30s`.
+    Duration(i64),
     /// A number with a fraction, or beyond 63 bits.
     Float(f64),
     /// Text.
@@ -108,7 +110,7 @@ impl Value {
         match self {
             Self::Missing | Self::Nil(_) => false,
             Self::Bool(b) => *b,
-            Self::Int(i) => *i != 0,
+            Self::Int(i) | Self::Duration(i) => *i != 0,
             Self::Float(f) => *f != 0.0,
             Self::Str(s) => !s.is_empty(),
             Self::List(l) => !l.is_empty(),
@@ -123,8 +125,14 @@ impl Value {
             Self::Missing | Self::Nil(_) => "untyped nil",
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
+            Self::Duration(_) => "time.Duration",
             Self::Float(_) => "float64",
             Self::Str(_) => "string",
+            Self::List(list)
+                if !list.is_empty() && list.iter().all(|v| matches!(v, Self::Str(_))) =>
+            {
+                "[]string"
+            }
             Self::List(_) => "[]interface {}",
             Self::Map(_) => "map[string]interface {}",
             Self::Row(row) => row.type_name(),
@@ -146,7 +154,7 @@ impl Value {
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
-            (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
+            (Self::Int(a) | Self::Duration(a), Self::Int(b) | Self::Duration(b)) => Some(a.cmp(b)),
             (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
             (Self::Str(a), Self::Str(b)) => Some(a.cmp(b)),
             _ => None,
@@ -155,10 +163,21 @@ impl Value {
 }
 
 impl Map {
-    /// The entry called `name`. Go calls `Id` `ID`, and users of templates write either.
+    /// The entry called `name`: in a struct, as Go calls it.
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        let find = |name: &str| self.entries.iter().find(|e| *e.name == *name);
-        find(name).or_else(|| if self.is_struct && name == "ID" { find("Id") } else { None })
+        let go_name = |json: &str| {
+            let other = GO_NAMES.iter().find(|(in_json, _)| *in_json == json);
+            other.map_or(false, |(_, go)| *go == name)
+        };
+        let is_renamed = |json: &str| GO_NAMES.iter().any(|(in_json, _)| *in_json == json);
+        self.entries.iter().find(|e| {
+            if self.is_struct && is_renamed(&e.name) { go_name(&e.name) } else { *e.name == *name }
+        })
+    }
+
+    /// Whether this is a `ulimit`, which Go prints as users write it.
+    fn is_ulimit(&self) -> bool {
+        self.is_struct && self.entries.iter().map(|e| &*e.name).eq(["Name", "Hard", "Soft"])
     }
 
     /// The entries as Go walks over a map: by key.
@@ -166,6 +185,56 @@ impl Map {
         let mut sorted: Vec<_> = self.entries.iter().collect();
         sorted.sort_by(|a, b| a.name.cmp(&b.name));
         sorted
+    }
+}
+
+/// Fields of structs that Go's source calls differently than JSON does.
+const GO_NAMES: &[(&str, &str)] = &[
+    ("Id", "ID"),
+    ("ApiVersion", "APIVersion"),
+    ("CpuCfsPeriod", "CPUCfsPeriod"),
+    ("CpuCfsQuota", "CPUCfsQuota"),
+    ("CpuCount", "CPUCount"),
+    ("CpuPercent", "CPUPercent"),
+    ("CpuPeriod", "CPUPeriod"),
+    ("CpuQuota", "CPUQuota"),
+    ("CpuRealtimePeriod", "CPURealtimePeriod"),
+    ("CpuRealtimeRuntime", "CPURealtimeRuntime"),
+    ("CpuShares", "CPUShares"),
+    ("HttpProxy", "HTTPProxy"),
+    ("HttpsProxy", "HTTPSProxy"),
+    ("NanoCpus", "NanoCPUs"),
+];
+
+/// As Go prints spans of time: `1h2m3.5s`, `500ms`, `0s`.
+fn duration(nanos: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+    f.write_str(sign)?;
+    let part = |value: u64, unit: u64| {
+        let (whole, rest) = (value / unit, value % unit);
+        let digits = unit.ilog10() as usize;
+        let rest = format!("{rest:0digits$}");
+        match rest.trim_end_matches('0') {
+            "" => whole.to_string(),
+            rest => format!("{whole}.{rest}"),
+        }
+    };
+    match size {
+        0 => f.write_str("0s"),
+        1..1_000 => write!(f, "{size}ns"),
+        1_000..1_000_000 => write!(f, "{}µs", part(size, 1_000)),
+        1_000_000..1_000_000_000 => write!(f, "{}ms", part(size, 1_000_000)),
+        _ => {
+            const MINUTE: u64 = 60_000_000_000;
+            let (hours, minutes) = (size / (60 * MINUTE), size / MINUTE % 60);
+            if hours > 0 {
+                write!(f, "{hours}h")?;
+            }
+            if size >= MINUTE {
+                write!(f, "{minutes}m")?;
+            }
+            write!(f, "{}s", part(size % MINUTE, 1_000_000_000))
+        }
     }
 }
 
@@ -179,6 +248,7 @@ impl fmt::Display for Value {
             Self::Nil(Nil::Map) => f.write_str("map[]"),
             Self::Bool(b) => write!(f, "{b}"),
             Self::Int(i) => write!(f, "{i}"),
+            Self::Duration(nanos) => duration(*nanos, f),
             Self::Float(x) => f.write_str(&super::printf::general(*x)),
             Self::Str(s) => f.write_str(s),
             Self::List(list) => {
@@ -187,6 +257,10 @@ impl fmt::Display for Value {
                     write!(f, "{}{}", if i == 0 { "" } else { " " }, Inner(item))?;
                 }
                 f.write_str("]")
+            }
+            Self::Map(map) if map.is_ulimit() => {
+                let value = |at: usize| &map.entries[at].value;
+                write!(f, "{}={}:{}", value(0), value(2), value(1))
             }
             Self::Map(map) if map.is_struct => {
                 f.write_str("{")?;
@@ -236,7 +310,7 @@ impl Serialize for Value {
         match self {
             Self::Missing | Self::Nil(_) => serializer.serialize_unit(),
             Self::Bool(b) => serializer.serialize_bool(*b),
-            Self::Int(i) => serializer.serialize_i64(*i),
+            Self::Int(i) | Self::Duration(i) => serializer.serialize_i64(*i),
             Self::Float(x) => serializer.serialize_f64(*x),
             Self::Str(s) => serializer.serialize_str(s),
             Self::List(list) => {

@@ -1,4 +1,4 @@
-//! What a directory tree occupies.
+//! What is in a directory tree.
 
 use rustix::fs::FileType;
 use snapshot::Usage;
@@ -44,6 +44,8 @@ pub(crate) fn of(path: &Path) -> std::io::Result<Usage> {
 
 fn count(usage: &mut Usage, stat: &rustix::fs::Stat) {
     usage.inodes += 1;
-    // Blocks of 512 bytes, whatever the file system's own size (man 3 stat).
-    usage.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+    // What is in files and links, as Docker counts it: a directory's own blocks depend on the file system beneath.
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+    }
 }

@@ -201,7 +201,7 @@ fn destination(path: &str) -> Result<Info> {
 }
 
 /// Refuses a target that cannot be one before anything is asked of the daemon.
-pub(super) fn check_output(path: &str) -> Result<()> {
+fn check_output(path: &str) -> Result<()> {
     let clean = cp::clean(path);
     let above = Path::new(&clean).parent().filter(|p| !p.as_os_str().is_empty());
     if let Some(above) = above

@@ -33,7 +33,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     refuse_windows(matches)?;
     let (args, body) = read(app, matches).map_err(advise)?;
     let client = app.client()?;
-    let id = create(app, &client, &args, &body).await.map_err(advise)?;
+    // What the daemon refuses is told as it is; only what was typed wrong comes with advice.
+    let id = create(app, &client, &args, &body).await?;
     output::print(&format!("{id}\n"))?;
     Ok(0)
 }
@@ -53,6 +54,7 @@ pub(super) fn read<'a>(
     {
         return Err(Failure::new(format!("error parsing specified platform: {e}")));
     }
+    app.config().add_proxies(&app.client()?.host().to_string(), &mut args.env);
     let body = create_body(&args).map_err(Failure::new)?;
     Ok((args, body))
 }

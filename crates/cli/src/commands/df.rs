@@ -2,6 +2,7 @@
 
 use super::images::rows as image_rows;
 use super::ps::ContainerRow;
+use super::volume_ls::VolumeRow;
 use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, FORMAT_TABLE, Flag, Matches};
@@ -9,7 +10,7 @@ use crate::format::Listing;
 use crate::output;
 use api::{ContainerSummary, DiskUsage, Volume};
 use std::rc::Rc;
-use template::{Row, Value};
+use template::{Entry, Map, Row, Template, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {
@@ -31,13 +32,25 @@ pub(super) const COMMAND: Command = Command {
 async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let format = matches.text("format");
     let verbose = matches.is("verbose");
-    if verbose && !matches!(format.as_str(), "" | "table") {
-        return Err(Failure::new(
-            "system df --verbose with --format is not there yet (see docs/compat.tsv)",
-        ));
-    }
+    let template = match format.as_str() {
+        _ if !verbose => None,
+        "" | "table" => None,
+        "json" => Some("{{json .}}".to_owned()),
+        given => Some(given.strip_prefix("table").map_or(given, str::trim_start).to_owned()),
+    };
+    let template = template
+        .map(|source| Template::parse(&source.replace("\\t", "\t").replace("\\n", "\n")))
+        .transpose()
+        .map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
     let usage = app.client()?.disk_usage().await?;
-    let text = if verbose { details(usage)? } else { summary(&usage, &format)? };
+    let text = match template {
+        Some(template) => {
+            let text = template.execute(&everything(usage)).map_err(Failure::new)?;
+            format!("{text}\n")
+        }
+        None if verbose => details(usage)?,
+        None => summary(&usage, &format)?,
+    };
     output::print(&text)?;
     Ok(0)
 }
@@ -143,7 +156,12 @@ impl Row for Kind {
     }
 
     fn type_name(&self) -> &'static str {
-        "*formatter.diskUsageContext"
+        match self.name {
+            "Images" => "*formatter.diskUsageImagesContext",
+            "Containers" => "*formatter.diskUsageContainersContext",
+            "Local Volumes" => "*formatter.diskUsageVolumesContext",
+            _ => "*formatter.diskUsageBuilderContext",
+        }
     }
 }
 
@@ -154,56 +172,61 @@ fn details(usage: DiskUsage) -> Result<String> {
     let listing = |titles, table: &str, rows| {
         Listing { titles, table: table.to_owned(), raw: "" }.render("table", rows)
     };
-    let images = usage.images.unwrap_or_default();
-    let images = images.iter().flat_map(|image| image_rows(image, false, true));
-    let images = images.map(|row| Rc::new(row) as Rc<dyn Row>).collect();
-    let containers = usage.containers.unwrap_or_default().into_iter().map(|container| {
-        // What the image has is no part of it.
-        let container = ContainerSummary { size_root_fs: 0, ..container };
-        Rc::new(ContainerRow { container, cut: true }) as Rc<dyn Row>
-    });
-    let volumes = usage.volumes.unwrap_or_default().into_iter();
-    let volumes = volumes.map(|volume| Rc::new(VolumeRow(volume)) as Rc<dyn Row>).collect();
+    let Rows { images, containers, volumes } = rows(usage, true);
     Ok(format!(
         "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: \
          0B\n\n{}",
         listing(super::images::TITLES, IMAGE_COLUMNS, images)?,
-        listing(super::ps::TITLES, CONTAINER_COLUMNS, containers.collect())?,
+        listing(super::ps::TITLES, CONTAINER_COLUMNS, containers)?,
         listing(VOLUME_TITLES, "{{.Name}}\t{{.Links}}\t{{.Size}}", volumes)?,
         crate::table::columns("CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED\n"),
     ))
 }
 
-const VOLUME_TITLES: &[(&str, &str)] =
-    &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")];
+/// What there is, each as a row of its listing.
+struct Rows {
+    images: Vec<Rc<dyn Row>>,
+    containers: Vec<Rc<dyn Row>>,
+    volumes: Vec<Rc<dyn Row>>,
+}
 
-#[derive(Debug)]
-struct VolumeRow(Volume);
-
-impl Row for VolumeRow {
-    fn field(&self, name: &str) -> Option<Value> {
-        let usage = self.0.usage_data.as_ref();
-        let text = match name {
-            "Name" => self.0.name.clone(),
-            "Links" => usage.map_or_else(|| "N/A".to_owned(), |u| u.ref_count.to_string()),
-            "Size" => usage.map_or_else(|| "N/A".to_owned(), |u| human(u.size)),
-            _ => return None,
-        };
-        Some(Value::str(text))
-    }
-
-    fn call(&self, _: &str, _: &str) -> Option<Value> {
-        None
-    }
-
-    fn names(&self) -> &[&'static str] {
-        &["Links", "Name", "Size"]
-    }
-
-    fn type_name(&self) -> &'static str {
-        "*formatter.volumeContext"
+/// `cut`: for people, who want short ids.
+fn rows(usage: DiskUsage, cut: bool) -> Rows {
+    let images = usage.images.unwrap_or_default();
+    let images = images.iter().flat_map(|image| image_rows(image, false, cut)).map(|row| {
+        // Digests are not asked for, so none is shown.
+        if cut { row } else { row.without_digest() }
+    });
+    let containers = usage.containers.unwrap_or_default().into_iter().map(|container| {
+        // What the image has is no part of it.
+        let container = ContainerSummary { size_root_fs: 0, ..container };
+        Rc::new(ContainerRow { container, cut }) as Rc<dyn Row>
+    });
+    let volumes = usage.volumes.unwrap_or_default().into_iter();
+    Rows {
+        images: images.map(|row| Rc::new(row) as Rc<dyn Row>).collect(),
+        containers: containers.collect(),
+        volumes: volumes.map(|volume| Rc::new(VolumeRow(volume)) as Rc<dyn Row>).collect(),
     }
 }
+
+/// Everything in one value, as `--verbose --format` has it.
+fn everything(usage: DiskUsage) -> Value {
+    let Rows { images, containers, volumes } = rows(usage, false);
+    let list = |rows: Vec<Rc<dyn Row>>| Value::List(rows.into_iter().map(Value::Row).collect());
+    let entry = |name: &str, value| Entry { name: name.into(), value, omitted: false };
+    let entries = vec![
+        entry("Images", list(images)),
+        entry("Containers", list(containers)),
+        entry("Volumes", list(volumes)),
+        entry("BuildCache", list(Vec::new())),
+    ];
+    let type_name = "*formatter.diskUsageContext";
+    Value::Map(Rc::new(Map { is_struct: true, type_name, entries }))
+}
+
+const VOLUME_TITLES: &[(&str, &str)] =
+    &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")];
 
 #[cfg(test)]
 mod tests {

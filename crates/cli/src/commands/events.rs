@@ -43,8 +43,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         // What is wrong with the template is told before anything is waited for.
         template.execute(&Value::Row(Rc::new(EventRow(Event::default())))).map_err(wrong)?;
     }
-    let since = moment("since", matches.get("since").unwrap_or_default())?;
-    let until = moment("until", matches.get("until").unwrap_or_default())?;
+    let since = moment(matches.get("since").unwrap_or_default()).map_err(Failure::new)?;
+    let until = moment(matches.get("until").unwrap_or_default()).map_err(Failure::new)?;
     let mut events = app.client()?.events(&since, &until, &filters(matches)).await?;
     while let Some(event) = events.next::<Event>().await? {
         let line = match (&template, format.as_str()) {
@@ -135,7 +135,7 @@ pub(super) fn filters(matches: &Matches) -> Filters {
 
 /// A moment as the API takes it: seconds since 1970, with nanoseconds behind a point. `10m` is ten minutes ago; dates
 /// without a zone are the user's.
-pub(super) fn moment(flag: &str, text: &str) -> Result<String> {
+pub(super) fn moment(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
@@ -150,11 +150,7 @@ pub(super) fn moment(flag: &str, text: &str) -> Result<String> {
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Ok(text.to_owned());
     }
-    let wrong = || {
-        Failure::new(format!(
-            "invalid value for \"{flag}\": failed to parse value as time or duration: \"{text}\""
-        ))
-    };
+    let wrong = || format!("failed to parse value as time or duration: \"{text}\"");
     if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
         return Ok(in_seconds(stamp.as_nanosecond()));
     }
@@ -173,17 +169,16 @@ mod tests {
 
     #[test]
     fn moments_are_seconds_since_1970() {
-        let check =
-            |text: &str, want: &str| assert_eq!(moment("since", text).unwrap(), want, "{text}");
+        let check = |text: &str, want: &str| assert_eq!(moment(text).unwrap(), want, "{text}");
         check("", "");
         check("0", "0");
         check("1732000000", "1732000000");
         check("1732000000.5", "1732000000.5");
         check("2024-11-19T07:06:40Z", "1732000000.000000000");
         check("2024-11-19T08:06:40.25+01:00", "1732000000.250000000");
-        let ago: f64 = moment("since", "10m").unwrap().parse().unwrap();
+        let ago: f64 = moment("10m").unwrap().parse().unwrap();
         let now = Timestamp::now().unix_seconds() as f64;
         assert!((now - ago - 600.0).abs() < 2.0);
-        assert!(moment("since", "yesterday").is_err());
+        assert!(moment("yesterday").is_err());
     }
 }

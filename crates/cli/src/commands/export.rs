@@ -1,9 +1,10 @@
 //! `export`
 
-use super::cp::{check_output, copy, refuse_terminal};
+use super::cp::{copy, refuse_terminal};
 use crate::app::App;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, Flag, Matches};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 pub(super) const COMMAND: Command = Command {
@@ -27,14 +28,34 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         copy(&mut body, &mut std::io::stdout().lock()).await?;
         return Ok(0);
     };
-    let failed = |f: Failure| Failure::new(format!("failed to export container: {f}"));
-    check_output(output).map_err(failed)?;
+    check_output(Path::new(output))
+        .map_err(|why| Failure::new(format!("failed to export container: {why}")))?;
     let mut body = app.client()?.export_container(name).await?;
     // Renamed into place when it is whole: half an archive is never taken for one.
     let partial = Partial::new(Path::new(output))?;
     copy(&mut body, &mut std::fs::File::create(&partial.path)?).await?;
     std::fs::rename(&partial.path, output)?;
     Ok(0)
+}
+
+/// Says why a file cannot be put there, before anything is asked for.
+fn check_output(path: &Path) -> Result<(), String> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty())
+        && let Err(e) = std::fs::metadata(above)
+    {
+        let why = match e.kind() {
+            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+            _ => e.to_string(),
+        };
+        return Err(format!("invalid output path: stat {}: {why}", above.display()));
+    }
+    match std::fs::metadata(path).map(|found| found.file_type()) {
+        Ok(kind) if kind.is_dir() => Err("cannot write to a directory".to_owned()),
+        Ok(kind) if kind.is_char_device() || kind.is_block_device() => {
+            Err("cannot write to a device".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A file beside its final place, gone with this value unless it was renamed.

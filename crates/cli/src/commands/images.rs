@@ -53,6 +53,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         format if format.is_empty() && quiet => "{{.ID}}".to_owned(),
         format if format.is_empty() => app.config().images_format.clone(),
         format if quiet && format == "table" => "{{.ID}}".to_owned(),
+        format if quiet && format == "raw" => "image_id: {{.ID}}".to_owned(),
         format => format,
     };
     let digest = if digests { "\t{{.Digest}}" } else { "" };
@@ -133,6 +134,13 @@ pub(super) fn rows(image: &ImageSummary, with_digests: bool, cut: bool) -> Vec<I
         rows.push(row(NONE, NONE, NONE));
     }
     rows
+}
+
+impl ImageRow {
+    /// For where digests were not asked for.
+    pub(super) fn without_digest(self) -> Self {
+        Self { digest: String::new(), ..self }
+    }
 }
 
 impl Row for ImageRow {

@@ -8,7 +8,7 @@ use crate::output;
 use api::Info;
 use serde::Serialize;
 use std::rc::Rc;
-use template::{Entry, Map, Template, Value};
+use template::{Entry, Map, Nil, Template, Value};
 use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {
@@ -78,7 +78,10 @@ fn with_client(info: &Info, version: ClientVersion, debug: bool) -> Value {
         Value::Map(map) => {
             let mut map = Map::clone(&map);
             let value = Value::of(&client);
+            let none = || Value::Nil(Nil::List);
+            map.entries.push(Entry { name: "ServerErrors".into(), value: none(), omitted: true });
             map.entries.push(Entry { name: "ClientInfo".into(), value, omitted: false });
+            map.entries.push(Entry { name: "ClientErrors".into(), value: none(), omitted: true });
             Value::Map(Rc::new(map))
         }
         other => other,
@@ -181,7 +184,7 @@ fn server(info: &Info) -> String {
             .filter(|(_, c)| !c.secure)
             .map(|(name, _)| name)
             .collect();
-        if !insecure.is_empty() || !registries.insecure_registry_cidrs.is_empty() {
+        if !registries.index_configs.is_empty() || !registries.insecure_registry_cidrs.is_empty() {
             line(1, "Insecure Registries:".into());
             insecure
                 .into_iter()

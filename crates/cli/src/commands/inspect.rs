@@ -7,7 +7,8 @@ use crate::inspect::{Document, Inspector};
 use api::{ContainerInspect, ImageInspect};
 use bytes::Bytes;
 use client::Client;
-use template::Value;
+use std::rc::Rc;
+use template::{Entry, Map, Value};
 
 const SIZE: Flag = Flag::switch("size", "Display total file sizes").short('s');
 
@@ -86,14 +87,23 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
         "container" => containers(app, matches).await,
         "image" => all(app, matches, async |client, name| image(client, name).await).await,
         "volume" => volumes(app, matches).await,
+        "network" => all(app, matches, async |client, name| network(client, name).await).await,
         "" => {
             all(app, matches, async |client, name| {
-                // A name is looked for among containers first, then images, then volumes.
+                if name.is_empty() {
+                    let text = "invalid container name or ID: value is empty";
+                    return Err(client::Error::Stream(text.to_owned()));
+                }
+                // A name is looked for among containers first, then images, networks and volumes.
                 match container(client, name, size).await {
                     Err(e) if is_absent(&e) => {}
                     other => return other,
                 }
                 match image(client, name).await {
+                    Err(e) if is_absent(&e) => {}
+                    other => return other,
+                }
+                match network(client, name).await {
                     Err(e) if is_absent(&e) => {}
                     other => return other,
                 }
@@ -106,9 +116,9 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
             })
             .await
         }
-        kind @ ("config" | "network" | "node" | "plugin" | "secret" | "service" | "task") => Err(
-            Failure::new(format!("inspect --type {kind} is not there yet (see docs/compat.tsv)")),
-        ),
+        kind @ ("config" | "node" | "plugin" | "secret" | "service" | "task") => Err(Failure::new(
+            format!("inspect --type {kind} is not there yet (see docs/compat.tsv)"),
+        )),
         other => {
             let kinds = "\"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"";
             Err(Failure::new(format!("unknown type: {other:?}: must be one of {kinds}")))
@@ -150,18 +160,65 @@ async fn container(client: &Client, name: &str, size: bool) -> client::Result<Do
 
 async fn image(client: &Client, name: &str) -> client::Result<Document> {
     let raw = client.inspect_image_raw(name).await?;
-    typed::<ImageInspect>(raw)
+    let mut document = typed::<ImageInspect>(raw)?;
+    if let Value::Map(map) = &document.value {
+        let mut map = Map::clone(map);
+        for entry in map.entries.iter_mut().filter(|entry| &*entry.name == "Config") {
+            entry.value = image_config(&entry.value);
+        }
+        document.value = Value::Map(Rc::new(map));
+    }
+    Ok(document)
+}
+
+/// What of a container's configuration an image has, in the order of its type in Docker's client; nothing empty is shown
+/// as JSON.
+fn image_config(config: &Value) -> Value {
+    const FIELDS: &[&str] = &[
+        "User",
+        "ExposedPorts",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "Volumes",
+        "WorkingDir",
+        "Labels",
+        "StopSignal",
+        "ArgsEscaped",
+        "Healthcheck",
+        "OnBuild",
+        "Shell",
+    ];
+    let Value::Map(map) = config else { return config.clone() };
+    let field = |name: &&str| {
+        let entry = map.entries.iter().find(|entry| &*entry.name == *name)?;
+        Some(Entry { omitted: entry.omitted || !entry.value.truth(), ..entry.clone() })
+    };
+    let entries = FIELDS.iter().filter_map(field).collect();
+    Value::Map(Rc::new(Map { is_struct: true, entries, ..Map::default() }))
 }
 
 async fn volume(client: &Client, name: &str) -> client::Result<Document> {
     let raw = client.inspect_volume_raw(name).await?;
-    typed::<api::Volume>(raw)
+    let volume: api::Volume = read(&raw)?;
+    let value = Value::of_type(&volume, "volume.Volume");
+    Ok(Document { value, raw, by_json_names: false })
+}
+
+/// A network's document is shown as it is.
+async fn network(client: &Client, name: &str) -> client::Result<Document> {
+    let raw = client.inspect_network_raw(name).await?;
+    Ok(Document { value: read(&raw)?, raw, by_json_names: true })
 }
 
 fn typed<T: serde::Serialize + serde::de::DeserializeOwned>(
     raw: Bytes,
 ) -> client::Result<Document> {
-    let wire: T = api::json::from_slice(&raw)
-        .map_err(|e| client::Error::Answer { what: "inspect", message: e.to_string() })?;
-    Ok(Document { value: Value::of(&wire), raw })
+    let wire: T = read(&raw)?;
+    Ok(Document { value: Value::of(&wire), raw, by_json_names: true })
+}
+
+fn read<T: serde::de::DeserializeOwned>(raw: &Bytes) -> client::Result<T> {
+    api::json::from_slice(raw)
+        .map_err(|e| client::Error::Answer { what: "inspect", message: e.to_string() })
 }

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::HUB;
+use crate::credentials;
 use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, Flag, Matches};
 use crate::output;
@@ -58,26 +59,20 @@ fn server(matches: &Matches) -> String {
 
 async fn login(app: &App, matches: &Matches) -> Result<u8> {
     let server = server(matches);
-    if let Some(helper) = app.config().helper(&server) {
-        return Err(Failure::new(format!(
-            "credentials for {server} are kept by docker-credential-{helper}: credential helpers are not there yet (see \
-             docs/compat.tsv)"
-        )));
-    }
     let mut auth = AuthConfig { serveraddress: server.clone(), ..AuthConfig::default() };
     let given = matches.get("username").unwrap_or_default().to_owned();
     auth.password = password(matches, &given)?;
     auth.username = given;
-    let stored = app.config().stored(&server);
     if auth.username.is_empty()
         && auth.password.is_empty()
-        && let Some(stored) = stored.filter(|stored| !stored.username.is_empty())
+        && let Some(stored) = credentials::find(app.config(), &server)
+        && !stored.username.is_empty()
     {
-        output::print(&format!(
-            "Authenticating with existing credentials... [Username: {}]\n\nTo login with a different account, run \
-             'docker logout' followed by 'docker login'\n\n\n",
+        output::complain(&format!(
+            "Authenticating with existing credentials... [Username: {}]\n\n Info -> To login with a different account, run \
+             'docker logout' followed by 'docker login'\n\n",
             stored.username
-        ))?;
+        ));
         auth = AuthConfig { serveraddress: server.clone(), ..stored };
     }
     ask_for_missing(&mut auth)?;
@@ -87,12 +82,13 @@ async fn login(app: &App, matches: &Matches) -> Result<u8> {
         auth.identitytoken.clone_from(&answer.identity_token);
     }
     let file = app.config_file();
-    crate::config::store(&file, &server, Some(&auth))?;
-    output::complain(&format!(
-        "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this \
-         warning. See\nhttps://docs.docker.com/go/credential-store/\n",
-        file.display()
-    ));
+    if credentials::keep(app.config(), &file, &server, &auth)? {
+        output::complain(&format!(
+            "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this \
+             warning. See\nhttps://docs.docker.com/go/credential-store/\n",
+            file.display()
+        ));
+    }
     output::print(&format!("{}\n", answer.status))?;
     Ok(0)
 }
@@ -100,19 +96,21 @@ async fn login(app: &App, matches: &Matches) -> Result<u8> {
 fn password(matches: &Matches, username: &str) -> Result<String> {
     let given = matches.get("password").unwrap_or_default();
     if !given.is_empty() {
+        if matches.is("password-stdin") {
+            return Err(Failure::new(
+                "conflicting options: cannot specify both --password and --password-stdin",
+            ));
+        }
         output::complain(
             "WARNING! Using --password via the CLI is insecure. Use --password-stdin.",
         );
-        if matches.is("password-stdin") {
-            return Err(Failure::new("--password and --password-stdin are mutually exclusive"));
-        }
         return Ok(given.to_owned());
     }
     if !matches.is("password-stdin") {
         return Ok(String::new());
     }
     if username.is_empty() {
-        return Err(Failure::new("Must provide --username with --password-stdin"));
+        return Err(Failure::new("the --password-stdin option requires --username to be set"));
     }
     let mut text = String::new();
     std::io::stdin().take(1 << 16).read_to_string(&mut text)?;
@@ -159,6 +157,6 @@ fn line() -> Result<String> {
 fn logout(app: &App, matches: &Matches) -> Result<u8> {
     let server = server(matches);
     output::print(&format!("Removing login credentials for {server}\n"))?;
-    crate::config::store(&app.config_file(), &server, None)?;
+    credentials::forget(app.config(), &app.config_file(), &server)?;
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::attach::write_frames;
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::flags::{Arity, Command, Flag, Matches};
 use crate::stdio::Output;
 use client::LogsOptions;
@@ -45,8 +45,8 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         follow: matches.is("follow"),
         timestamps: matches.is("timestamps"),
         details: matches.is("details"),
-        since: super::events::moment("since", matches.get("since").unwrap_or_default())?,
-        until: super::events::moment("until", matches.get("until").unwrap_or_default())?,
+        since: moment(matches, "since")?,
+        until: moment(matches, "until")?,
         tail: matches.get("tail").unwrap_or("all").to_owned(),
     };
     let mut log = client.container_logs(&container.id, &options).await?;
@@ -60,4 +60,9 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn moment(matches: &Matches, flag: &str) -> Result<String> {
+    super::events::moment(matches.get(flag).unwrap_or_default())
+        .map_err(|why| Failure::new(format!("invalid value for \"{flag}\": {why}")))
 }

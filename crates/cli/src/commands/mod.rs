@@ -233,7 +233,11 @@ pub(crate) fn top_help(program: &str, options: &str) -> String {
 
 /// Help of a group.
 pub(crate) fn group_help(program: &str, group: &Group) -> String {
-    let mut members: Vec<&&Command> = COMMANDS.iter().filter(|c| c.group == group.name).collect();
+    // What is for programs only, or for clusters, is not advertised.
+    let hidden =
+        |c: &Command| matches!((c.group, c.name), ("system", "dial-stdio") | ("volume", "update"));
+    let mut members: Vec<&&Command> =
+        COMMANDS.iter().filter(|c| c.group == group.name && !hidden(c)).collect();
     members.sort_by_key(|c| c.name);
     let width = members.iter().map(|c| c.name.len()).max().unwrap_or(0).max(9) + 2;
     let lines: String =

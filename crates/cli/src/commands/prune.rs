@@ -66,7 +66,7 @@ const FORCE: Flag = Flag::switch("force", "Do not prompt for confirmation").shor
 type Pruned = (String, u64);
 
 async fn containers(app: &App, matches: &Matches) -> Result<u8> {
-    confirm(matches, "container prune", "This will remove all stopped containers.")?;
+    confirm(matches, "This will remove all stopped containers.")?;
     say(prune_containers(&app.client()?, &filters(matches)).await?)
 }
 
@@ -77,7 +77,7 @@ async fn images(app: &App, matches: &Matches) -> Result<u8> {
     } else {
         "This will remove all dangling images."
     };
-    confirm(matches, "image prune", what)?;
+    confirm(matches, what)?;
     say(prune_images(&app.client()?, all, filters(matches)).await?)
 }
 
@@ -89,7 +89,7 @@ async fn system(app: &App, matches: &Matches) -> Result<u8> {
             "ERROR: The \"until\" filter is not supported with \"--volumes\"",
         ));
     }
-    confirm(matches, "system prune", &warning(all, volumes, &matches.list("filter")))?;
+    confirm(matches, &warning(all, volumes, &matches.list("filter")))?;
     let client = app.client()?;
     let mut text = String::new();
     let mut bytes = 0;
@@ -102,7 +102,8 @@ async fn system(app: &App, matches: &Matches) -> Result<u8> {
     if volumes {
         add(prune_others(&client, "volumes", "Volumes", &filters).await?);
     }
-    add(prune_images(&client, all, filters).await?);
+    add(prune_images(&client, all, filters.clone()).await?);
+    add(prune_others(&client, "build", "build cache objects", &filters).await?);
     say((text, bytes))
 }
 
@@ -143,7 +144,7 @@ async fn prune_images(client: &Client, all: bool, mut filters: Filters) -> Resul
     Ok((listed("Images", &lines), report.space_reclaimed))
 }
 
-/// Networks or volumes; a daemon that cannot prune them has none that nobody uses.
+/// Networks, volumes or what builds left; a daemon that cannot prune them has none that nobody uses.
 async fn prune_others(
     client: &Client,
     kind: &str,
@@ -170,7 +171,7 @@ fn say((text, bytes): Pruned) -> Result<u8> {
 }
 
 /// Asks, unless `--force` answers.
-pub(super) fn confirm(matches: &Matches, command: &str, warning: &str) -> Result<()> {
+pub(super) fn confirm(matches: &Matches, warning: &str) -> Result<()> {
     if matches.is("force") {
         return Ok(());
     }
@@ -180,7 +181,8 @@ pub(super) fn confirm(matches: &Matches, command: &str, warning: &str) -> Result
     if matches!(answer.trim(), "y" | "Y") {
         return Ok(());
     }
-    Err(Failure::new(format!("{command} has been cancelled")))
+    // Whoever says no has not failed.
+    Err(Failure::silent(0))
 }
 
 #[cfg(test)]

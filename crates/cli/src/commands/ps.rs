@@ -47,7 +47,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
                     "WARNING: Ignoring custom format, because both --format and --quiet are set.",
                 );
             }
-            "{{.ID}}".to_owned()
+            if format == "raw" { "container_id: {{.ID}}" } else { "{{.ID}}" }.to_owned()
         }
         (format, false) if format.is_empty() => app.config().ps_format.clone(),
         (format, false) => format,

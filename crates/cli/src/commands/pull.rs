@@ -75,13 +75,7 @@ pub(super) async fn quietly_or_not(
 
 fn options(app: &App, image: &ImageRef, platform: &str) -> PullOptions {
     let registry = image.domain();
-    let auth = app.config().registry_auth(registry);
-    if let (true, Some(helper)) = (auth.is_empty(), app.config().helper(registry)) {
-        output::complain(&format!(
-            "WARNING: credentials in docker-credential-{helper} are not used: credential helpers are not there yet (see \
-             docs/compat.tsv)"
-        ));
-    }
+    let auth = crate::credentials::header(app.config(), registry);
     let tag = match image.digest() {
         Some(digest) => digest.to_string(),
         None => image.tag().unwrap_or_default().to_owned(),

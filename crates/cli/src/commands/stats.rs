@@ -49,7 +49,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let listing = Listing { titles: TITLES, table: TABLE.to_owned(), raw: "" };
     let listing = listing
         .prepare(&format)
-        .map_err(|e| Failure::new(format!("failed to parse template: {e}")))?;
+        .map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
     let cut = !matches.is("no-trunc");
     let client = app.client()?;
     let named = !matches.arguments.is_empty();

@@ -38,6 +38,8 @@ const FLAGS: &[Flag] = &[
     Flag::new("cpus", Kind { name: "decimal", check: check::cpus }, "Number of CPUs"),
     Flag::text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
     Flag::text("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
+    // Deprecated, and without effect on every kernel that still has cgroup v1.
+    Flag::new("kernel-memory", BYTES, "Kernel memory limit (deprecated)").hidden(),
     Flag::new("memory", BYTES, "Memory limit").short('m'),
     Flag::new("memory-reservation", BYTES, "Memory soft limit"),
     Flag::new(

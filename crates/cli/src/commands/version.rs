@@ -8,7 +8,8 @@ use crate::table;
 use crate::units;
 use api::{Component, Version};
 use serde::Serialize;
-use template::{Template, Value};
+use std::rc::Rc;
+use template::{Entry, Map, Template, Value};
 
 pub(crate) const COMMAND: Command = Command {
     group: "",
@@ -97,7 +98,13 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let server = server.map(readable_dates);
     let text = match (template, format.as_str()) {
         (Some(template), _) => {
-            let both = Value::of_type(&Both { client: own, server }, "system.versionInfo");
+            let entry = |name: &str, value| Entry { name: name.into(), value, omitted: false };
+            let entries = vec![
+                entry("Client", Value::of_type(&own, "system.clientVersion")),
+                entry("Server", Value::of_type(&server, "*types.Version")),
+            ];
+            let type_name = "system.versionInfo";
+            let both = Value::Map(Rc::new(Map { is_struct: true, type_name, entries }));
             match template.execute(&both) {
                 Ok(text) => format!("{text}\n"),
                 Err(e) => {

@@ -176,7 +176,7 @@ async fn prune(app: &App, matches: &Matches) -> Result<u8> {
     let warning =
         format!("This will remove {which}local volumes not used by at least one container.");
     let warning = if all { warning.replace("remove local", "remove all local") } else { warning };
-    confirm(matches, "volume prune", &warning)?;
+    confirm(matches, &warning)?;
     let report = app.client()?.prune_volumes(&filters).await?;
     let deleted = report.volumes_deleted.unwrap_or_default();
     let mut text = String::new();

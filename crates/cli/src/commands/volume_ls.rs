@@ -9,6 +9,7 @@ use crate::output;
 use api::Volume;
 use std::rc::Rc;
 use template::{Row, Value};
+use types::ByteSize;
 
 pub(super) const COMMAND: Command = Command {
     group: "volume",
@@ -98,8 +99,9 @@ fn natural(a: &str, b: &str) -> std::cmp::Ordering {
     }
 }
 
+/// A volume as templates see it.
 #[derive(Debug)]
-struct VolumeRow(Volume);
+pub(super) struct VolumeRow(pub(super) Volume);
 
 impl Row for VolumeRow {
     fn field(&self, name: &str) -> Option<Value> {
@@ -113,7 +115,13 @@ impl Row for VolumeRow {
                 let labels = volume.labels.iter().flatten();
                 labels.map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(",")
             }
-            "Links" | "Size" | "Group" | "Availability" | "Status" => "N/A".to_owned(),
+            "Links" | "Size" if volume.usage_data.is_none() => "N/A".to_owned(),
+            "Links" => volume.usage_data.as_ref().map_or(0, |usage| usage.ref_count).to_string(),
+            "Size" => {
+                let bytes = volume.usage_data.as_ref().map_or(0, |usage| usage.size);
+                ByteSize(u64::try_from(bytes).unwrap_or(0)).decimal(4)
+            }
+            "Group" | "Availability" | "Status" => "N/A".to_owned(),
             _ => return None,
         };
         Some(Value::str(text))

@@ -30,7 +30,11 @@ pub(crate) fn source(path: &str, follow: bool) -> Result<Info> {
         (super::keep_end(whole, path), String::new())
     };
     // A slash at the end follows a link there.
-    let found = fs::symlink_metadata(&path).map_err(|e| failed("lstat", &path, &e))?;
+    let found = fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+        // A slash behind a file: Docker says no more than this.
+        io::ErrorKind::NotADirectory => Failure::new("not a directory"),
+        _ => failed("lstat", &path, &e),
+    })?;
     Ok(Info { path, exists: true, is_dir: found.is_dir(), rebase })
 }
 

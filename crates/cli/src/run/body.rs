@@ -13,7 +13,7 @@ pub fn create_body(args: &RunArgs<'_>) -> Result<ContainerCreateBody, String> {
     let matches = args.matches;
     modes::check_namespaces(matches)?;
     let (exposed, port_bindings) = ports::ports(&matches.list("publish"), &matches.list("expose"))?;
-    let (binds, volumes) = mounts::volumes(&matches.list("volume"), &args.directory);
+    let (binds, volumes) = mounts::volumes(&matches.list("volume"), &args.directory)?;
     let (mode, networking) = network::networks(matches)?;
     let config = ContainerConfig {
         hostname: matches.text("hostname"),

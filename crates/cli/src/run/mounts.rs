@@ -11,10 +11,13 @@ use types::ByteSize;
 pub(super) fn volumes(
     flags: &[String],
     directory: &Path,
-) -> (Option<Vec<String>>, BTreeMap<String, Empty>) {
+) -> Result<(Option<Vec<String>>, BTreeMap<String, Empty>), String> {
     let mut binds = Vec::new();
     let mut volumes = BTreeMap::new();
     for flag in flags {
+        if flag.len() > 2 && flag.split(':').any(str::is_empty) {
+            return Err(format!("invalid spec: {flag}: empty section between colons"));
+        }
         match flag.split_once(':') {
             None => {
                 volumes.insert(flag.clone(), Empty {});
@@ -28,7 +31,7 @@ pub(super) fn volumes(
             }
         }
     }
-    (Some(binds).filter(|b| !b.is_empty()), volumes)
+    Ok((Some(binds).filter(|b| !b.is_empty()), volumes))
 }
 
 /// A path that begins with a dot is meant from where the user is; everything else stays as it is.

@@ -212,7 +212,11 @@ impl Driver {
             stdin: false,
             attachments: vec![Attachment { stdin: false, stdout: true, stderr: true }],
         };
-        let line = command.join(" ");
+        let line = match command.split_first() {
+            // The blank is there even where no argument follows, as in Docker's events.
+            Some((program, arguments)) => format!("{program} {}", arguments.join(" ")),
+            None => String::new(),
+        };
         for what in ["exec_create", "exec_start"] {
             self.event(&format!("{what}: {line}"), &[("execID", id.clone())]);
         }

@@ -18,8 +18,8 @@ pub(super) fn apply(config: &mut Config, lines: &[String]) -> Result<()> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let name = name.to_ascii_uppercase();
+        let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let name = given.to_ascii_uppercase();
         let rest = rest.trim();
         match name.as_str() {
             "CMD" => {
@@ -55,7 +55,7 @@ pub(super) fn apply(config: &mut Config, lines: &[String]) -> Result<()> {
                 let path = expand(one("WORKDIR", rest)?, &config.env)?;
                 config.working_dir = joined(&config.working_dir, &path);
             }
-            _ => return Err(Error::invalid(format!("{name} is not a valid change command"))),
+            _ => return Err(Error::invalid(format!("{given} is not a valid change command"))),
         }
     }
     Ok(())
@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(with(&[line]).unwrap_err().to_string(), wanted, "{line}");
         };
         check("FROM x", "FROM is not a valid change command");
-        check("foo x", "FOO is not a valid change command");
+        check("foo x", "foo is not a valid change command");
         check("SHELL [\"a\"]", "SHELL is not a valid change command");
         check("ENV", "ENV requires at least one argument");
         check("ENV a", "ENV must have two arguments");

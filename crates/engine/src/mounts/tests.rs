@@ -126,7 +126,7 @@ fn tmpfs_texts() {
     };
     check("/x/", "ro,exec,size=1m,mode=1700,uid=5", "/x ro exec,size=1m,mode=1700,uid=5");
     check("/x", "", "/x rw ");
-    check("/x", "foo", "invalid tmpfs option [\"foo\"]");
+    check("/x", "foo", "invalid tmpfs option \"foo\"");
     check("rel", "", "invalid mount path: 'rel' mount path must be absolute");
     check("/", "", "invalid specification: destination can't be '/'");
 }

@@ -29,7 +29,7 @@ pub(super) fn parse(target: &str, options: &str) -> Result<MountPoint> {
             | "slave" | "rslave" | "unbindable" | "runbindable" => {
                 point.options.push(option.to_owned());
             }
-            _ => return Err(Error::invalid(format!("invalid tmpfs option [\"{option}\"]"))),
+            _ => return Err(Error::invalid(format!("invalid tmpfs option {option:?}"))),
         }
     }
     Ok(point)

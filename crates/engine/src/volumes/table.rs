@@ -313,9 +313,8 @@ impl Volumes {
     }
 
     fn make(&self, wanted: &Wanted, durability: Durability) -> Result<VolumeRecord> {
-        let worded = |e: Error| {
-            Error::new(e.kind(), format!("create {}: {}", wanted.name, e.message())).caused_by(e)
-        };
+        let worded =
+            |e: Error| Error::new(e.kind(), format!("create {}", wanted.name)).caused_by(e);
         if !matches!(wanted.driver.as_str(), "" | LOCAL) {
             let driver = &wanted.driver;
             return Err(worded(Error::not_found(format!(

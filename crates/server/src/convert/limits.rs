@@ -127,6 +127,9 @@ fn cpu(host: &HostConfig, capacity: &Capacity) -> Result<()> {
             return fail("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
         }
     }
+    if host.cpu_shares < 0 {
+        return fail("shares: invalid argument");
+    }
     let cpus = capacity.cpus;
     let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
     if !(0..=most).contains(&host.nano_cpus) {
@@ -298,6 +301,7 @@ pub(crate) mod tests {
             r#"{"NanoCpus":1000000000,"CpuPeriod":10000}"#,
             "Conflicting options: Nano CPUs and CPU Period cannot both be set",
         );
+        check(r#"{"CpuShares":-1}"#, "shares: invalid argument");
         check(r#"{"CpuQuota":10}"#, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
         check(
             r#"{"CpuPeriod":10}"#,
@@ -352,10 +356,7 @@ pub(crate) mod tests {
     #[test]
     fn what_works_is_let_through() {
         check("{}", "");
-        check(
-            r#"{"Memory":6291456,"MemorySwap":-1,"MemorySwappiness":-1,"NanoCpus":1,"CpuShares":-1}"#,
-            "",
-        );
+        check(r#"{"Memory":6291456,"MemorySwap":-1,"MemorySwappiness":-1,"NanoCpus":1}"#, "");
         check(r#"{"CpusetCpus":"0-1","CpusetMems":"0","PidsLimit":-5,"CpuQuota":-1}"#, "");
         check(
             r#"{"Ulimits":[{"Name":"nofile","Soft":1,"Hard":-1},{"Name":"core","Soft":-1,"Hard":-1}]}"#,

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use stdx::time::Timestamp;
 use stdx::{Error, Result};
 
-const CONTAINER_FILTERS: [&str; 16] = [
+const CONTAINER_FILTERS: [&str; 15] = [
     "ancestor",
     "before",
     "exited",
@@ -29,7 +29,6 @@ const CONTAINER_FILTERS: [&str; 16] = [
     "since",
     "status",
     "volume",
-    "label!",
 ];
 const STATES: [&str; 7] =
     ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
@@ -103,7 +102,7 @@ impl<'f> Choice<'f> {
         };
         ports("publish")?;
         Ok(Self {
-            names: Patterns::new(filters, "name")?,
+            names: Patterns::new(filters, "name"),
             exited: filters.values("exited").map(code).collect::<Result<_>>()?,
             expose: ports("expose")?,
             since: None,
@@ -173,7 +172,8 @@ impl<'f> Choice<'f> {
                         || mount.source.as_os_str() == wanted
                 })
             })
-            && (self.expose.is_empty() || record.config.exposed_ports.iter().any(|port| self.exposes(port)))
+            && (self.expose.is_empty()
+                || has_ports(view) && record.config.exposed_ports.iter().any(|port| self.exposes(port)))
             // Nothing is published yet.
             && !filters.has("publish")
     }
@@ -190,13 +190,22 @@ impl<'f> Choice<'f> {
     }
 }
 
+/// Whether the container has a network stack of its own on which ports count: Docker knows no others.
+fn has_ports(view: &ContainerView) -> bool {
+    matches!(view.state.status, Status::Running | Status::Paused)
+        && view.network.endpoints.keys().any(|name| !matches!(name.as_str(), "none" | "host"))
+}
+
 /// `80`, `80/udp`, `8000-8010/tcp`
 fn port_range(text: &str) -> Result<(u16, u16, String), String> {
     let (ports, kind) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let number = |text: &str| {
-        text.parse::<u16>()
-            .map_err(|_| format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(text)))
+        text.parse::<u16>().map_err(|_| {
+            let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            format!("strconv.ParseUint: parsing {}: {why}", quoted(text))
+        })
     };
     Ok((number(first)?, number(last)?, kind.to_ascii_lowercase()))
 }

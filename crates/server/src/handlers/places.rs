@@ -1,4 +1,4 @@
-//! Networks: what there is. Making and removing them comes with their own issue.
+//! Networks: what there is (making and removing them comes with their own issue), and what of builds there is not.
 
 use super::Daemon;
 use crate::convert::place;
@@ -51,6 +51,20 @@ pub(crate) fn networks(daemon: &Daemon, call: &Call) -> Result<Outcome> {
 
 fn is_builtin(record: &NetworkRecord) -> bool {
     matches!(record.name.as_str(), "bridge" | "host" | "none")
+}
+
+/// There are only the networks that are never pruned: what is asked is checked, and nothing goes.
+pub(crate) fn prune_networks(call: &Call) -> Result<Outcome> {
+    let filters = Filters::parse(call.query.text("filters"))?;
+    filters.only(&["label", "label!", "until"])?;
+    filters.until()?;
+    reply::ok(&serde_json::json!({ "NetworksDeleted": null }))
+}
+
+/// There is no build cache, so nothing goes: `docker system prune` asks in any case.
+pub(crate) fn prune_builds(call: &Call) -> Result<Outcome> {
+    Filters::parse(call.query.text("filters"))?;
+    reply::ok(&serde_json::json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
 }
 
 pub(crate) fn network(daemon: &Daemon, call: &Call) -> Result<Outcome> {

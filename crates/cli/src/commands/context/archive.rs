@@ -84,8 +84,8 @@ fn pack(meta: &Meta, tls: &TlsFiles) -> Result<Vec<u8>> {
     };
     let text = serde_json::to_vec(meta).map_err(|e| Failure::new(e.to_string()))?;
     put("meta.json", tar::Kind::File, 0o644, &text)?;
+    put("tls", tar::Kind::Directory, 0o700, &[])?;
     if !tls.is_empty() {
-        put("tls", tar::Kind::Directory, 0o700, &[])?;
         put("tls/docker", tar::Kind::Directory, 0o700, &[])?;
         for (name, content) in tls {
             put(&format!("tls/docker/{name}"), tar::Kind::File, 0o600, content)?;
@@ -129,7 +129,10 @@ fn unpack(archive: &[u8]) -> Result<(Meta, TlsFiles)> {
     let mut input = archive;
     let mut reader = tar::Reader::new(&mut input, tar::Limits::default());
     let (mut meta, mut tls) = (None, TlsFiles::new());
-    let wrong = |_| Failure::new("archive/tar: invalid tar header");
+    // Archives are made of blocks of 512 bytes.
+    let is_cut = !archive.len().is_multiple_of(512);
+    let why = if is_cut { "unexpected EOF" } else { "archive/tar: invalid tar header" };
+    let wrong = |_| Failure::new(why);
     while let Some(entry) = reader.next_entry().map_err(wrong)? {
         let path = String::from_utf8_lossy(&entry.path).trim_start_matches("./").to_owned();
         if entry.kind == tar::Kind::Directory {
@@ -176,7 +179,9 @@ mod tests {
         let tls = TlsFiles::from([("key.pem".to_owned(), b"secret".to_vec())]);
         let archive = pack(&meta, &tls).unwrap();
         assert_eq!(unpack(&archive).unwrap(), (meta, tls));
-        assert_eq!(unpack(b"no archive").unwrap_err().message, "archive/tar: invalid tar header");
+        assert_eq!(unpack(b"no archive").unwrap_err().message, "unexpected EOF");
+        let block = [b'x'; 512];
+        assert_eq!(unpack(&block).unwrap_err().message, "archive/tar: invalid tar header");
         let mut out = Vec::new();
         let mut writer = tar::Writer::new(&mut out);
         let entry = tar::Entry::new("tls/docker/../../../x", tar::Kind::File);

@@ -159,8 +159,26 @@ fn endpoint(app: &App, matches: &Matches) -> Result<(Endpoint, TlsFiles)> {
     if endpoint.host.is_empty() {
         return Err(wrong("host is required".to_owned()));
     }
+    if tls.get("ca.pem").is_some_and(|ca| !is_certificate(ca)) {
+        return Err(wrong(
+            "invalid docker endpoint options: failed to retrieve context tls info: ca.pem seems invalid".to_owned(),
+        ));
+    }
+    if endpoint.host.split_once("://").is_none_or(|(_, rest)| rest.is_empty()) {
+        return Err(wrong(format!(
+            "unable to apply docker endpoint options: unable to parse docker host `{}`",
+            endpoint.host
+        )));
+    }
     Ok((endpoint, tls))
 }
+
+/// Whether a PEM file has a certificate.
+fn is_certificate(pem: &[u8]) -> bool {
+    pem.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE)
+}
+
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn use_context(app: &App, name: &str) -> Result<u8> {
     if name != DEFAULT {

@@ -184,8 +184,10 @@ fn inspect(app: &App, matches: &Matches) -> Result<u8> {
                     metadata: meta.metadata,
                     endpoints: meta.endpoints,
                 };
-                let value = Value::of(&shown);
-                inspector.add(Document { raw: template::json(&value).into(), value })?;
+                let value = Value::of_type(&shown, "context.contextWithTLSListing");
+                // As Go writes JSON that may end up in a page.
+                let raw = template::json(&value).replace('<', "\\u003c").replace('>', "\\u003e");
+                inspector.add(Document { raw: raw.into(), value, by_json_names: false })?;
             }
             Err(failure) => failures.push(failure.message),
         }

@@ -98,6 +98,6 @@ fn a_container_that_fails_to_be_made_leaves_nothing() {
     ] {
         let wanted = Wanted { driver: driver.to_owned(), ..wanted(name, false) };
         let error = volumes.create(&wanted).unwrap_err();
-        assert_eq!(error.message(), format!("create {name}: {text}"));
+        assert_eq!(error.to_string(), format!("create {name}: {text}"));
     }
 }
