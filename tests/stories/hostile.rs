@@ -232,3 +232,157 @@ fn clients_that_hang_hold_nobody_up() {
     );
     drop(held);
 }
+
+fn anonymous_memory(daemon: &Daemon) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn memory_comes_back_after_huge_requests() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    daemon.gantry().run(&["run", "--rm", "busybox", "true"]).ok();
+    let before = anonymous_memory(&daemon);
+    let keys: String = (0..300_000).map(|n| format!("\"k{n}\":\"\",")).collect();
+    let many = format!("{{\"Image\":\"absent\",\"Labels\":{{{keys}\"z\":\"\"}}}}");
+    assert!(many.len() < 8 << 20 && many.len() > 3 << 20);
+    let volumes: String = (0..100_000).map(|n| format!("\"/v{n}\":{{}},")).collect();
+    let mounts = format!("{{\"Image\":\"busybox\",\"Volumes\":{{{volumes}\"/z\":{{}}}}}}");
+    let create = "/v1.45/containers/create";
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| request(&socket, "POST", create, Some(&many)).is(404));
+            scope.spawn(|| {
+                let answer = request(&socket, "POST", create, Some(&mounts)).is(400);
+                assert!(answer.message().contains("more than 1000 mounts"), "{answer:?}");
+            });
+        }
+    });
+    let patience = std::time::Duration::from_secs(10);
+    testkit::process::eventually("the memory is given back", patience, || {
+        anonymous_memory(&daemon) < before + (16 << 10)
+    });
+    daemon.gantry().run(&["ps", "-aq"]).ok().prints("");
+}
+
+#[test]
+fn ten_thousand_idle_connections_keep_nobody_out() {
+    use std::io::Write as _;
+    need!(Root);
+    let limit = rustix::process::Resource::Nofile;
+    let mut own = rustix::process::getrlimit(limit);
+    own.current = own.maximum;
+    rustix::process::setrlimit(limit, own).unwrap();
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "1000"]).ok();
+    // Whoever is served is not put out, however long ago the request was.
+    let waiting = client.start(&["wait", "cc"]);
+    let before = anonymous_memory(&daemon);
+    let mut held = Vec::new();
+    for n in 0..10_000 {
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+        // Some say nothing, some half a request, some a whole one and stay.
+        let said: &[u8] = match n % 3 {
+            0 => b"",
+            1 => b"GET /v1.45/containers/js",
+            _ => b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n",
+        };
+        let _put_out = stream.write_all(said);
+        held.push(stream);
+        if n % 2500 == 2499 {
+            let begun = std::time::Instant::now();
+            client.run(&["run", "--rm", "busybox", "true"]).ok();
+            assert!(begun.elapsed().as_secs() < 10, "{n}: {:?}", begun.elapsed());
+        }
+    }
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    assert!(open < 3000, "{open} descriptors");
+    drop(held);
+    let patience = std::time::Duration::from_secs(20);
+    testkit::process::eventually("the connections are gone", patience, || {
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() < 200
+    });
+    assert!(anonymous_memory(&daemon) < before + (48 << 10), "{before}");
+    client.run(&["kill", "cc"]).ok();
+    waiting.end(testkit::process::PATIENCE).ok().prints("137\n");
+}
+
+/// Zeros, wrong types, numbers out of range in every field: refused, and nothing half made stays.
+#[test]
+fn fields_that_cannot_be_are_refused() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let leaks = testkit::Leaks::snapshot(&daemon);
+    let fields = [
+        r#""Cmd":["a\u0000b"]"#,
+        r#""Cmd":["true","a\u0000b"]"#,
+        r#""Entrypoint":["a\u0000b"]"#,
+        r#""Env":["A=a\u0000b"]"#,
+        r#""WorkingDir":"/a\u0000b""#,
+        r#""User":"a\u0000b""#,
+        r#""Hostname":"a\u0000b""#,
+        r#""Domainname":"a\u0000b""#,
+        r#""StopSignal":"a\u0000b""#,
+        r#""Volumes":{"/a\u0000b":{}}"#,
+        r#""HostConfig":{"Binds":["/tmp:/a\u0000b"]}"#,
+        r#""HostConfig":{"Binds":["/tmp\u0000x:/b"]}"#,
+        r#""HostConfig":{"Mounts":[{"Type":"bind","Source":"/tmp\u0000","Target":"/b"}]}"#,
+        r#""HostConfig":{"Mounts":[{"Type":"volume","Source":"v","Target":"/b\u0000"}]}"#,
+        r#""HostConfig":{"Tmpfs":{"/a\u0000b":""}}"#,
+        r#""HostConfig":{"Tmpfs":{"/a":"size=1\u0000"}}"#,
+        r#""HostConfig":{"CgroupParent":"a\u0000b"}"#,
+        r#""HostConfig":{"CgroupParent":"../../../../etc"}"#,
+        r#""HostConfig":{"CpusetCpus":"0\u0000"}"#,
+        r#""HostConfig":{"Sysctls":{"net.ipv4.ip_forward":"1\u0000"}}"#,
+        r#""HostConfig":{"Sysctls":{"net.a\u0000b":"1"}}"#,
+        r#""HostConfig":{"SecurityOpt":["seccomp=\u0000"]}"#,
+        r#""HostConfig":{"ExtraHosts":["a\u0000b:127.0.0.1"]}"#,
+        r#""HostConfig":{"Dns":["127.0.0.1\u0000"]}"#,
+        r#""HostConfig":{"GroupAdd":["a\u0000b"]}"#,
+        r#""HostConfig":{"Runtime":"../../bin/sh"}"#,
+        r#""HostConfig":{"NetworkMode":"container:../x"}"#,
+        r#""HostConfig":{"PidMode":"container:\u0000"}"#,
+        r#""HostConfig":{"IpcMode":"nonsense"}"#,
+        r#""HostConfig":{"Devices":[{"PathOnHost":"/dev/null\u0000","PathInContainer":"/dev/x"}]}"#,
+        r#""HostConfig":{"Devices":[{"PathOnHost":"/dev/null","PathInContainer":"/dev/\u0000"}]}"#,
+        r#""HostConfig":{"Memory":9223372036854775808}"#,
+        r#""HostConfig":{"Memory":1.5}"#,
+        r#""HostConfig":{"Memory":"1g"}"#,
+        r#""HostConfig":{"NanoCpus":-1}"#,
+        r#""HostConfig":{"CpuShares":-9223372036854775808}"#,
+        r#""HostConfig":{"OomScoreAdj":100000}"#,
+        r#""HostConfig":{"ShmSize":-1}"#,
+        r#""HostConfig":{"Ulimits":[{"Name":"nofile\u0000","Soft":1,"Hard":1}]}"#,
+        r#""HostConfig":{"Ulimits":[{"Name":"nofile","Soft":2,"Hard":1}]}"#,
+        r#""HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":-1}}"#,
+        r#""HostConfig":{"LogConfig":{"Type":"../x"}}"#,
+        r#""HostConfig":{"ConsoleSize":[-1,1]}"#,
+        r#""HostConfig":[]"#,
+        r#""Labels":[]"#,
+        r#""StopTimeout":99999999999999999999"#,
+        r#""Healthcheck":{"Test":["CMD","a\u0000b"]}"#,
+        r#""Healthcheck":{"Interval":-1}"#,
+        r#""NetworkingConfig":{"EndpointsConfig":{"bridge":{"MacAddress":"zz"}}}"#,
+    ];
+    for field in fields {
+        let body = format!(r#"{{"Image":"busybox",{field}}}"#);
+        let made = request(&socket, "POST", "/v1.45/containers/create", Some(&body));
+        assert!(matches!(made.status, 201 | 400 | 404), "{field}: {made:?}");
+        if made.status != 201 {
+            assert!(!made.message().is_empty(), "{field}: {made:?}");
+            continue;
+        }
+        let id = made.json()["Id"].as_str().unwrap().to_owned();
+        let started = request(&socket, "POST", &format!("/v1.45/containers/{id}/start"), None);
+        assert!(matches!(started.status, 204 | 400 | 404 | 409), "{field}: {started:?}");
+        request(&socket, "DELETE", &format!("/v1.45/containers/{id}?force=1&v=1"), None).is(204);
+    }
+    daemon.gantry().run(&["ps", "-aq"]).ok().prints("");
+    daemon.gantry().run(&["volume", "prune", "-af"]).ok();
+    leaks.check(&daemon);
+}

@@ -19,8 +19,11 @@ mod limits;
 mod logs;
 mod network;
 mod nospace;
+mod races;
 mod restart;
 mod run;
+mod secure;
+mod storm;
 mod terminal;
 mod volumes;
 

@@ -2,6 +2,7 @@
 
 use crate::{deps, sh};
 use anyhow::{Context as _, Result};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ pub(crate) fn check() -> Result<Vec<String>> {
         findings.extend(source(&file, &text));
     }
     findings.extend(compat()?);
+    findings.extend(security()?);
     findings.extend(flows()?);
     Ok(findings)
 }
@@ -53,12 +55,7 @@ fn compat() -> Result<Vec<String>> {
     let Ok(text) = std::fs::read_to_string(&path) else {
         return Ok(vec!["docs/compat.tsv is missing".to_owned()]);
     };
-    let sources = sh::output(
-        "git",
-        &["grep", "-hoE", "fn [a-z0-9_]+|^# test: [a-z0-9_]+", "--", "*.rs", "*.sh"],
-    )?;
-    let tests: std::collections::HashSet<&str> =
-        sources.lines().filter_map(|l| l.rsplit(' ').next()).collect();
+    let tests = tests()?;
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1) {
         let columns: Vec<&str> = line.split('\t').collect();
@@ -78,6 +75,34 @@ fn compat() -> Result<Vec<String>> {
             other => {
                 findings.push(format!("docs/compat.tsv: {id} has the unknown state \"{other}\""))
             }
+        }
+    }
+    Ok(findings)
+}
+
+/// The names of all functions and of the tests in scripts.
+fn tests() -> Result<HashSet<String>> {
+    let sources = sh::output(
+        "git",
+        &["grep", "-hoE", "fn [a-z0-9_]+|^# test: [a-z0-9_]+", "--", "*.rs", "*.sh"],
+    )?;
+    Ok(sources.lines().filter_map(|l| l.rsplit(' ').next()).map(str::to_owned).collect())
+}
+
+/// `docs/security.tsv`: every class of attack names tests that exist.
+fn security() -> Result<Vec<String>> {
+    let path = sh::root().join("docs/security.tsv");
+    let text = std::fs::read_to_string(&path).context("read docs/security.tsv")?;
+    let tests = tests()?;
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [_, _, named, _] = columns[..] else {
+            findings.push(format!("docs/security.tsv:{}: expected four columns", number + 1));
+            continue;
+        };
+        for test in named.split(',').filter(|test| !tests.contains(*test)) {
+            findings.push(format!("docs/security.tsv:{}: there is no test {test:?}", number + 1));
         }
     }
     Ok(findings)

@@ -1,8 +1,9 @@
 //! What a container's own first process does with its group: enters it, and shows it in its `/sys/fs/cgroup`.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use stdx::Result;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use stdx::{Context as _, Result};
 
 use crate::group::Group;
 
@@ -25,6 +26,30 @@ impl Group {
     /// For the v2 hierarchy there is `CLONE_INTO_CGROUP` with [`enter_fd`](Self::enter_fd), for the same reason.
     pub fn enter_v1(&self) -> Result<()> {
         self.members.iter().filter(|m| !m.unified).try_for_each(|m| m.dir.write("tasks", "0"))
+    }
+
+    /// The v2 group beneath this one in which a process of it lives, by the process's `/proc/PID/cgroup`; `None` when it
+    /// lives in the group itself or somewhere else.
+    ///
+    /// A container that gave controllers to groups that it made has moved its processes there, and the kernel lets
+    /// nobody into the group itself any more (`EBUSY`, "no internal processes" in cgroup-v2.rst).
+    ///
+    /// # Errors
+    /// The group is gone again.
+    pub fn beneath(&self, proc_cgroup: &str) -> Result<Option<OwnedFd>> {
+        let Some(member) = self.unified() else { return Ok(None) };
+        let line = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+        let own = format!("/{}/", self.path.as_str());
+        let Some((_, inside)) = line.and_then(|line| line.split_once(&own)) else {
+            return Ok(None);
+        };
+        // Its name is the container's choice, so it is looked for beneath and nowhere else.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        rustix::fs::openat2(&member.dir, inside, flags, Mode::empty(), how)
+            .map(Some)
+            .map_err(std::io::Error::from)
+            .context(|| format!("open cgroup {own}{inside}"))
     }
 
     /// The group's open directories, for a process that closes everything else.

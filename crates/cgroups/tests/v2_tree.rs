@@ -200,3 +200,30 @@ fn what_does_not_exist_is_not_found() {
     assert_eq!(Group::open(&tree.hierarchies(), "gantry/none").unwrap_err().kind(), Kind::NotFound);
     assert!(tree.hierarchies().groups("other").unwrap().is_empty());
 }
+
+#[test]
+fn a_process_beneath_the_group_is_found_there_and_nowhere_else() {
+    let tree = Tree::new("beneath");
+    let nothing = Resources { devices: everything(), ..Resources::default() };
+    let group = Group::create(&tree.hierarchies(), "gantry/a", &nothing).unwrap();
+    std::fs::create_dir_all(tree.root.join("gantry/a/init/deep")).unwrap();
+    std::fs::create_dir_all(tree.root.join("gantry/ab")).unwrap();
+    for (text, expected) in [
+        ("0::/gantry/a/init\n", Some("gantry/a/init")),
+        ("0::/gantry/a/init/deep\n", Some("gantry/a/init/deep")),
+        // Beneath a mount that does not begin at the hierarchy's root.
+        ("0::/outer/gantry/a/init\n", Some("gantry/a/init")),
+        ("0::/gantry/a\n", None),
+        ("0::/gantry/ab\n", None),
+        ("4:memory:/gantry/a/init\n", None),
+        ("", None),
+    ] {
+        let found = group.beneath(text).unwrap().map(|fd| {
+            use std::os::fd::AsRawFd as _;
+            std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap()
+        });
+        assert_eq!(found, expected.map(|path| tree.root.join(path)), "{text}");
+    }
+    assert!(group.beneath("0::/gantry/a/../../../etc").is_err());
+    assert!(group.beneath("0::/gantry/a/gone").is_err());
+}

@@ -38,8 +38,8 @@ const MOST_ATTACHMENTS: usize = sys::scm::MAX_FDS - 16;
 pub(crate) enum Then {
     /// What its restart policy says.
     Policy,
-    /// It is started; whoever asked, if somebody did, is told.
-    Restart(Option<Reply>),
+    /// It is started; whoever asked is told. Nobody did when its health was the reason.
+    Restart(Vec<Reply>),
     /// It is removed.
     Remove(RemoveRequest, Reply),
 }
@@ -144,8 +144,9 @@ impl Driver {
             },
             Request::Restart(stop, reply) => match self.admit(Ask::Restart) {
                 Ok(()) if self.now.phase.is_running() => {
-                    self.then_do(Then::Restart(Some(reply)));
-                    self.stop(&stop).await;
+                    if self.then_restart(reply) {
+                        self.stop(&stop).await;
+                    }
                 }
                 Ok(()) => {
                     if matches!(self.now.phase, Phase::Restarting) {
@@ -178,8 +179,9 @@ impl Driver {
             }
             Request::Remove(remove, reply) => match self.admit(Ask::Remove(remove.force)) {
                 Ok(()) if self.now.phase.is_running() => {
-                    self.then_do(Then::Remove(remove, reply));
-                    self.send_signal(signals::KILL).await;
+                    if self.then_remove(remove, reply) {
+                        self.send_signal(signals::KILL).await;
+                    }
                 }
                 Ok(()) => {
                     self.restart_at = None;
@@ -223,7 +225,8 @@ impl Driver {
         }
     }
 
-    fn rename(&mut self, name: String) -> Result<()> {
+    /// Its old name, which is free now.
+    fn rename(&mut self, name: String) -> Result<String> {
         let old = self.now.record.name.clone();
         let before = Arc::clone(&self.now.record);
         self.change(|record| record.name = name);
@@ -233,7 +236,7 @@ impl Driver {
         }
         self.publish();
         self.event("rename", &[("oldName", format!("/{old}"))]);
-        Ok(())
+        Ok(old)
     }
 
     async fn attach(&mut self, streams: Attachment, socket: OwnedFd) -> Result<()> {
@@ -275,11 +278,15 @@ impl Driver {
         self.admit(Ask::Exec)?;
         let Some(live) = self.now.phase.live() else { return Err(Error::internal("not running")) };
         let fds: Vec<_> = sockets.iter().map(|s| s.as_fd()).collect();
-        match live.shim.call(ToShim::Exec(Box::new(exec)), &fds).await? {
-            Answer::Started { pid, .. } => Ok(pid),
-            other => Err(Error::internal(format!("the shim answered {other:?} to an exec"))),
+        match live.shim.call(ToShim::Exec(Box::new(exec)), &fds).await {
+            Ok(Answer::Started { pid, .. }) => Ok(pid),
+            Ok(other) => Err(Error::internal(format!("the shim answered {other:?} to an exec"))),
+            // It has ended, which we are about to be told.
+            Err(e) if e.kind() == Kind::Conflict => Err(not_running(&self.now.record.id)),
+            Err(e) => Err(e),
         }
     }
+
     /// The record is changed for good before the kernel is told; [`Self::adopted`] tells it again when we died between.
     async fn update(&mut self, update: &Update) -> Result<()> {
         let cannot = |id: &str, e: &Error| {
@@ -333,9 +340,8 @@ impl Driver {
         match event {
             Some(Event::Exit { session: Session::Container, exit }) => {
                 if let Some(live) = self.now.phase.live() {
-                    let shim = Arc::clone(&live.shim);
                     // The exit is taken: the shim cleans up and ends while we go on.
-                    self.ending = Some(tokio::spawn(running::shut_down(shim)));
+                    self.let_go(Arc::clone(&live.shim));
                 }
                 self.ended(&exit, None).await;
             }
@@ -351,14 +357,34 @@ impl Driver {
         admit(&self.now.phase, ask, &self.now.record.id, &self.now.record.name)
     }
 
-    /// A later wish replaces an earlier one, whose owner is told that it will not be.
-    fn then_do(&mut self, then: Then) {
-        match std::mem::replace(&mut self.then, then) {
-            Then::Restart(Some(reply)) | Then::Remove(_, reply) => {
-                answer(reply, Err(Error::conflict("overtaken by a later request")));
+    /// After its end it is started; all who want that share one start. `false`: denied, it is about to be removed.
+    fn then_restart(&mut self, reply: Reply) -> bool {
+        match &mut self.then {
+            Then::Remove(..) => {
+                answer(reply, Err(removed_instead()));
+                return false;
             }
-            Then::Policy | Then::Restart(None) => {}
+            Then::Restart(replies) => replies.push(reply),
+            Then::Policy => self.then = Then::Restart(vec![reply]),
         }
+        true
+    }
+
+    /// After its end it is removed, whoever wanted it started again. `false`: it is to be removed already.
+    fn then_remove(&mut self, remove: RemoveRequest, reply: Reply) -> bool {
+        if let Then::Remove(..) = self.then {
+            let denied = admit(&Phase::Removing, Ask::Remove(true), &self.now.record.id, "");
+            answer(reply, denied);
+            return false;
+        }
+        if let Then::Restart(replies) =
+            std::mem::replace(&mut self.then, Then::Remove(remove, reply))
+        {
+            for reply in replies {
+                answer(reply, Err(removed_instead()));
+            }
+        }
+        true
     }
 
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut ContainerRecord)) {
@@ -401,6 +427,11 @@ async fn until(deadline: Option<Instant>) {
 fn answer<T>(reply: Reply<T>, result: Result<T>) {
     // Whoever asked may have hung up.
     let _unheard = reply.send(result);
+}
+
+/// What whoever wants it started again is told when it is removed instead.
+fn removed_instead() -> Error {
+    Error::conflict("container is marked for removal and cannot be started")
 }
 
 /// An error for things that only a running container has.

@@ -57,7 +57,7 @@ pub(crate) enum Request {
     Kill(KillRequest, Reply),
     Pause(Reply),
     Unpause(Reply),
-    Rename(String, Reply),
+    Rename(String, Reply<String>),
     Remove(RemoveRequest, Reply),
     Update(Box<Update>, Reply),
     Halt(Reply),
@@ -125,8 +125,8 @@ impl Container {
         self.ask(Request::Unpause).await
     }
 
-    /// Gives it a name, which the caller has reserved.
-    pub async fn rename(&self, name: String) -> Result<()> {
+    /// Gives it a name, which the caller has reserved; the name that it had.
+    pub async fn rename(&self, name: String) -> Result<String> {
         self.ask(|reply| Request::Rename(name, reply)).await
     }
 

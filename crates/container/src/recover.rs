@@ -35,12 +35,12 @@ impl Driver {
             }
             None if folder.join("exit.json").exists() => {
                 // It recorded the exit; what it was killed before is done for it.
-                clean_up(&services, &shim_record);
+                clean_up(&services, &shim_record.cgroup);
                 self.take_recorded_exit();
             }
             None if shim_record.container_pid.is_none() && record.last.started.is_zero() => {
                 // The daemon died in the middle of a start, before there was a process.
-                clean_up(&services, &shim_record);
+                clean_up(&services, &shim_record.cgroup);
                 self.after_recovery(false);
             }
             None => {
@@ -144,7 +144,7 @@ pub(crate) fn unknown_exit() -> Exit {
 pub(crate) fn lost_shim(services: &Services, id: &str) -> (Exit, Option<String>) {
     let folder = services.paths.exec_of(id);
     if let Some(record) = read_shim_record(&folder, &services.boot_id) {
-        clean_up(services, &record);
+        clean_up(services, &record.cgroup);
     }
     if let Some(exit) = read_exit(&folder.join("exit.json")) {
         return (exit, None);
@@ -153,15 +153,15 @@ pub(crate) fn lost_shim(services: &Services, id: &str) -> (Exit, Option<String>)
 }
 
 /// Kills what runs in the cgroup of a shim that is gone, and removes the cgroup.
-pub(crate) fn clean_up(services: &Services, record: &ShimRecord) {
+pub(crate) fn clean_up(services: &Services, cgroup: &str) {
     let result = services.hierarchies.parse::<cgroups::Hierarchies>().and_then(|hierarchies| {
-        let group = cgroups::Group::open(&hierarchies, &record.cgroup)?;
+        let group = cgroups::Group::open(&hierarchies, cgroup)?;
         group.kill()?;
         group.remove()
     });
     if let Err(e) = result
         && e.kind() != stdx::Kind::NotFound
     {
-        tracing::error!(cgroup = %record.cgroup, "clean up after a lost shim: {e}");
+        tracing::error!(%cgroup, "clean up after a lost shim: {e}");
     }
 }

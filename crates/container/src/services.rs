@@ -62,6 +62,8 @@ pub trait World: Send + Sync + std::fmt::Debug {
     fn detach_volumes(&self, record: &ContainerRecord);
     /// An exec session of the container ended.
     fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32);
+    /// The container ended: a session of it whose end was not told ended with it.
+    fn execs_ended(&self, record: &ContainerRecord);
 }
 
 /// Networks as a driver sees them.

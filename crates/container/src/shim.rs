@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use stdx::{Context as _, Error, Kind, Result};
 use sys::command::Child;
 use task::frame;
@@ -21,6 +22,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 /// No answer within this time means that the shim is stuck (stopped by somebody, or the kernel hangs).
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The same for what takes a shim no time: a signal that ends its container, and its own end.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A container's supervisor, spoken to.
 #[derive(Debug)]
 pub struct Shim {
@@ -31,6 +35,8 @@ pub struct Shim {
     waiting: std::sync::Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     /// The process, when this daemon started it.
     child: std::sync::Mutex<Option<Child>>,
+    /// The process, when an earlier daemon started it.
+    adopted: Option<Pid>,
 }
 
 impl Shim {
@@ -39,6 +45,14 @@ impl Shim {
     pub fn new(
         socket: OwnedFd,
         child: Option<Child>,
+    ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
+        Self::over(socket, child, None)
+    }
+
+    fn over(
+        socket: OwnedFd,
+        child: Option<Child>,
+        adopted: Option<Pid>,
     ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         let stream = stream
@@ -51,6 +65,7 @@ impl Shim {
             writing: Mutex::new(()),
             waiting: std::sync::Mutex::default(),
             child: std::sync::Mutex::new(child),
+            adopted,
         });
         let (events, receiver) = mpsc::unbounded_channel();
         tokio::spawn(read(Arc::clone(&shim), events));
@@ -59,11 +74,32 @@ impl Shim {
 
     /// Comes back to a shim that an earlier daemon started.
     pub fn reconnect(runtime_dir: &Path) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
-        Self::new(task::connect(runtime_dir)?, None)
+        let socket = task::connect(runtime_dir)?;
+        // Who listened there.
+        let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.pid);
+        Self::over(socket, None, peer.ok())
     }
 
     /// Sends a request with descriptors beside it and waits for its answer; a `Failed` becomes an error.
     pub async fn call(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<Answer> {
+        self.call_within(PATIENCE, request, fds).await
+    }
+
+    /// As [`Self::call`], for what must end: a shim that does not answer in time is killed.
+    pub async fn call_at_last(&self, request: Request) -> Result<Answer> {
+        let answer = self.call_within(LAST_PATIENCE, request, &[]).await;
+        if answer.as_ref().is_err_and(|e| e.kind() == Kind::Timeout) {
+            self.kill();
+        }
+        answer
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        request: Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.table().insert(number, sender);
@@ -73,7 +109,7 @@ impl Shim {
             self.table().remove(&number);
             return Err(Error::io("send to shim", e).with_kind(Kind::Internal));
         }
-        match tokio::time::timeout(PATIENCE, receiver).await {
+        match tokio::time::timeout(patience, receiver).await {
             Ok(Ok(Answer::Failed(failure))) => Err(failed(failure)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::internal("the container's shim ended unexpectedly")),
@@ -86,12 +122,17 @@ impl Shim {
 
     /// Ends a shim whose container could not be started; it takes back what it made. One that does not answer is killed.
     pub async fn abandon(&self) {
-        let Err(error) = self.call(Request::Shutdown, &[]).await else { return };
-        if error.kind() == Kind::Timeout
-            && let Some(child) =
-                self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut()
-        {
+        let _gone = self.call_at_last(Request::Shutdown).await;
+    }
+
+    /// Kills the process; the end of its events follows, and whoever waits for an answer gets an error.
+    fn kill(&self) {
+        let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(child) = child.as_mut() {
             let _ended = child.kill();
+        } else if let Some(peer) = &self.adopted {
+            // It does not answer, but it holds the connection: the number is still its.
+            let _ended = kill_process(*peer, Signal::KILL);
         }
     }
 

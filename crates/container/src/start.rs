@@ -76,8 +76,25 @@ async fn run(
         Ok((pid, at, endpoints)) => Ok(Started { shim, events, pid, at, endpoints }),
         Err(error) => {
             shim.abandon().await;
+            clean_up_after(services, record).await;
             Err(error)
         }
+    }
+}
+
+/// What a shim that was killed in the middle of a start could not take back; one that could has removed its record.
+async fn clean_up_after(services: &Arc<Services>, record: &Arc<ContainerRecord>) {
+    let shim_record = services.paths.exec_of(&record.id).join("shim.json");
+    if !shim_record.exists() {
+        return;
+    }
+    let (services, cgroup) = (Arc::clone(services), services.cgroup_of(record));
+    let clean = move || {
+        crate::recover::clean_up(&services, &cgroup);
+        stdx::fs::remove_file(&shim_record)
+    };
+    if let Err(e) = blocking(clean).await {
+        tracing::error!(container = %record.id, "clean up after a start that failed: {e}");
     }
 }
 

@@ -11,9 +11,14 @@ mod tmpfs;
 
 use crate::volumes::{LOCAL, Wanted};
 use mode::Mode;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use stdx::{Context as _, Error, Result};
 use store::records::container::{Config, HostConfig, MountKind, MountPoint};
+
+/// Mounts that a container may have: images are strangers', a volume costs a directory and a record, and the kernel has
+/// room for 100,000 mounts of everybody (`fs.mount-max`).
+const MOST: usize = 1000;
 
 /// A container's mounts and the volumes that they need.
 #[derive(Debug, Default)]
@@ -31,22 +36,28 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let mut points = from_others(&host.volumes_from, mounts_of)?;
     let mut volumes = Vec::new();
+    let asked = config.volumes.len() + host.binds.len() + host.mounts.len() + host.tmpfs.len();
+    check_count(asked)?;
     let own = own(host, &mut volumes)?;
-    points.retain(|p| !own.iter().any(|o| o.destination == p.destination));
+    let places: HashSet<&str> = own.iter().map(|p| p.destination.as_str()).collect();
+    points.retain(|p| !places.contains(p.destination.as_str()));
     points.extend(own);
+    let mut places: HashSet<String> = points.iter().map(|p| p.destination.clone()).collect();
     for path in &config.volumes {
         let destination = destination(path)
             .map_err(|e| Error::invalid(format!("invalid volume specification: '{path}': {e}")))?;
-        if !points.iter().any(|point| point.destination == destination) {
+        if places.insert(destination.clone()) {
             points.push(MountPoint { destination, ..volume_point("") });
         }
     }
+    check_count(points.len())?;
+    let mut known: HashSet<String> = volumes.iter().map(|wanted| wanted.name.clone()).collect();
     for point in points.iter_mut().filter(|p| p.kind == MountKind::Volume) {
         if point.name.is_none() {
             point.name = Some(volume::Name::anonymous(&random()?).to_string());
         }
         let name = point.name.clone().unwrap_or_default();
-        if !volumes.iter().any(|wanted: &Wanted| wanted.name == name) {
+        if known.insert(name.clone()) {
             let driver = host.volume_driver.clone();
             volumes.push(Wanted { name, anonymous: point.anonymous, driver, ..Wanted::default() });
         }
@@ -54,12 +65,23 @@ pub(crate) fn plan(
     Ok(Plan { points, volumes })
 }
 
+fn check_count(mounts: usize) -> Result<()> {
+    if mounts > MOST {
+        return Err(Error::invalid(format!(
+            "a container cannot have more than {MOST} mounts, image volumes included; {mounts} are asked for"
+        )));
+    }
+    Ok(())
+}
+
 /// `--volumes-from CONTAINER[:MODE]`
 fn from_others(
     specs: &[String],
     mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
 ) -> Result<Vec<MountPoint>> {
-    let mut points: Vec<MountPoint> = Vec::new();
+    check_count(specs.len())?;
+    let mut points: Vec<Option<MountPoint>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for spec in specs {
         let (name, mode) = spec.split_once(':').unwrap_or((spec, ""));
         let mode = Mode::parse(mode)?;
@@ -70,11 +92,14 @@ fn from_others(
             point.rw &= mode.rw;
             // Who used it first has filled it.
             point.copy_up = false;
-            points.retain(|p| p.destination != point.destination);
-            points.push(point);
+            if let Some(earlier) = places.insert(point.destination.clone(), points.len()) {
+                points[earlier] = None;
+            }
+            points.push(Some(point));
+            check_count(places.len())?;
         }
     }
-    Ok(points)
+    Ok(points.into_iter().flatten().collect())
 }
 
 /// What the container itself asks for; no two of it at the same place.

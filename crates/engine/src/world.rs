@@ -18,6 +18,9 @@ use store::records::container::{ContainerRecord, MountKind};
 use store::records::volume::VolumeRecord;
 use tokio::sync::Notify;
 
+/// The exit code of what the end of its container killed.
+const KILLED: i32 = 137;
+
 /// How long a record may wait for company. Until then the exec-root holds what is needed to know its exit again.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -208,6 +211,12 @@ impl World for EngineWorld {
         self.execs.ended(exec, code);
         let attributes = [("execID", exec.to_owned()), ("exitCode", code.to_string())];
         publish(&self.events, record, "exec_die", &attributes);
+    }
+
+    fn execs_ended(&self, record: &ContainerRecord) {
+        for exec in self.execs.running_in(&record.id) {
+            self.exec_ended(record, &exec, KILLED);
+        }
     }
 }
 

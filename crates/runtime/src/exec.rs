@@ -1,7 +1,7 @@
 //! Adding a process to a container that runs.
 
 use std::convert::Infallible;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use oci::runtime::Seccomp;
 use rustix::fs::Mode;
@@ -81,9 +81,17 @@ pub fn exec(request: &Exec<'_>) -> Result<Process> {
     let part = |sync: &Sync| become_process(request, &plan, filter.as_ref(), no_groups, sync);
     let deepest = request.within.and_then(cgroups::Group::enter_fd);
     let cgroup = deepest.or_else(|| request.cgroup.and_then(cgroups::Group::enter_fd));
-    let how = Clone3 { cgroup, ..Clone3::default() };
-    let between = GoBetween { work: &between, keep: &keep };
-    let born = birth::bear(how, Some(between), false, &part)?;
+    let bear = |cgroup| {
+        let between = GoBetween { work: &between, keep: &keep };
+        birth::bear(Clone3 { cgroup, ..Clone3::default() }, Some(between), false, &part)
+    };
+    let born = match bear(cgroup) {
+        Err(error) if is_busy(&error) => match beside_first(request)? {
+            Some(group) => bear(Some(group.as_fd()))?,
+            None => return Err(error),
+        },
+        born => born?,
+    };
     let serve = |born: &Born, need: Need| match need {
         Need::Agent(number) => hand_over(request.agent, &born.pidfd, born.pid, number),
         Need::IdMaps | Need::Hooks => {
@@ -92,6 +100,22 @@ pub fn exec(request: &Exec<'_>) -> Result<Process> {
     };
     let console = birth::meet(&born, &serve)?;
     Ok(Process { pid: born.pid, pidfd: born.pidfd, console })
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::System { errno, .. } if *errno == Errno::BUSY.raw_os_error())
+}
+
+/// The group in which the container's first process lives, when nobody may be in the container's own: it has given
+/// controllers to groups beneath. runc goes there, too. What was asked for by name is not replaced.
+fn beside_first(request: &Exec<'_>) -> Result<Option<OwnedFd>> {
+    let (Some(group), None, Some(pid)) = (request.cgroup, request.within, pid_of(request.target))
+    else {
+        return Ok(None);
+    };
+    let path = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&path).step(|| format!("read {path}"))?;
+    Ok(group.beneath(&text)?)
 }
 
 /// The go-between: into the cgroup while its directories can be reached, then into the namespaces.

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod conn;
+mod crowd;
 pub(crate) mod detach;
 pub(crate) mod listen;
 pub(crate) mod pump;

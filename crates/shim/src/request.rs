@@ -38,7 +38,7 @@ impl Supervisor {
                 self.streams.resize(id, Size { rows: size.rows, columns: size.columns })
             })),
             Request::Pause => done(self.pause()),
-            Request::Resume => done(self.resume()),
+            Request::Resume => done(self.running().and_then(|()| self.resume())),
             Request::Update(resources) => {
                 done(self.running().and_then(|()| self.container.group.update(&resources)))
             }
@@ -86,7 +86,12 @@ impl Supervisor {
         }
         let made = match self.container.exec(exec) {
             Ok(made) => made,
-            Err(failure) => return Answer::Failed(failure),
+            Err(failure) => {
+                // There may be nothing left to join: its end has not been looked at yet, and is the reason then.
+                self.reap();
+                let ended = self.running().err();
+                return Answer::Failed(ended.map_or(failure, |e| crate::container::failure(&e)));
+            }
         };
         let runtime::Process { pid, pidfd, .. } = made.what;
         let id = self.next_session;

@@ -32,6 +32,20 @@ pub fn release_unused_stack() {
     }
 }
 
+/// Gives what was freed and is kept for the next allocation back to the kernel, of all threads' heaps. Takes
+/// milliseconds after something large; other threads' allocations wait for parts of it.
+pub fn trim() {
+    // Other C libraries than GNU's give large pieces back by themselves, and have no such call.
+    #[cfg(target_env = "gnu")]
+    {
+        // JUSTIFICATION: there is no safe way to the C library's allocator.
+        // SAFETY: malloc_trim takes the allocator's own locks and touches free memory only.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -10,7 +10,7 @@ use crate::state::Phase;
 use std::sync::Arc;
 use std::time::Duration;
 use stdx::time::Timestamp;
-use stdx::{Result, fail_point};
+use stdx::{Error, Result, fail_point};
 use task::protocol::Exit;
 use tokio::time::Instant;
 
@@ -34,6 +34,7 @@ impl Driver {
         self.services.logs.ended(&self.now.record.id);
         self.now.endpoints.clear();
         self.end_health();
+        self.services.world.execs_ended(&self.now.record);
         self.change(|record| {
             record.last.finished = finished;
             record.last.code = exit.code;
@@ -69,18 +70,19 @@ impl Driver {
         }
         match then {
             Then::Policy => {}
-            Then::Restart(reply) => {
+            Then::Restart(replies) => {
                 self.event("stop", &[]);
-                let by = if reply.is_some() { By::User } else { By::Engine };
+                let by = if replies.is_empty() { By::Engine } else { By::User };
                 // Starting is not recursion: a container that ends while it starts reports through its events.
                 let result = Box::pin(self.start(by)).await;
                 match &result {
                     Ok(()) => self.event("restart", &[]),
-                    Err(e) if reply.is_none() => self.complain("start again", e),
+                    Err(e) if replies.is_empty() => self.complain("start again", e),
                     Err(_) => {}
                 }
-                if let Some(reply) = reply {
-                    answer(reply, result);
+                for reply in replies {
+                    let told = result.as_ref().map(|()| ());
+                    answer(reply, told.map_err(|e| Error::new(e.kind(), e.to_string())));
                 }
             }
             Then::Remove(remove, reply) => {

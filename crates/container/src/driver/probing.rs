@@ -292,7 +292,7 @@ impl Driver {
             OnFailure::Restart => {
                 // What somebody asked for already comes first.
                 if matches!(self.then, Then::Policy) {
-                    self.then = Then::Restart(None);
+                    self.then = Then::Restart(Vec::new());
                 }
                 self.stop(&StopRequest::default()).await;
             }

@@ -1,8 +1,9 @@
 //! While it runs: start, stop, signals, pause; and finding it running.
 
-use super::{Driver, answer};
+use super::{Driver, answer, not_running};
 use crate::admission::Ask;
 use crate::handle::{KillRequest, RemoveRequest, Reply, StopRequest};
+use crate::recover;
 use crate::services::Save;
 use crate::shim::{self, Shim};
 use crate::signals;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use stdx::time::Timestamp;
-use stdx::{Error, Result, fail_point};
+use stdx::{Error, Kind, Result, fail_point};
 use task::protocol::{Event, Request as ToShim, Session, State};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -165,8 +166,12 @@ impl Driver {
         let shim = Arc::clone(&live.shim);
         self.event("kill", &[("signal", signal.to_string())]);
         let kill = ToShim::Kill { session: Session::Container, signal, all: false };
-        // A process that has just ended cannot be signalled; its exit event is on its way.
-        let _ended = shim.call(kill, &[]).await;
+        // A process that has just ended cannot be signalled; its exit event is on its way. What must end does so even if
+        // its shim hangs: the loss of that is what comes then.
+        let _ended = match signal {
+            signals::KILL => shim.call_at_last(kill).await,
+            _ => shim.call(kill, &[]).await,
+        };
         if signal == signals::KILL && matches!(self.now.phase, Phase::Paused(_)) {
             // A frozen process dies when it thaws (cgroup v1).
             let _thawed = shim.call(ToShim::Resume, &[]).await;
@@ -191,7 +196,11 @@ impl Driver {
     pub(super) async fn unpause(&mut self) -> Result<()> {
         self.admit(Ask::Unpause)?;
         let Some(live) = self.now.phase.live().cloned() else { return Ok(()) };
-        live.shim.call(ToShim::Resume, &[]).await?;
+        match live.shim.call(ToShim::Resume, &[]).await {
+            // It has ended, which we are about to be told.
+            Err(e) if e.kind() == Kind::Conflict => return Err(not_running(&self.now.record.id)),
+            resumed => resumed?,
+        };
         self.now.phase = Phase::Running(live);
         self.begin_monitor();
         self.publish();
@@ -207,6 +216,21 @@ impl Driver {
         if !asked.is_closed() {
             tokio::spawn(hold_when_asked(Arc::clone(shim), asked));
         }
+    }
+
+    /// Tells a shim whose container has ended that it may go. The next start waits until it has cleaned up; for one that
+    /// is killed before it has, that is done here.
+    pub(super) fn let_go(&mut self, shim: Arc<Shim>) {
+        let services = Arc::clone(&self.services);
+        let record = Arc::clone(&self.now.record);
+        self.ending = Some(tokio::spawn(async move {
+            if shim.call_at_last(ToShim::Shutdown).await.is_ok() {
+                return;
+            }
+            let cgroup = services.cgroup_of(&record);
+            let clean = move || recover::clean_up(&services, &cgroup);
+            let _done = tokio::task::spawn_blocking(clean).await;
+        }));
     }
 
     /// A shim that was found alive: the container runs, or ended while nobody looked.
@@ -231,7 +255,7 @@ impl Driver {
         self.resume_health();
         self.publish();
         if let Some(exit) = state.exit.clone() {
-            self.ending = Some(tokio::spawn(shut_down(shim)));
+            self.let_go(shim);
             self.ended(&exit, None).await;
             return;
         }
@@ -251,9 +275,4 @@ async fn hold_when_asked(shim: Arc<Shim>, mut asked: mpsc::UnboundedReceiver<boo
         // A shim that is gone holds nobody.
         let _gone = shim.call(ToShim::Hold(hold), &[]).await;
     }
-}
-
-/// Tells a shim whose container has ended that it may go; when it has cleaned up, or is gone, this is done.
-pub(super) async fn shut_down(shim: Arc<Shim>) {
-    let _gone = shim.call(ToShim::Shutdown, &[]).await;
 }

@@ -87,11 +87,11 @@ impl Engine {
             Error::new(e.kind(), format!("Error when allocating new name: {}", e.message()))
         })?;
         let renamed = container.rename(new.as_str().to_owned()).await;
-        // The name that is not in use now is given back.
-        self.inner
-            .containers
-            .release(if renamed.is_ok() { &record.name } else { new.as_str() }, &record.id);
-        renamed
+        // The name that is not in use now is given back. Which one it was before, only the driver knows: somebody else
+        // may have given it a name meanwhile.
+        let free = renamed.as_ref().map_or(new.as_str(), String::as_str);
+        self.inner.containers.release(free, &record.id);
+        renamed.map(drop)
     }
 
     /// Removes a container.

@@ -4,6 +4,7 @@ use crate::Engine;
 use cgroups::{Group, Hierarchies};
 use container::Container;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use stdx::time::Timestamp;
 use stdx::{Context as _, Error, Result};
 
@@ -91,14 +92,21 @@ impl Watch {
         });
         match taken.await.map_err(|e| Error::internal(e.to_string()))? {
             Ok(sample) => Ok(Some(sample)),
-            // It ended while it was looked at.
-            Err(_) if self.container.now().phase.live().is_none_or(|l| l.pid != live.pid) => {
-                Ok(None)
+            Err(e) => {
+                // It may have ended while it was looked at, which is about to be told.
+                let mut news = self.container.follow();
+                let ended = news.wait_for(|p| p.phase.live().is_none_or(|l| l.pid != live.pid));
+                match tokio::time::timeout(PATIENCE, ended).await {
+                    Ok(_) => Ok(None),
+                    Err(_) => Err(e),
+                }
             }
-            Err(e) => Err(e),
         }
     }
 }
+
+/// How long the news of a container's end may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(path).context(|| format!("read {path}"))

@@ -9,13 +9,17 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use stdx::{Context as _, Error, Result};
+use std::time::Duration;
+use stdx::{Context as _, Error, Kind, Result};
 use store::records::container::{ContainerRecord, MountKind};
 use sys::dir::Dir;
 use sys::mount::{self, Attributes, Context as Filesystem};
 use sys::{mntns, mount::clone_tree};
 use task::protocol::ShimRecord;
 use tokio::sync::OwnedMutexGuard;
+
+/// How long the news of a container's end may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A container's root directory, and what keeps it together.
 #[derive(Debug)]
@@ -53,6 +57,20 @@ impl Engine {
     pub(crate) async fn root_of(&self, container: &Container, want: Want) -> Result<Root> {
         // What has been asked of it before is done first: a start that goes on, for example.
         container.recovered().await;
+        let now = container.now();
+        match self.root_now(container, want).await {
+            Err(error) if error.kind() == Kind::Conflict && now.phase.is_running() => {
+                // It has ended since; as soon as that is known it is a container that does not run.
+                let mut news = container.follow();
+                let known = news.wait_for(|p| p.exits != now.exits || !p.phase.is_running());
+                let in_time = tokio::time::timeout(PATIENCE, known).await.is_ok();
+                if in_time { self.root_now(container, want).await } else { Err(error) }
+            }
+            root => root,
+        }
+    }
+
+    async fn root_now(&self, container: &Container, want: Want) -> Result<Root> {
         let turn = match want {
             Want::Write if !container.now().phase.is_running() => {
                 Some(Arc::clone(container.files()).lock_owned().await)
@@ -102,7 +120,7 @@ impl Engine {
     fn namespace_of(&self, id: &str, pid: i32) -> Result<OwnedFd> {
         let gone = || Error::conflict(format!("container {id} is not running"));
         let record = self.inner.services.paths.exec_of(id).join("shim.json");
-        let shim = std::fs::read(&record).context(|| format!("read {}", record.display()))?;
+        let shim = std::fs::read(&record).map_err(|_| gone())?;
         let shim: ShimRecord = serde_json::from_slice(&shim)
             .map_err(|e| Error::internal("read the shim's record").caused_by(e))?;
         // This directory is of this one process; once that is reaped, nothing can be read from it.

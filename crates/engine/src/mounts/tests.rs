@@ -130,3 +130,22 @@ fn tmpfs_texts() {
     check("rel", "", "invalid mount path: 'rel' mount path must be absolute");
     check("/", "", "invalid specification: destination can't be '/'");
 }
+
+/// Images are strangers': what they ask for costs no more than its length, and more than is sane is refused.
+#[test]
+fn mounts_are_counted() {
+    let paths = |count: usize| (0..count).map(|n| format!("/v{n}")).collect::<Vec<_>>();
+    let refused = |got: &[String]| got.len() == 1 && got[0].contains("cannot have more than 1000");
+    let begun = std::time::Instant::now();
+    let image = |count| Config { volumes: paths(count), ..Config::default() };
+    assert_eq!(planned(&image(1000), &HostConfig::default()).len(), 1000);
+    assert!(refused(&planned(&image(200_000), &HostConfig::default())));
+    let binds = paths(200_000).iter().map(|path| format!("/tmp:{path}")).collect();
+    assert!(refused(&planned(&Config::default(), &HostConfig { binds, ..HostConfig::default() })));
+    let volumes_from = vec!["other".to_owned(); 200_000];
+    assert!(refused(&planned(
+        &Config::default(),
+        &HostConfig { volumes_from, ..HostConfig::default() }
+    )));
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}

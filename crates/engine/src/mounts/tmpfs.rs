@@ -20,6 +20,10 @@ pub(super) fn parse(target: &str, options: &str) -> Result<MountPoint> {
     for option in options.split(',').filter(|o| !o.is_empty()) {
         let name = option.split('=').next().unwrap_or_default();
         match name {
+            // No kernel takes it, and its error would look like ours.
+            _ if option.contains('\0') => {
+                return Err(Error::invalid(format!("invalid tmpfs option [{option:?}]")));
+            }
             "ro" => point.rw = false,
             "rw" => point.rw = true,
             "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "mpol" | "exec"

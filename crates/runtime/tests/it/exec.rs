@@ -61,6 +61,26 @@ fn it_is_in_the_containers_cgroup() {
 }
 
 #[test]
+fn it_lives_beside_the_first_process_when_controllers_were_passed_on() {
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        eprintln!("skipped: needs cgroup v2 (`cargo xtask vm`)");
+        return;
+    }
+    // As systemd and Docker do inside a container: itself into a group of its own, then controllers for it. That works as
+    // soon as none of the processes added here is in the way.
+    let script = "cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && \
+                  until echo +pids > cgroup.subtree_control; do :; done 2>/dev/null; echo > /tmp/ready; sleep 100";
+    let group = format!("gantry-test-passed-{}", std::process::id());
+    let job = Job::shell(script).set("cgroup", &group).with(|spec| {
+        let mount = spec.mounts.iter_mut().find(|m| m.destination.ends_with("cgroup")).unwrap();
+        mount.options.retain(|o| o != "ro");
+    });
+    let wait = shell("sleep 0.2; test -e /tmp/ready && cat /proc/self/cgroup");
+    let outcomes = in_container(job, &vec![wait; 20]);
+    assert_eq!(outcomes.last().unwrap().ok(), "0::/init");
+}
+
+#[test]
 fn it_has_no_capabilities_beyond_its_own_and_none_inherited() {
     let mut process = shell("grep Cap /proc/self/status | cut -f2 | tr '\\n' ' '");
     process.oom_score_adj = Some(100);

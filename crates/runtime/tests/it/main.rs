@@ -10,5 +10,6 @@ mod confinement;
 mod exec;
 mod hostile;
 mod mounts;
+mod races;
 mod terminal;
 mod users;

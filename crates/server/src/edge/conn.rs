@@ -25,16 +25,19 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// How long a request's head may take from its first byte on (slowloris).
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How large a head may be: `X-Registry-Config` of a build alone can pass 16 KiB.
 const HEAD_LIMIT: usize = 256 * 1024;
+/// From so many bytes on, request and answer together, memory is given back afterwards.
+const LARGE: usize = 1 << 20;
 /// How many header fields a request may have.
 const HEADERS_LIMIT: usize = 128;
 
@@ -78,7 +81,7 @@ pub(crate) struct Raw {
 }
 
 /// Whose turn it is on a connection, for those who must know beside hyper.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turn {
     /// Counts requests.
     number: AtomicU32,
@@ -86,6 +89,25 @@ pub(crate) struct Turn {
     busy: AtomicBool,
     /// Its answer comes in pieces, perhaps without an end.
     streaming: AtomicBool,
+    /// Bytes that came and went in this turn.
+    moved: AtomicUsize,
+    /// Since when it is idle.
+    since: Mutex<Instant>,
+    /// Its place is needed for somebody else.
+    leave: Notify,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            number: AtomicU32::default(),
+            busy: AtomicBool::default(),
+            streaming: AtomicBool::default(),
+            moved: AtomicUsize::default(),
+            since: Mutex::new(Instant::now()),
+            leave: Notify::new(),
+        }
+    }
 }
 
 impl Turn {
@@ -97,14 +119,53 @@ impl Turn {
         self.busy.load(Ordering::Relaxed)
     }
 
+    /// Since when nothing is asked on it; `None` while something is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.busy()).then_some(since)
+    }
+
+    /// Closes the connection as soon as nothing is asked on it.
+    pub(crate) fn ask_to_leave(&self) {
+        self.leave.notify_one();
+    }
+
+    /// Returns when it has been asked to leave.
+    pub(crate) async fn asked_to_leave(&self) {
+        self.leave.notified().await;
+    }
+
+    /// So many bytes came or went.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn begin(&self) {
         self.number.fetch_add(1, Ordering::Relaxed);
         self.busy.store(true, Ordering::Relaxed);
     }
 
     fn end(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.streaming.store(false, Ordering::Relaxed);
         self.busy.store(false, Ordering::Relaxed);
+        if self.moved.swap(0, Ordering::Relaxed) > LARGE {
+            give_memory_back();
+        }
+    }
+}
+
+/// What was taken for something large lies free in the allocator, which would keep it. Elsewhere: it takes milliseconds.
+pub(super) fn give_memory_back() {
+    static RUNNING: AtomicBool = AtomicBool::new(false);
+    // None while the daemon ends.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current()
+        && !RUNNING.swap(true, Ordering::Relaxed)
+    {
+        runtime.spawn_blocking(|| {
+            RUNNING.store(false, Ordering::Relaxed);
+            sys::memory::trim();
+        });
     }
 }
 
@@ -121,19 +182,25 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn panicked(&self) -> Response<Body>;
 }
 
-/// Serves one connection until it ends, or, once `stop` turns true, until its current request is answered.
-pub(crate) async fn serve(socket: Socket, service: Arc<dyn Service>, stop: watch::Receiver<bool>) {
-    serve_with(socket, service, stop, HEAD_PATIENCE).await;
+/// Serves one connection until it ends, or, once `stop` turns true or `turn` is asked to leave, until its current request
+/// is answered.
+pub(crate) async fn serve(
+    socket: Socket,
+    service: Arc<dyn Service>,
+    stop: watch::Receiver<bool>,
+    turn: Arc<Turn>,
+) {
+    serve_with(socket, service, stop, turn, HEAD_PATIENCE).await;
 }
 
 async fn serve_with(
     socket: Socket,
     service: Arc<dyn Service>,
     mut stop: watch::Receiver<bool>,
+    turn: Arc<Turn>,
     patience: Duration,
 ) {
     let socket = Arc::new(socket);
-    let turn = Arc::new(Turn::default());
     let slot: Arc<Mutex<Option<TakeOver>>> = Arc::default();
     let io = TokioIo::new(Served::new(Arc::clone(&socket), Arc::clone(&turn), patience));
 
@@ -161,8 +228,17 @@ async fn serve_with(
     let mut later = stop.clone();
     // An error says that the server itself is gone, which is a stop, too.
     let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-    let mut told = false;
+    let mut leaving = pin!(turn.asked_to_leave());
+    let (mut told, mut asked) = (false, false);
     let taken = poll_fn(|cx| {
+        if !asked && leaving.as_mut().poll(cx).is_ready() {
+            asked = true;
+            // hyper would wait for the end of a head that may never come.
+            if !turn.busy() {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut connection).graceful_shutdown();
+        }
         if !told && stopping.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();

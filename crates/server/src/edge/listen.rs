@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use stdx::{Context, Error, Result};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::conn::{self, Service};
+use super::conn::{self, Service, Turn};
+use super::crowd::Crowd;
 use super::socket::Socket;
 use super::tls::{self, Tls};
 use std::os::fd::OwnedFd;
 use tokio_rustls::TlsAcceptor;
 
-/// How many clients are served at a time; more wait to be accepted.
+/// How many clients are served at a time. For one more the connection goes that has been idle for longest.
 const CONNECTIONS: usize = 2000;
 /// How long requests may go on when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -285,10 +286,10 @@ pub(crate) async fn serve(
     service: Arc<dyn Service>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let crowd = Arc::new(Crowd::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners.all {
-        accepting.spawn(accept(listener, Arc::clone(&service), Arc::clone(&places), stop.clone()));
+        accepting.spawn(accept(listener, Arc::clone(&service), Arc::clone(&crowd), stop.clone()));
     }
     // An error says that whoever would stop us is gone, which is a stop, too.
     drop(stop.wait_for(|stop| *stop).await);
@@ -303,28 +304,29 @@ pub(crate) async fn serve(
 async fn accept(
     listener: Listener,
     service: Arc<dyn Service>,
-    places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut clients = JoinSet::new();
     loop {
-        let next = async {
-            // Never closed, so there is always a place some time.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, accept_one(&listener).await)
-        };
-        let (place, socket) = tokio::select! {
+        let socket = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             // What has ended is forgotten.
             Some(_) = clients.join_next(), if !clients.is_empty() => continue,
-            next = next => next,
+            socket = accept_one(&listener) => socket,
+        };
+        // Whoever sits in the place that is for this client leaves when the client is there, not before.
+        let place = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            place = crowd.enter() => place,
         };
         match socket {
             Ok(socket) => {
                 let (service, stop) = (Arc::clone(&service), stop.clone());
                 clients.spawn(async move {
-                    serve_one(socket, service, stop).await;
+                    serve_one(socket, service, stop, place.turn()).await;
                     drop(place);
                 });
             }
@@ -362,12 +364,17 @@ async fn accept_one(listener: &Listener) -> io::Result<Client> {
     }
 }
 
-async fn serve_one(client: Client, service: Arc<dyn Service>, stop: watch::Receiver<bool>) {
+async fn serve_one(
+    client: Client,
+    service: Arc<dyn Service>,
+    stop: watch::Receiver<bool>,
+    turn: Arc<Turn>,
+) {
     match client {
-        Client::Plain(socket) => conn::serve(socket, service, stop).await,
+        Client::Plain(socket) => conn::serve(socket, service, stop, turn).await,
         Client::Encrypted(stream, acceptor) => match tls::accept(&acceptor, stream).await {
             Ok((inner, bridge)) => {
-                tokio::join!(conn::serve(Socket::Tls(inner), service, stop), bridge.run());
+                tokio::join!(conn::serve(Socket::Tls(inner), service, stop, turn), bridge.run());
             }
             Err(error) => tracing::debug!(%error, "TLS handshake"),
         },

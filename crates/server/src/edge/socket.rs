@@ -172,6 +172,13 @@ impl Served {
         Self { socket, turn, head: None, alarm: None, patience, rewritten: bytes::Bytes::new() }
     }
 
+    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.turn.count(bytes);
+        }
+        written
+    }
+
     fn give_rewritten(&mut self, buffer: &mut ReadBuf<'_>) {
         let n = buffer.remaining().min(self.rewritten.len());
         buffer.put_slice(&self.rewritten.split_to(n));
@@ -209,6 +216,7 @@ impl AsyncRead for Served {
                 Poll::Pending => Poll::Pending,
             },
             Poll::Ready(result) => {
+                self.turn.count(buffer.filled().len() - before);
                 let number = self.turn.number();
                 if buffer.filled().len() > before
                     && !self.turn.busy()
@@ -254,7 +262,7 @@ impl AsyncWrite for Served {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, bytes)
+        self.counted(self.socket.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -262,7 +270,7 @@ impl AsyncWrite for Served {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_vectored(cx, bytes)
+        self.counted(self.socket.poll_write_vectored(cx, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {

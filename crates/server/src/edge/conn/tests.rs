@@ -97,8 +97,13 @@ fn rig() -> Rig {
     let (sender, news) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let service = Arc::new(Fake { news: sender });
-    let serving =
-        tokio::spawn(serve_with(Socket::Unix(ours), service, stopped, Duration::from_millis(100)));
+    let serving = tokio::spawn(serve_with(
+        Socket::Unix(ours),
+        service,
+        stopped,
+        Arc::default(),
+        Duration::from_millis(100),
+    ));
     Rig { client, news, stop, serving }
 }
 
