@@ -8,6 +8,7 @@
 mod again;
 mod compat;
 mod edges;
+mod figures;
 mod files;
 mod flags;
 mod health;

@@ -10,6 +10,7 @@
 mod config;
 mod defaults;
 mod drivers;
+mod dump;
 mod flags;
 mod given;
 mod log;

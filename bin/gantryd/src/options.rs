@@ -373,8 +373,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .short('l')
     .default("\"info\""),
     Opt::switch("raw-logs", "Full timestamps without ANSI coloring"),
-    Opt::text("metrics-addr", "Set default address and port to serve the metrics api on")
-        .refused("the metrics endpoint is not there yet"),
+    Opt::text("metrics-addr", "Set default address and port to serve the metrics api on"),
     // Swarm, builder, and what only the file has.
     Opt::text(
         "swarm-default-advertise-addr",

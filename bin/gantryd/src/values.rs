@@ -44,7 +44,6 @@ pub(crate) fn runtime(text: &str) -> Checked {
             if name.eq_ignore_ascii_case("runc") {
                 return Err("runtime name 'runc' is reserved".to_owned());
             }
-            Ok(())
         }
         _ => Err(format!("invalid runtime argument: {text}")),
     }

@@ -72,6 +72,9 @@ routes! {
     Get    "/events"                       0  Served SystemEvents;
     Post   "/auth"                         0  Served SystemAuth;
     Get    "/system/df"                    25 Served SystemDataUsage;
+    // What dockerd has for its developers.
+    Get    "/debug/vars"                   0  Served DebugVars;
+    Get    "/debug/pprof/{name}"           0  Served DebugPprof;
     // Containers
     Get    "/containers/json"              0  Served ContainerList;
     Post   "/containers/create"            0  Served ContainerCreate;

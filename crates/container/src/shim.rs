@@ -102,6 +102,11 @@ impl Shim {
         Ok(ours)
     }
 
+    /// How many requests wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.table().len()
+    }
+
     async fn write(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let _turn = self.writing.lock().await;
         let (mut rest, mut fds) = (bytes, fds);

@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
@@ -48,7 +49,8 @@ impl Engine {
         let drivers = drivers(&settings)?;
         let hierarchies = cgroups::Hierarchies::detect()?;
         let version = if hierarchies.version() == cgroups::Version::V2 { "2" } else { "1" };
-        let host = info::Host::look(version)?;
+        let metrics = Arc::new(Metrics::default());
+        let host = info::Host::look(version, &metrics)?;
         let events = Arc::new(Events::new());
         let execs = Arc::new(Execs::default());
         let registry = Arc::new(Registry::default());
@@ -83,6 +85,7 @@ impl Engine {
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&volumes),
             janitor: Arc::clone(&janitor),
+            metrics: Arc::clone(&metrics),
             paths: paths.clone(),
         });
         let services = Arc::new(Services {
@@ -151,6 +154,7 @@ impl Engine {
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.thaw_after_commit().await;
+            metrics,
         hello::bundle(&engine, &settings.programs.join("gantry-init"))?;
         Ok(engine)
     }

@@ -1,6 +1,7 @@
 //! Who answers what: one function for each served row of the route table.
 
 mod containers;
+mod debug;
 mod exec;
 mod files;
 mod images;

@@ -1,10 +1,12 @@
 //! Creating a container: image, name, mounts, root file system, record.
 
 use crate::Engine;
+use crate::metrics::Action;
 use crate::{mounts, names, security};
 use container::{Container, files};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 use stdx::fs::Durability;
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, Undo, fail_point};
@@ -40,9 +42,12 @@ impl Engine {
     /// folders without an owner, which the next start sweeps.
     pub async fn create_container(&self, request: CreateContainer) -> Result<Created> {
         let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.create(request))
+        let began = Instant::now();
+        let created = tokio::task::spawn_blocking(move || engine.create(request))
             .await
-            .map_err(|e| Error::internal(e.to_string()))?
+            .map_err(|e| Error::internal(e.to_string()))??;
+        self.inner.metrics.done(Action::Create, began);
+        Ok(created)
     }
 
     fn create(&self, request: CreateContainer) -> Result<Created> {
