@@ -85,7 +85,7 @@ routes! {
     Get    "/containers/{name}/changes"    0  Served ContainerChanges;
     Get    "/containers/{name}/export"     0  Served ContainerExport;
     Get    "/containers/{name}/stats"      0  Served ContainerStats;
-    Get    "/containers/{name}/attach/ws"  0  NotYet ContainerAttachWebsocket;
+    Get    "/containers/{name}/attach/ws"  0  Served ContainerAttachWebsocket;
     Head   "/containers/{name}/archive"    0  Served ContainerArchiveHead;
     Get    "/containers/{name}/archive"    0  Served ContainerArchiveGet;
     Put    "/containers/{name}/archive"    0  Served ContainerArchivePut;

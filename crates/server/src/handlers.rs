@@ -71,6 +71,7 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ContainerAttach => streams::attach(daemon, call).await,
         Handler::ContainerLogs => streams::logs(daemon, &call).await,
         Handler::ContainerWait => streams::wait(daemon, &call),
+        Handler::ContainerAttachWebsocket => streams::attach_websocket(daemon, call).await,
 
         Handler::ContainerChanges => files::changes(daemon, &call).await,
         Handler::ContainerExport => files::export(daemon, &call).await,
