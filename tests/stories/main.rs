@@ -22,10 +22,11 @@ mod network;
 mod nospace;
 mod restart;
 mod run;
+mod runtimes;
 mod terminal;
 mod volumes;
-
 mod websocket;
+
 /// A moment that all events so far are before, in whole seconds since 1970: what happened in the second that has begun
 /// is after "now", for Docker as for us.
 fn a_moment_from_now() -> String {

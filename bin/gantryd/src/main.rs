@@ -17,6 +17,7 @@ mod log;
 mod options;
 mod pidfile;
 mod run;
+mod runtimes;
 mod values;
 
 use std::process::ExitCode;

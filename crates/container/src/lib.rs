@@ -39,6 +39,7 @@ pub mod limits;
 mod mounts;
 pub mod recover;
 pub mod restart;
+pub mod runtimes;
 pub mod services;
 pub mod shim;
 pub mod signals;

@@ -141,6 +141,8 @@ pub struct Services {
     pub default_init: bool,
     /// Folders with CDI specifications.
     pub cdi: Vec<PathBuf>,
+    /// Who runs containers.
+    pub runtimes: crate::runtimes::Runtimes,
     /// Compiled seccomp programs.
     pub seccomp: crate::files::SeccompCache,
     /// The hierarchies in `cgroups`' own text form, found once.

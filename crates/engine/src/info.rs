@@ -118,8 +118,10 @@ pub struct Info {
     pub name: String,
     /// What confines containers, such as `name=seccomp,profile=builtin`.
     pub security_options: Vec<String>,
-    /// OCI runtimes by name.
-    pub runtimes: Vec<String>,
+    /// OCI runtimes by name; `None`: the built-in one.
+    pub runtimes: Vec<(String, Option<container::runtimes::Program>)>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Registries that may be spoken to without TLS.
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub.
@@ -158,9 +160,9 @@ impl Engine {
 
     /// What this daemon is and has.
     pub fn info(&self) -> Info {
+        let began = Instant::now();
         let host = &self.inner.host;
         let settings = self.settings();
-        let began = Instant::now();
         let mut info = Info {
             id: self.inner.daemon_id.clone(),
             images: self.image_count(),
@@ -185,7 +187,8 @@ impl Engine {
                 "name=seccomp,profile=builtin".to_owned(),
                 "name=cgroupns".to_owned(),
             ],
-            runtimes: vec!["gantry".to_owned()],
+            runtimes: self.inner.services.runtimes.all(),
+            default_runtime: self.inner.services.runtimes.default_name(),
             insecure_registries: settings.insecure_registries.clone(),
             mirrors: settings.registry_mirrors.clone(),
             labels: settings.labels.clone(),
@@ -213,10 +216,10 @@ impl Engine {
                 }
             }
         }
+        self.inner.metrics.found(HostFunction::SystemInfo, began.elapsed());
         info
     }
 
-        self.inner.metrics.found(HostFunction::SystemInfo, began.elapsed());
     /// Events that happened since `since` (the last 256 are kept), then live ones, until `until`.
     pub fn subscribe(
         &self,

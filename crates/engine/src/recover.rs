@@ -101,6 +101,10 @@ impl Engine {
                 .unwrap_or_else(|| settings.programs.join("gantry-init")),
             default_init: settings.init,
             cdi: settings.cdi_spec_dirs.clone(),
+            runtimes: container::runtimes::Runtimes::new(
+                settings.runtimes.clone(),
+                &settings.default_runtime,
+            )?,
             seccomp: container::files::SeccompCache::open(
                 paths.exec.join("seccomp"),
                 &host.kernel,
@@ -150,11 +154,11 @@ impl Engine {
             events,
             execs,
             janitor,
+            metrics,
             _lock: lock,
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.thaw_after_commit().await;
-            metrics,
         hello::bundle(&engine, &settings.programs.join("gantry-init"))?;
         Ok(engine)
     }
@@ -207,6 +211,8 @@ impl Engine {
 
     /// Takes over what may change while the daemon runs: labels, registries, transfers, features, debug.
     pub fn reload(&self, new: &Settings) -> Result<()> {
+        let runtimes = &self.inner.services.runtimes;
+        runtimes.reload(new.runtimes.clone(), &new.default_runtime)?;
         self.inner.fetchers.reload(new)?;
         self.inner.images.set_downloads(new.max_concurrent_downloads);
         let mut settings =
@@ -220,6 +226,8 @@ impl Engine {
         settings.features.clone_from(&new.features);
         settings.debug = new.debug;
         let mut attributes = reload_attributes(&settings);
+        attributes.insert("default-runtime".to_owned(), runtimes.default_name());
+        attributes.insert("runtimes".to_owned(), runtime_texts(&runtimes.all()));
         attributes.insert("name".to_owned(), self.inner.host.hostname.clone());
         self.inner.events.publish("daemon", "reload", &self.inner.daemon_id, attributes);
         Ok(())
@@ -240,7 +248,6 @@ fn reload_attributes(settings: &Settings) -> std::collections::BTreeMap<String, 
         ("debug", settings.debug.to_string()),
         ("default-cgroupns-mode", "private".to_owned()),
         ("default-ipc-mode", "private".to_owned()),
-        ("default-runtime", "gantry".to_owned()),
         ("features", format!("map[{}]", features.join(" "))),
         ("insecure-registries", list(&settings.insecure_registries)),
         ("labels", list(&settings.labels)),
@@ -249,10 +256,18 @@ fn reload_attributes(settings: &Settings) -> std::collections::BTreeMap<String, 
         ("max-concurrent-uploads", or(settings.max_concurrent_uploads, 5)),
         ("max-download-attempts", or(settings.max_download_attempts, 5)),
         ("registry-mirrors", list(&settings.registry_mirrors)),
-        ("runtimes", String::new()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// As a `reload` event of dockerd has them.
+fn runtime_texts(all: &[(String, Option<container::runtimes::Program>)]) -> String {
+    let text = |(name, program): &(String, Option<container::runtimes::Program>)| {
+        let path = program.as_ref().map_or_else(|| name.clone(), |p| p.path.display().to_string());
+        format!("{name}:{path}")
+    };
+    all.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn prepare_roots(settings: &Settings) -> Result<()> {

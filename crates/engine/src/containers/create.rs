@@ -180,12 +180,12 @@ impl Engine {
         if !matches!(host.userns_mode.as_str(), "" | "host") {
             return missing("user namespaces are not there yet");
         }
-        if !matches!(host.runtime.as_str(), "" | "gantry" | "runc") {
-            return Err(Error::invalid(format!(
-                "unknown or invalid runtime name: {}",
-                host.runtime
-            )));
+        let runtimes = &self.inner.services.runtimes;
+        if host.runtime.is_empty() {
+            // Another default later is not this container's.
+            host.runtime = runtimes.default_name();
         }
+        runtimes.find(&host.runtime)?;
         storage_options(&host.storage_opt)?;
         security::check(&host.security_opt)?;
         self.inner.defaults.apply(host);
