@@ -8,6 +8,7 @@
 mod again;
 mod compat;
 mod edges;
+mod figures;
 mod files;
 mod flags;
 mod health;
@@ -22,10 +23,12 @@ mod nospace;
 mod races;
 mod restart;
 mod run;
+mod runtimes;
 mod secure;
 mod storm;
 mod terminal;
 mod volumes;
+mod websocket;
 
 /// A moment that all events so far are before, in whole seconds since 1970: what happened in the second that has begun
 /// is after "now", for Docker as for us.

@@ -71,6 +71,12 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     /// `--tls=false` or `--tlsverify=false` was said: `tcp://` in plain text is wanted.
     pub(crate) plain_tcp: bool,
+    /// Where the figures are served as well, as `HOST:PORT`; `None`: nowhere.
+    pub(crate) metrics_address: Option<String>,
+    /// Other OCI runtimes by name.
+    pub(crate) runtimes: BTreeMap<String, container::runtimes::Program>,
+    /// The runtime of containers that name none; empty: the built-in one.
+    pub(crate) default_runtime: String,
     /// Remove what was made on the host, and end.
     pub(crate) cleanup: bool,
     /// What the user should know, for the log.
@@ -106,6 +112,8 @@ const RELOADED: &[&str] = &[
     "max-concurrent-uploads",
     "max-download-attempts",
     "features",
+    "runtimes",
+    "default-runtime",
 ];
 
 /// Puts flags, file and defaults together. `name`: what the program was started as.
@@ -230,6 +238,9 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
         shutdown_timeout: given.int("shutdown-timeout").unwrap_or(SHUTDOWN_TIMEOUT),
         tls: (said("tls", true) || said("tlsverify", true)).then(|| tls(given)),
         plain_tcp: said("tls", false) || said("tlsverify", false),
+        metrics_address: given.text("metrics-addr"),
+        runtimes: crate::runtimes::configured(given)?,
+        default_runtime: given.text("default-runtime").unwrap_or_default(),
         cleanup: given.switch("cleanup").unwrap_or(false),
         notices: Vec::new(),
         source: Source {

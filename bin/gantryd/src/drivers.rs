@@ -60,6 +60,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         insecure_registries: config.insecure_registries.clone(),
         registry_mirrors: config.registry_mirrors.clone(),
         labels: config.labels.clone(),
+        runtimes: config.runtimes.clone(),
+        default_runtime: config.default_runtime.clone(),
         debug: config.debug,
         log_driver: config.log_driver.clone(),
         log_options: config.log_options.clone(),

@@ -352,7 +352,7 @@ fn wrong_type(key: &str, json: &Json, wanted: &str) -> Error {
     ))
 }
 
-fn kind_of(json: &Json) -> &'static str {
+pub(crate) fn kind_of(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
         Json::Bool(_) => "bool",

@@ -10,12 +10,14 @@
 mod config;
 mod defaults;
 mod drivers;
+mod dump;
 mod flags;
 mod given;
 mod log;
 mod options;
 mod pidfile;
 mod run;
+mod runtimes;
 mod values;
 
 use std::process::ExitCode;

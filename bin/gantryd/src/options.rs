@@ -146,7 +146,6 @@ const CONTAINERD: &str = "Gantry needs no containerd";
 const NETWORKS: &str = "settings of networks are not there yet";
 const SWARM: &str = "Swarm is not there yet";
 const CONTAINERS: &str = "this default of containers is not there yet; say it with each container";
-const RUNTIMES: &str = "other runtimes are not there yet";
 
 /// All of them, in the order of `dockerd.md`'s chapters.
 pub(crate) const OPTIONS: &[Opt] = &[
@@ -192,10 +191,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     // Runtimes.
     Opt::new("add-runtime", "runtimes", Kind::TEXT, Shape::Json)
         .usage("Register an additional OCI compatible runtime")
-        .takes("runtime", check::runtime)
-        .refused(RUNTIMES),
-    Opt::text("default-runtime", "Default OCI runtime for containers")
-        .refused_unless("gantry", RUNTIMES),
+        .takes("runtime", check::runtime),
+    Opt::text("default-runtime", "Default OCI runtime for containers").default("\"gantry\""),
     Opt::text("containerd", "containerd grpc address").meaningless(CONTAINERD),
     Opt::text("containerd-namespace", "Containerd namespace to use")
         .default("\"moby\"")
@@ -373,8 +370,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .short('l')
     .default("\"info\""),
     Opt::switch("raw-logs", "Full timestamps without ANSI coloring"),
-    Opt::text("metrics-addr", "Set default address and port to serve the metrics api on")
-        .refused("the metrics endpoint is not there yet"),
+    Opt::text("metrics-addr", "Set default address and port to serve the metrics api on"),
     // Swarm, builder, and what only the file has.
     Opt::text(
         "swarm-default-advertise-addr",

@@ -1,9 +1,9 @@
 //! The daemon's life: recover, serve, drain.
 
 use crate::config::{self, Config};
-use crate::drivers;
 use crate::log::Log;
 use crate::pidfile::PidFile;
+use crate::{drivers, dump};
 use engine::Engine;
 use stdx::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,13 +39,22 @@ async fn serve(config: Config, log: Log) -> Result<()> {
         tls: config.tls.clone(),
         plain_tcp: config.plain_tcp,
     })?;
+    let metrics = config.metrics_address.as_deref().map(server::bind_metrics).transpose()?;
     let addresses = listeners.addresses();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let options = server::Options {
         min_version: config.min_api_version.as_deref().and_then(|text| text.parse().ok()),
         experimental: config.experimental,
         names: names(&config, &engine),
+        activity: server::Activity::default(),
     };
+    dump::watch(engine.clone(), options.activity.clone(), config.exec_root.clone())?;
+    if let Some(listeners) = metrics {
+        for address in listeners.addresses() {
+            tracing::info!("metrics API listening on {address}");
+        }
+        tokio::spawn(server::serve_metrics(listeners, engine.clone(), stopped.clone()));
+    }
     let serving = tokio::spawn(server::serve(listeners, engine.clone(), options, stopped));
     tracing::info!("Daemon has completed initialization");
     for address in addresses {

@@ -41,10 +41,11 @@ pub(crate) fn feature(text: &str) -> Checked {
 pub(crate) fn runtime(text: &str) -> Checked {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-            if name.eq_ignore_ascii_case("runc") {
-                return Err("runtime name 'runc' is reserved".to_owned());
+            let reserved = |own: &&str| name.trim().eq_ignore_ascii_case(own);
+            match container::runtimes::RESERVED.iter().copied().find(|own| reserved(own)) {
+                Some(own) => Err(format!("runtime name '{own}' is reserved")),
+                None => Ok(()),
             }
-            Ok(())
         }
         _ => Err(format!("invalid runtime argument: {text}")),
     }

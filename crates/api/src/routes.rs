@@ -72,6 +72,9 @@ routes! {
     Get    "/events"                       0  Served SystemEvents;
     Post   "/auth"                         0  Served SystemAuth;
     Get    "/system/df"                    25 Served SystemDataUsage;
+    // What dockerd has for its developers.
+    Get    "/debug/vars"                   0  Served DebugVars;
+    Get    "/debug/pprof/{name}"           0  Served DebugPprof;
     // Containers
     Get    "/containers/json"              0  Served ContainerList;
     Post   "/containers/create"            0  Served ContainerCreate;
@@ -82,7 +85,7 @@ routes! {
     Get    "/containers/{name}/changes"    0  Served ContainerChanges;
     Get    "/containers/{name}/export"     0  Served ContainerExport;
     Get    "/containers/{name}/stats"      0  Served ContainerStats;
-    Get    "/containers/{name}/attach/ws"  0  NotYet ContainerAttachWebsocket;
+    Get    "/containers/{name}/attach/ws"  0  Served ContainerAttachWebsocket;
     Head   "/containers/{name}/archive"    0  Served ContainerArchiveHead;
     Get    "/containers/{name}/archive"    0  Served ContainerArchiveGet;
     Put    "/containers/{name}/archive"    0  Served ContainerArchivePut;

@@ -113,6 +113,17 @@ impl Hierarchies {
         }
     }
 
+    /// Where v1 hierarchies are in use: those alone, and where the v2 hierarchy beside them is mounted. For programs
+    /// that know one kind or the other.
+    pub fn without_hybrid(mut self) -> (Self, Option<PathBuf>) {
+        let unified = self.unified().filter(|_| self.version() == Version::Hybrid);
+        let hidden = unified.map(|h| h.mount.clone());
+        if hidden.is_some() {
+            self.all.retain(|h| !h.unified);
+        }
+        (self, hidden)
+    }
+
     /// Whether some hierarchy has `controller`.
     pub fn has(&self, controller: &str) -> bool {
         self.home(controller).is_some()

@@ -122,6 +122,20 @@ fn resolv_conf(host: &HostConfig, on_host: &str) -> String {
     text
 }
 
+/// A container's seccomp profile.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    BuiltIn,
+    Text(&'a str),
+}
+
+fn profile(wanted: Wanted<'_>) -> Result<seccomp::Profile> {
+    match wanted {
+        Wanted::BuiltIn => Ok(seccomp::Profile::builtin(seccomp::Strictness::Default)),
+        Wanted::Text(text) => seccomp::Profile::parse(text),
+    }
+}
+
 /// Compiled seccomp programs, each compiled once and kept as a file that shims load.
 #[derive(Debug)]
 pub struct SeccompCache {
@@ -149,34 +163,51 @@ impl SeccompCache {
         Ok(Self { dir, kernel, default, known: Mutex::default() })
     }
 
-    /// The program for a container, `None` when it runs unconfined.
-    pub fn program(&self, host: &HostConfig, capabilities: &[String]) -> Result<Option<PathBuf>> {
+    /// The profile of a container, `None` when it runs unconfined: for runtimes that compile it themselves.
+    pub fn profile(
+        &self,
+        host: &HostConfig,
+        capabilities: &[String],
+    ) -> Result<Option<oci::runtime::Seccomp>> {
+        let Some(wanted) = self.wanted(host) else { return Ok(None) };
+        let arch = seccomp::Arch::native();
+        Ok(Some(profile(wanted)?.resolve(capabilities, arch, self.kernel)))
+    }
+
+    /// Which profile a container has; `None` when it runs unconfined.
+    fn wanted<'a>(&'a self, host: &'a HostConfig) -> Option<Wanted<'a>> {
         let prefixes = ["seccomp=", "seccomp:"];
         let asked =
             host.security_opt.iter().find_map(|o| prefixes.iter().find_map(|p| o.strip_prefix(p)));
         // Clients send a profile's text, not its path.
-        let own = match asked {
-            Some("unconfined") => return Ok(None),
-            Some("builtin") => None,
-            None if host.privileged => return Ok(None),
+        match asked {
+            Some("unconfined") => None,
+            Some("builtin") => Some(Wanted::BuiltIn),
+            None if host.privileged => None,
             None => match self.default.as_deref() {
-                Some("unconfined") => return Ok(None),
-                default => default,
+                Some("unconfined") => None,
+                Some(text) => Some(Wanted::Text(text)),
+                None => Some(Wanted::BuiltIn),
             },
-            Some(text) => Some(text),
+            Some(text) => Some(Wanted::Text(text)),
+        }
+    }
+
+    /// The program for a container, `None` when it runs unconfined.
+    pub fn program(&self, host: &HostConfig, capabilities: &[String]) -> Result<Option<PathBuf>> {
+        let Some(wanted) = self.wanted(host) else { return Ok(None) };
+        let text = match wanted {
+            Wanted::BuiltIn => "builtin",
+            Wanted::Text(text) => text,
         };
         let arch = seccomp::Arch::native();
-        let key =
-            seccomp::Program::cache_key(own.unwrap_or("builtin"), capabilities, arch, self.kernel);
+        let key = seccomp::Program::cache_key(text, capabilities, arch, self.kernel);
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(path) = known.get(&key) {
             return Ok(Some(path.clone()));
         }
-        let profile = match own {
-            Some(text) => seccomp::Profile::parse(text)?,
-            None => seccomp::Profile::builtin(seccomp::Strictness::Default),
-        };
-        let program = seccomp::compile(&profile.resolve(capabilities, arch, self.kernel), arch)?;
+        let program =
+            seccomp::compile(&profile(wanted)?.resolve(capabilities, arch, self.kernel), arch)?;
         let path = self.dir.join(format!("{key}.bpf"));
         replace(&path, program.as_bytes(), 0o600, Durability::Process)?;
         known.insert(key, path.clone());

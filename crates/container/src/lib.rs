@@ -39,6 +39,7 @@ pub mod limits;
 mod mounts;
 pub mod recover;
 pub mod restart;
+pub mod runtimes;
 pub mod services;
 pub mod shim;
 pub mod signals;
@@ -48,6 +49,6 @@ pub mod state;
 
 pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};
 pub use limits::Update;
-pub use services::{Logs, Networking, Paths, Save, Services, World};
+pub use services::{Logs, Measured, Networking, Paths, Save, Services, World};
 pub use start::cgroup_path;
 pub use state::{Endpoint, Phase, Published};

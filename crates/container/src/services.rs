@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use stdx::Result;
 use store::records::container::ContainerRecord;
 use sys::command::Program;
@@ -42,6 +43,19 @@ pub enum Save {
     Eventually,
 }
 
+/// What a driver measures, for whoever looks at the daemon's figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// A start that succeeded took this long.
+    Start(Duration),
+    /// A removal that succeeded took this long.
+    Removal(Duration),
+    /// It took this long until a health check ran.
+    ProbeLaunch(Duration),
+    /// A health check could not be run.
+    ProbeFailure,
+}
+
 /// The engine as a driver sees it.
 pub trait World: Send + Sync + std::fmt::Debug {
     /// Something happened to the container: `action` and attributes beside its labels.
@@ -60,6 +74,8 @@ pub trait World: Send + Sync + std::fmt::Debug {
     fn attach_volumes(&self, record: &ContainerRecord) -> Result<()>;
     /// Detaches them. That they are not attached is fine.
     fn detach_volumes(&self, record: &ContainerRecord);
+    /// Something was measured. Cheap.
+    fn measured(&self, what: Measured);
     /// An exec session of the container ended.
     fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32);
     /// The container ended: a session of it whose end was not told ended with it.
@@ -127,6 +143,8 @@ pub struct Services {
     pub default_init: bool,
     /// Folders with CDI specifications.
     pub cdi: Vec<PathBuf>,
+    /// Who runs containers.
+    pub runtimes: crate::runtimes::Runtimes,
     /// Compiled seccomp programs.
     pub seccomp: crate::files::SeccompCache,
     /// The hierarchies in `cgroups`' own text form, found once.

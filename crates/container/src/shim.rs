@@ -143,6 +143,11 @@ impl Shim {
         Ok(ours)
     }
 
+    /// How many requests wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.table().len()
+    }
+
     async fn write(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let _turn = self.writing.lock().await;
         let (mut rest, mut fds) = (bytes, fds);
@@ -251,7 +256,8 @@ fn failed(failure: Failure) -> Error {
 
 /// Docker's exit code for a container that could not be started: 127 not found, 126 not executable, 128 otherwise.
 pub fn exit_code_of(error: &Error) -> i32 {
-    let text = error.message();
+    // Other runtimes than runc begin the kernel's words with a capital.
+    let text = error.message().to_lowercase();
     if text.contains("executable file not found") || text.contains("no such file or directory") {
         127
     } else if text.contains("permission denied") || text.contains("is a directory") {

@@ -11,6 +11,7 @@
 //! point leaves the container's folder in the exec-root, from which [`crate::recover`] finds the rest.
 
 use crate::files;
+use crate::runtimes::{Program, Runtime};
 use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
@@ -20,7 +21,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result, fail_point};
 use store::records::container::ContainerRecord;
-use task::protocol::{Answer, Attachment, Create, Event, Request, Rootfs};
+use task::protocol::{Answer, Attachment, Create, Event, Request, Rootfs, RuntimeProgram};
 use tokio::sync::mpsc;
 
 /// A container that runs.
@@ -190,7 +191,17 @@ fn prepare(
     crate::cdi::inject(&services.cdi, &record.host.resources.device_requests, &mut spec)?;
     let capabilities =
         spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
-    let seccomp = services.seccomp.program(&record.host, capabilities.unwrap_or_default())?;
+    let capabilities = capabilities.unwrap_or_default();
+    let (seccomp, runtime) = match services.runtimes.find(&record.host.runtime)? {
+        Runtime::BuiltIn => (services.seccomp.program(&record.host, capabilities)?, None),
+        Runtime::Other(Program { path, args }) => {
+            let profile = services.seccomp.profile(&record.host, capabilities)?;
+            if let Some(linux) = &mut spec.linux {
+                linux.seccomp = profile;
+            }
+            (None, Some(RuntimeProgram { path, args }))
+        }
+    };
     let create = Box::new(Create {
         id: record.id.clone(),
         spec,
@@ -209,6 +220,7 @@ fn prepare(
             .then(|| services.paths.data_of(&record.id).join("exit.json")),
         runtime_dir,
         start: false,
+        runtime,
     });
     let launched = task::launch::launch(&services.shim, &record.id, None)?;
     fail_point!("container.start.after-launch");

@@ -59,6 +59,22 @@ impl Phase {
         }
     }
 
+    /// Its name in one word, for logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running(_) => "running",
+            Self::Paused(_) => "paused",
+            Self::Stopping(_) => "stopping",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Dead(_) => "dead",
+            Self::Gone => "gone",
+        }
+    }
+
     /// Whether a process of it may exist.
     pub fn is_running(&self) -> bool {
         self.live().is_some()

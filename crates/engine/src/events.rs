@@ -1,6 +1,7 @@
 //! What happened, for whoever asks: the last ones are kept, live ones are sent to every subscriber.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stdx::time::Timestamp;
 use tokio::sync::broadcast;
@@ -29,11 +30,16 @@ pub struct Event {
 pub(crate) struct Events {
     past: Mutex<VecDeque<Arc<Event>>>,
     live: broadcast::Sender<Arc<Event>>,
+    total: AtomicU64,
 }
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self { past: Mutex::default(), live: broadcast::channel(BEHIND).0 }
+        Self {
+            past: Mutex::default(),
+            live: broadcast::channel(BEHIND).0,
+            total: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn publish(
@@ -50,6 +56,7 @@ impl Events {
             attributes,
             time: Timestamp::now(),
         });
+        self.total.fetch_add(1, Ordering::Relaxed);
         let mut past = self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if past.len() == KEPT {
             past.pop_front();
@@ -72,6 +79,11 @@ impl Events {
         // Without `since` only what comes is wanted, unless everything wanted is over already.
         let past = past.iter().filter(seen).cloned().collect();
         EventStream { past, live: self.live.subscribe(), until }
+    }
+
+    /// How many there have been.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     pub(crate) fn listeners(&self) -> usize {

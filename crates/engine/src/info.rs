@@ -2,7 +2,9 @@
 
 use crate::Engine;
 use crate::containers::view::Status;
+use crate::metrics::{HostFunction, Metrics};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use stdx::{Context as _, Result};
 
 /// What the host is; found once, when the daemon starts.
@@ -10,6 +12,7 @@ use stdx::{Context as _, Result};
 pub(crate) struct Host {
     pub(crate) kernel: String,
     pub(crate) os: String,
+    pub(crate) os_version: String,
     pub(crate) architecture: String,
     pub(crate) cpus: usize,
     pub(crate) memory: u64,
@@ -20,7 +23,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn look(cgroup_version: &'static str) -> Result<Self> {
+    pub(crate) fn look(cgroup_version: &'static str, metrics: &Metrics) -> Result<Self> {
         let uname = rustix::system::uname();
         let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
         let read = |path: &str| std::fs::read_to_string(path).context(|| format!("read {path}"));
@@ -34,7 +37,8 @@ impl Host {
             .and_then(|n| n.parse::<u64>().ok());
         Ok(Self {
             kernel: text(uname.release()),
-            os: os_name(),
+            os: os_name(metrics),
+            os_version: os_version(metrics),
             architecture: text(uname.machine()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory: kilobytes.unwrap_or(0) * 1024,
@@ -51,12 +55,28 @@ impl Host {
     }
 }
 
-fn os_name() -> String {
+fn os_name(metrics: &Metrics) -> String {
+    let began = Instant::now();
+    let name = os_release("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned());
+    metrics.found(HostFunction::OperatingSystem, began.elapsed());
+    name
+}
+
+fn os_version(metrics: &Metrics) -> String {
+    let began = Instant::now();
+    let version = os_release("VERSION_ID").unwrap_or_default();
+    metrics.found(HostFunction::OsVersion, began.elapsed());
+    version
+}
+
+/// A field of os-release(5).
+fn os_release(field: &str) -> Option<String> {
     let release = std::fs::read_to_string("/etc/os-release")
-        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
-    let release = release.unwrap_or_default();
-    let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned())
+        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+        .ok()?;
+    let value =
+        release.lines().find_map(|l| l.strip_prefix(field).and_then(|l| l.strip_prefix('=')))?;
+    Some(value.trim_matches('"').to_owned())
 }
 
 /// What `info` tells.
@@ -98,8 +118,10 @@ pub struct Info {
     pub name: String,
     /// What confines containers, such as `name=seccomp,profile=builtin`.
     pub security_options: Vec<String>,
-    /// OCI runtimes by name.
-    pub runtimes: Vec<String>,
+    /// OCI runtimes by name; `None`: the built-in one.
+    pub runtimes: Vec<(String, Option<container::runtimes::Program>)>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Registries that may be spoken to without TLS.
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub.
@@ -138,6 +160,7 @@ impl Engine {
 
     /// What this daemon is and has.
     pub fn info(&self) -> Info {
+        let began = Instant::now();
         let host = &self.inner.host;
         let settings = self.settings();
         let mut info = Info {
@@ -164,7 +187,8 @@ impl Engine {
                 "name=seccomp,profile=builtin".to_owned(),
                 "name=cgroupns".to_owned(),
             ],
-            runtimes: vec!["gantry".to_owned()],
+            runtimes: self.inner.services.runtimes.all(),
+            default_runtime: self.inner.services.runtimes.default_name(),
             insecure_registries: settings.insecure_registries.clone(),
             mirrors: settings.registry_mirrors.clone(),
             labels: settings.labels.clone(),
@@ -192,6 +216,7 @@ impl Engine {
                 }
             }
         }
+        self.inner.metrics.found(HostFunction::SystemInfo, began.elapsed());
         info
     }
 

@@ -33,6 +33,7 @@ mod images;
 mod info;
 mod janitor;
 mod logs;
+pub mod metrics;
 mod mounts;
 mod names;
 mod networks;
@@ -99,6 +100,7 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) execs: Arc<Execs>,
     pub(crate) janitor: Arc<Janitor>,
+    pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) daemon_id: String,
     /// What cgroups can do here.
     pub(crate) features: std::collections::BTreeMap<&'static str, bool>,

@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
@@ -48,7 +49,8 @@ impl Engine {
         let drivers = drivers(&settings)?;
         let hierarchies = cgroups::Hierarchies::detect()?;
         let version = if hierarchies.version() == cgroups::Version::V2 { "2" } else { "1" };
-        let host = info::Host::look(version)?;
+        let metrics = Arc::new(Metrics::default());
+        let host = info::Host::look(version, &metrics)?;
         let events = Arc::new(Events::new());
         let execs = Arc::new(Execs::default());
         let registry = Arc::new(Registry::default());
@@ -83,6 +85,7 @@ impl Engine {
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&volumes),
             janitor: Arc::clone(&janitor),
+            metrics: Arc::clone(&metrics),
             paths: paths.clone(),
         });
         let services = Arc::new(Services {
@@ -98,6 +101,10 @@ impl Engine {
                 .unwrap_or_else(|| settings.programs.join("gantry-init")),
             default_init: settings.init,
             cdi: settings.cdi_spec_dirs.clone(),
+            runtimes: container::runtimes::Runtimes::new(
+                settings.runtimes.clone(),
+                &settings.default_runtime,
+            )?,
             seccomp: container::files::SeccompCache::open(
                 paths.exec.join("seccomp"),
                 &host.kernel,
@@ -147,6 +154,7 @@ impl Engine {
             events,
             execs,
             janitor,
+            metrics,
             _lock: lock,
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -203,6 +211,8 @@ impl Engine {
 
     /// Takes over what may change while the daemon runs: labels, registries, transfers, features, debug.
     pub fn reload(&self, new: &Settings) -> Result<()> {
+        let runtimes = &self.inner.services.runtimes;
+        runtimes.reload(new.runtimes.clone(), &new.default_runtime)?;
         self.inner.fetchers.reload(new)?;
         self.inner.images.set_downloads(new.max_concurrent_downloads);
         let mut settings =
@@ -216,6 +226,8 @@ impl Engine {
         settings.features.clone_from(&new.features);
         settings.debug = new.debug;
         let mut attributes = reload_attributes(&settings);
+        attributes.insert("default-runtime".to_owned(), runtimes.default_name());
+        attributes.insert("runtimes".to_owned(), runtime_texts(&runtimes.all()));
         attributes.insert("name".to_owned(), self.inner.host.hostname.clone());
         self.inner.events.publish("daemon", "reload", &self.inner.daemon_id, attributes);
         Ok(())
@@ -236,7 +248,6 @@ fn reload_attributes(settings: &Settings) -> std::collections::BTreeMap<String, 
         ("debug", settings.debug.to_string()),
         ("default-cgroupns-mode", "private".to_owned()),
         ("default-ipc-mode", "private".to_owned()),
-        ("default-runtime", "gantry".to_owned()),
         ("features", format!("map[{}]", features.join(" "))),
         ("insecure-registries", list(&settings.insecure_registries)),
         ("labels", list(&settings.labels)),
@@ -245,10 +256,18 @@ fn reload_attributes(settings: &Settings) -> std::collections::BTreeMap<String, 
         ("max-concurrent-uploads", or(settings.max_concurrent_uploads, 5)),
         ("max-download-attempts", or(settings.max_download_attempts, 5)),
         ("registry-mirrors", list(&settings.registry_mirrors)),
-        ("runtimes", String::new()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// As a `reload` event of dockerd has them.
+fn runtime_texts(all: &[(String, Option<container::runtimes::Program>)]) -> String {
+    let text = |(name, program): &(String, Option<container::runtimes::Program>)| {
+        let path = program.as_ref().map_or_else(|| name.clone(), |p| p.path.display().to_string());
+        format!("{name}:{path}")
+    };
+    all.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn prepare_roots(settings: &Settings) -> Result<()> {

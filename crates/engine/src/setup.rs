@@ -36,6 +36,10 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// Labels of the daemon.
     pub labels: Vec<String>,
+    /// Other OCI runtimes by name.
+    pub runtimes: BTreeMap<String, container::runtimes::Program>,
+    /// The runtime of containers that name none; empty: the built-in one.
+    pub default_runtime: String,
     /// Debug messages.
     pub debug: bool,
     /// The log driver of containers that name none.

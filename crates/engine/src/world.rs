@@ -4,9 +4,10 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::volumes::Volumes;
-use container::{Paths, Save, World};
+use container::{Measured, Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -159,6 +160,7 @@ pub(crate) struct EngineWorld {
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) janitor: Arc<Janitor>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) paths: Paths,
 }
 
@@ -205,6 +207,10 @@ impl World for EngineWorld {
 
     fn detach_volumes(&self, record: &ContainerRecord) {
         self.volumes.detach(record);
+    }
+
+    fn measured(&self, what: Measured) {
+        self.metrics.measured(what);
     }
 
     fn exec_ended(&self, record: &ContainerRecord, exec: &str, code: i32) {

@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod limits;
+pub(crate) mod metrics;
 pub(crate) mod place;
 pub(crate) mod stats;
 pub(crate) mod times;

@@ -8,3 +8,4 @@ pub(crate) mod listen;
 pub(crate) mod pump;
 pub(crate) mod socket;
 pub(crate) mod tls;
+pub(crate) mod websocket;

@@ -1,6 +1,7 @@
 //! Who answers what: one function for each served row of the route table.
 
 mod containers;
+mod debug;
 mod exec;
 mod files;
 mod images;
@@ -46,6 +47,8 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
     match handler {
         Handler::SystemPing | Handler::SystemPingHead => Ok(system::ping()),
         Handler::SystemVersion => Ok(system::version(daemon)),
+        Handler::DebugVars => debug::vars(daemon),
+        Handler::DebugPprof => debug::pprof(&call.name),
         Handler::SystemInfo => system::info(daemon, &call),
         Handler::SystemEvents => system::events(daemon, &call),
         Handler::SystemAuth => system::auth(daemon, call).await,
@@ -68,6 +71,7 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::ContainerUpdate => containers::update(daemon, call).await,
         Handler::ContainerRemove => containers::remove(daemon, &call).await,
         Handler::ContainerAttach => streams::attach(daemon, call).await,
+        Handler::ContainerAttachWebsocket => streams::attach_websocket(daemon, call).await,
         Handler::ContainerLogs => streams::logs(daemon, &call).await,
         Handler::ContainerWait => streams::wait(daemon, &call),
 

@@ -9,17 +9,21 @@
 
 #![forbid(unsafe_code)]
 
+mod activity;
 mod convert;
 mod edge;
 mod filters;
 mod handlers;
+mod metrics;
 mod query;
 mod reply;
 mod router;
 mod status;
 
+pub use activity::Activity;
 pub use edge::listen::{Bind, Listeners, bind};
 pub use edge::tls::Tls;
+pub use metrics::{bind_metrics, serve_metrics};
 
 use engine::Engine;
 use std::sync::Arc;
@@ -33,6 +37,8 @@ pub struct Options {
     pub experimental: bool,
     /// Names (no addresses) by which clients may call the daemon on plain TCP, beside `localhost`.
     pub names: Vec<String>,
+    /// Where requests are noted while they are answered.
+    pub activity: Activity,
 }
 
 impl Options {

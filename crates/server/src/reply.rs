@@ -75,6 +75,11 @@ pub(crate) fn message(status: StatusCode, text: &str) -> Response<Body> {
     json_text(status, text)
 }
 
+/// A refusal as Go's websocket library has it: text without a type.
+pub(crate) fn bad_request(why: &'static str) -> Response<Body> {
+    with(StatusCode::BAD_REQUEST, why.into())
+}
+
 fn with(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

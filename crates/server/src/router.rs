@@ -80,6 +80,7 @@ impl Service for Router {
     fn call(self: Arc<Self>, request: Request<Incoming>) -> Boxed<Outcome> {
         Box::pin(async move {
             let head = request.method() == http::Method::HEAD;
+            let _turn = self.daemon.options.activity.begin(request.method(), request.uri().path());
             let mut outcome = self.dispatch(request).await;
             if head && let Outcome::Respond(response) = &mut outcome {
                 // hyper would announce the length of a body that it does not send.

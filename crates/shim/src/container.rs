@@ -1,7 +1,7 @@
 //! The container itself: its cgroup and its processes, by way of the runtime library.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cgroups::{Group, Hierarchies, OomWatch};
 use oci::runtime::{NamespaceKind, Resources, Spec};
@@ -9,6 +9,7 @@ use runtime::Stdio;
 use stdx::{Context as _, Error, Kind, Result};
 use task::protocol::{self, Failure, FailureKind};
 
+use crate::foreign::{self, Foreign};
 use crate::session::{Pipes, Session};
 
 /// A container with its cgroup.
@@ -17,18 +18,107 @@ pub(crate) struct Container {
     pub(crate) group: Group,
     pub(crate) memory: Option<OomWatch>,
     /// Its first process, as the runtime knows it.
-    pub(crate) handle: runtime::Container,
+    pub(crate) handle: Handle,
     /// The end of its first process does not end the others, because it is not their pid namespace's first.
     pub(crate) shares_pids: bool,
 }
 
+/// A container as its runtime knows it.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    /// The runtime in this program.
+    BuiltIn(runtime::Container),
+    /// Another one's program.
+    Foreign(Foreign),
+}
+
+impl Handle {
+    /// The container's first process.
+    pub(crate) fn pid(&self) -> i32 {
+        match self {
+            Self::BuiltIn(container) => container.pid,
+            Self::Foreign(container) => container.pid,
+        }
+    }
+
+    /// The same, for good.
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        match self {
+            Self::BuiltIn(container) => &container.pidfd,
+            Self::Foreign(container) => &container.pidfd,
+        }
+    }
+}
+
 impl Container {
+    /// Lets the first process execute its program. After an error it has ended, or is about to.
+    pub(crate) fn start(&mut self) -> Result<(), Failure> {
+        match &mut self.handle {
+            Handle::BuiltIn(container) => container.start().map_err(|e| runtime_failure(&e)),
+            Handle::Foreign(container) => container.start().inspect_err(|_| {
+                // It may wait for another start, which nobody would ask for.
+                let _ended = self.group.kill();
+            }),
+        }
+    }
+
+    /// Sends a signal to the first process.
+    pub(crate) fn kill(&self, signal: i32) -> Result<()> {
+        match &self.handle {
+            Handle::BuiltIn(container) => {
+                sys::process::signal(&container.pidfd, signal).context(|| "signal the process")
+            }
+            Handle::Foreign(container) => container.kill(signal),
+        }
+    }
+
+    /// Stops every process.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        match &self.handle {
+            Handle::BuiltIn(_) => self.group.freeze(),
+            Handle::Foreign(container) => container.pause(),
+        }
+    }
+
+    /// Lets every process go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        match &self.handle {
+            Handle::BuiltIn(_) => self.group.thaw(),
+            Handle::Foreign(container) => container.resume(),
+        }
+    }
+
+    /// Changes limits: all of them in the group, and what the runtime knows of them.
+    pub(crate) fn update(&self, resources: &Resources) -> Result<()> {
+        if let Handle::Foreign(container) = &self.handle {
+            container.update(resources)?;
+        }
+        self.group.update(resources)
+    }
+
+    /// Takes away what is left of it when its processes have ended.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let forgotten = match &self.handle {
+            Handle::BuiltIn(_) => Ok(()),
+            Handle::Foreign(container) => container.delete(),
+        };
+        self.group.remove().and(forgotten)
+    }
+
     /// Runs a further process, with streams of its own.
-    pub(crate) fn exec(&self, exec: &protocol::Exec) -> Result<Made<runtime::Process>, Failure> {
+    pub(crate) fn exec(&self, exec: &protocol::Exec) -> Result<Made<(i32, OwnedFd)>, Failure> {
+        let target = match &self.handle {
+            Handle::BuiltIn(container) => container.pidfd.as_fd(),
+            Handle::Foreign(container) => {
+                return with_streams(exec.process.terminal, exec.stdin, |stdio| {
+                    container.exec(exec, stdio)
+                });
+            }
+        };
         let seccomp = read_program(exec.seccomp.as_deref()).map_err(|e| failure(&e))?;
         with_streams(exec.process.terminal, exec.stdin, |stdio| {
             let mut made = runtime::exec(&runtime::Exec {
-                target: self.handle.pidfd.as_fd(),
+                target,
                 process: &exec.process,
                 stdio,
                 cgroup: Some(&self.group),
@@ -37,9 +127,10 @@ impl Container {
                 profile: None,
                 agent: None,
                 preserve: &[],
-            })?;
+            })
+            .map_err(|e| runtime_failure(&e))?;
             let console = made.console.take();
-            Ok((made, console))
+            Ok(((made.pid, made.pidfd), console))
         })
     }
 }
@@ -51,11 +142,24 @@ pub(crate) struct Made<T> {
     pub(crate) session: Session,
 }
 
+/// A container's cgroup.
+pub(crate) struct MadeGroup {
+    pub(crate) group: Group,
+    /// The watch over its memory.
+    pub(crate) memory: Option<OomWatch>,
+    /// The hierarchy that it has no part in.
+    pub(crate) hidden: Option<PathBuf>,
+}
+
 /// Makes the cgroup, with its limits and the watch over its memory.
-pub(crate) fn make_group(create: &protocol::Create) -> Result<(Group, Option<OomWatch>)> {
+pub(crate) fn make_group(create: &protocol::Create) -> Result<MadeGroup> {
     let hierarchies = match create.hierarchies.as_str() {
         "" => Hierarchies::detect()?,
         text => text.parse()?,
+    };
+    let (hierarchies, hidden) = match create.runtime {
+        None => (hierarchies, None),
+        Some(_) => foreign::hierarchies(hierarchies),
     };
     let nothing = Resources::default();
     let linux = create.spec.linux.as_ref();
@@ -63,41 +167,52 @@ pub(crate) fn make_group(create: &protocol::Create) -> Result<(Group, Option<Oom
     let group = Group::create(&hierarchies, &create.cgroup, resources)?;
     // Where there is no memory controller nothing is killed for its limits either.
     let memory = group.oom_watch().ok();
-    Ok((group, memory))
+    Ok(MadeGroup { group, memory, hidden })
 }
 
 /// Makes the container's first process as `spec` has it, and has it execute its program when `create.start` says so.
 pub(crate) fn make(
     create: &protocol::Create,
     spec: &Spec,
-    group: &Group,
+    made: &MadeGroup,
     netns: Option<BorrowedFd<'_>>,
-) -> Result<Made<runtime::Container>, Failure> {
+) -> Result<Made<Handle>, Failure> {
     let terminal = create.spec.process.as_ref().is_some_and(|p| p.terminal);
+    if let Some(program) = &create.runtime {
+        return with_streams(terminal, create.stdin, |stdio| {
+            let (container, console) =
+                foreign::create(program, create, spec, netns, made.hidden.clone(), stdio)?;
+            Ok((Handle::Foreign(container), console))
+        });
+    }
     let seccomp = read_program(create.seccomp.as_deref()).map_err(|e| failure(&e))?;
-    let rootfs = match create.rootfs.clone() {
-        protocol::Rootfs::Overlay { lower, upper, work } => {
-            runtime::Rootfs::Overlay { lower, upper, work }
-        }
-        protocol::Rootfs::Directory(path) => runtime::Rootfs::Directory(path),
-    };
     with_streams(terminal, create.stdin, |stdio| {
         let request = runtime::Create {
             spec,
-            rootfs: Some(rootfs),
+            rootfs: Some(rootfs(create)),
             netns,
             stdio,
-            cgroup: Some(group),
+            cgroup: Some(&made.group),
             seccomp: seccomp.as_deref(),
             who: Some(runtime::Who { id: &create.id, bundle: &create.runtime_dir }),
             preserve: &[],
             creators_keyring: false,
         };
-        let mut made =
-            if create.start { runtime::run(&request)? } else { runtime::create(&request)? };
+        let made = if create.start { runtime::run(&request) } else { runtime::create(&request) };
+        let mut made = made.map_err(|e| runtime_failure(&e))?;
         let console = made.console.take();
-        Ok((made, console))
+        Ok((Handle::BuiltIn(made), console))
     })
+}
+
+/// The root file system, described for the runtime library.
+pub(crate) fn rootfs(create: &protocol::Create) -> runtime::Rootfs {
+    match create.rootfs.clone() {
+        protocol::Rootfs::Overlay { lower, upper, work } => {
+            runtime::Rootfs::Overlay { lower, upper, work }
+        }
+        protocol::Rootfs::Directory(path) => runtime::Rootfs::Directory(path),
+    }
 }
 
 /// Whether the container's processes outlive its first one.
@@ -110,11 +225,11 @@ pub(crate) fn shares_pids(spec: &Spec) -> bool {
 pub(crate) fn with_streams<T>(
     terminal: bool,
     stdin: bool,
-    make: impl FnOnce(Stdio<'_>) -> runtime::Result<(T, Option<OwnedFd>)>,
+    make: impl FnOnce(Stdio<'_>) -> Result<(T, Option<OwnedFd>), Failure>,
 ) -> Result<Made<T>, Failure> {
     let internal = |e: std::io::Error| failure(&Error::io("streams", e));
     if terminal {
-        let (what, console) = make(Stdio::Inherit).map_err(|e| runtime_failure(&e))?;
+        let (what, console) = make(Stdio::Inherit)?;
         let console =
             console.ok_or_else(|| failure(&Error::internal("the process brought no terminal")))?;
         return Ok(Made {
@@ -125,7 +240,7 @@ pub(crate) fn with_streams<T>(
     let Pipes { theirs: [stdin, stdout, stderr], ours } = Pipes::new(stdin).map_err(internal)?;
     let stdio =
         Stdio::Streams { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
-    let (what, _) = make(stdio).map_err(|e| runtime_failure(&e))?;
+    let (what, _) = make(stdio)?;
     Ok(Made { what, session: Session::with_pipes(ours) })
 }
 

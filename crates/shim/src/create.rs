@@ -7,7 +7,7 @@ use stdx::{Result, fail_point};
 use sys::signals::SignalFd;
 use task::protocol::{Answer, Create, Failure, Join, Session, ShimRecord};
 
-use crate::container::{self, Container, failure};
+use crate::container::{self, Container, MadeGroup, failure};
 use crate::daemons::{Caller, Daemons};
 use crate::log::Log;
 use crate::poll::Poll;
@@ -91,9 +91,9 @@ fn assemble(
     point().map_err(told)?;
     let mut streams = Streams::new(poll.clone());
     streams.set_log(Log::open(create.log.clone()).map_err(told)?);
-    let (group, memory) = container::make_group(create).map_err(told)?;
+    let group = container::make_group(create).map_err(told)?;
     let undo = |failure: Failure| {
-        if let Err(error) = group.kill().and_then(|()| group.remove()) {
+        if let Err(error) = group.group.kill().and_then(|()| group.group.remove()) {
             files.complain(&error);
         }
         failure
@@ -106,7 +106,7 @@ fn assemble(
     let netns = netns.as_ref().map(OwnedFd::as_fd);
     let spec = joining.as_ref().unwrap_or(&create.spec);
     let made = container::make(create, spec, &group, netns).map_err(undo)?;
-    let pidfd = made.what.pidfd.try_clone().map_err(|e| undo(failure(&e.into())))?;
+    let pidfd = made.what.pidfd().try_clone().map_err(|e| undo(failure(&e.into())))?;
     let mut session = made.session;
     session.logged = true;
     session.ends_input = create.stdin_once;
@@ -114,9 +114,18 @@ fn assemble(
     for (socket, attachment) in fds.zip(&create.attachments) {
         streams.attach(CONTAINER, socket, *attachment).map_err(|e| undo(failure(&e)))?;
     }
-    let process = Process { session: Session::Container, pid: made.what.pid, pidfd, ended: None };
+    let process = Process { session: Session::Container, pid: made.what.pid(), pidfd, ended: None };
     let shares_pids = container::shares_pids(spec);
-    let container = Container { group, memory, handle: made.what, shares_pids };
+    let MadeGroup { group, memory, .. } = group;
+    let mut container = Container { group, memory, handle: made.what, shares_pids };
+    if create.start && create.runtime.is_some() {
+        // Our own runtime does both in one round.
+        container.start().inspect_err(|_| {
+            if let Err(error) = container.remove() {
+                files.complain(&error);
+            }
+        })?;
+    }
     Ok(Parts { record, container, streams, process })
 }
 

@@ -68,7 +68,7 @@ impl Supervisor {
         self.daemons.tell(&Event::Exit { session: Session::Container, exit });
         // Nobody needs the cgroup any more: it goes while the daemon is busy with the news.
         self.container.memory = None;
-        self.try_to(|shim| shim.container.group.remove());
+        self.try_to(|shim| shim.container.remove());
         if let Some(caller) = self.shutdown {
             self.finish(Some(caller));
         }

@@ -23,6 +23,7 @@ mod container;
 mod create;
 mod daemons;
 mod end;
+mod foreign;
 mod log;
 mod poll;
 mod record;

@@ -7,7 +7,7 @@ use stdx::{Context as _, Error, Result};
 use sys::tty::Size;
 use task::protocol::{Answer, Exec, Failure, FailureKind, Request, Session, State};
 
-use crate::container::{failure, runtime_failure};
+use crate::container::failure;
 use crate::daemons::Caller;
 use crate::supervisor::{CONTAINER, Phase, Process, Supervisor, now};
 
@@ -40,7 +40,7 @@ impl Supervisor {
             Request::Pause => done(self.pause()),
             Request::Resume => done(self.running().and_then(|()| self.resume())),
             Request::Update(resources) => {
-                done(self.running().and_then(|()| self.container.group.update(&resources)))
+                done(self.running().and_then(|()| self.container.update(&resources)))
             }
             Request::Hold(hold) => {
                 self.streams.hold(hold);
@@ -61,14 +61,14 @@ impl Supervisor {
         {
             return conflict("the container is already started");
         }
-        match self.container.handle.start() {
+        match self.container.start() {
             Ok(()) => {
                 let at = now();
                 self.phase = Phase::Running(at);
-                Answer::Started { pid: self.container.handle.pid, at }
+                Answer::Started { pid: self.container.handle.pid(), at }
             }
             // The process has ended; that is told as any end is.
-            Err(error) => Answer::Failed(runtime_failure(&error)),
+            Err(failure) => Answer::Failed(failure),
         }
     }
 
@@ -93,7 +93,7 @@ impl Supervisor {
                 return Answer::Failed(ended.map_or(failure, |e| crate::container::failure(&e)));
             }
         };
-        let runtime::Process { pid, pidfd, .. } = made.what;
+        let (pid, pidfd) = made.what;
         let id = self.next_session;
         self.next_session += 1;
         let mut streams = made.session;
@@ -118,7 +118,12 @@ impl Supervisor {
                 signal_pid(pid, signal)?;
             }
         } else if let Some(process) = self.processes.get(&id).filter(|p| p.ended.is_none()) {
-            sys::process::signal(&process.pidfd, signal).context(|| "signal the process")?;
+            match id {
+                CONTAINER => self.container.kill(signal)?,
+                _ => {
+                    sys::process::signal(&process.pidfd, signal).context(|| "signal the process")?
+                }
+            }
         } else {
             return Err(Error::not_found("the process has ended"));
         }
@@ -132,7 +137,7 @@ impl Supervisor {
     fn pause(&mut self) -> Result<()> {
         self.running()?;
         if !self.paused {
-            self.container.group.freeze()?;
+            self.container.freeze()?;
             self.paused = true;
         }
         Ok(())
@@ -140,7 +145,7 @@ impl Supervisor {
 
     fn resume(&mut self) -> Result<()> {
         if self.paused {
-            self.container.group.thaw()?;
+            self.container.thaw()?;
             self.paused = false;
         }
         Ok(())
@@ -157,7 +162,7 @@ impl Supervisor {
             Session::Container => None,
         });
         State {
-            pid: self.container.handle.pid,
+            pid: self.container.handle.pid(),
             started_at,
             paused: self.paused,
             exit,

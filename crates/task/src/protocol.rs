@@ -169,6 +169,18 @@ pub struct Create {
     pub durable_exit: Option<PathBuf>,
     /// Start at once.
     pub start: bool,
+    /// Another runtime than the one in the shim.
+    #[serde(default)]
+    pub runtime: Option<RuntimeProgram>,
+}
+
+/// A runtime that is called by its command line, which is runc's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeProgram {
+    /// The program.
+    pub path: PathBuf,
+    /// Arguments before the command.
+    pub args: Vec<String>,
 }
 
 /// A kind of namespace that can be another container's.

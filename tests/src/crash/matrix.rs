@@ -36,6 +36,8 @@ enum Operation {
     Compressed,
     /// As `Run`, of one whose log is shipped.
     Shipped,
+    /// As `Run`, by `runc`.
+    Foreign,
 }
 
 const COMPRESSED: [&str; 6] =
@@ -45,7 +47,8 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 25] = [
+const OPERATIONS: [(&str, Operation); 26] = [
+    ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
     ("log.compress.", Operation::Compressed),
@@ -83,6 +86,10 @@ pub fn run(only: Option<&str>, findings: &mut Vec<String>) -> usize {
     let registry = need::find("docker-registry").is_some() && need::find("skopeo").is_some();
     let points: Vec<String> =
         points.into_iter().filter(|p| registry || !p.starts_with("image.pull.")).collect();
+    // Without another runtime there is nobody to call.
+    let runc = need::find("runc").is_some();
+    let points: Vec<String> =
+        points.into_iter().filter(|p| runc || !p.starts_with("shim.foreign.")).collect();
     for point in &points {
         guarded(point, findings, || one(point));
     }
@@ -138,10 +145,11 @@ fn one(point: &str) -> Result<(), String> {
     arm(&mut scene, point)?;
     let logged: Vec<&str> = match operation {
         Operation::Compressed => logged(&COMPRESSED),
+        Operation::Foreign => logged(&["--runtime", "runc"]),
         _ => logged(&SHIPPED),
     };
     let command: &[&str] = match operation {
-        Operation::Compressed | Operation::Shipped => &logged,
+        Operation::Compressed | Operation::Shipped | Operation::Foreign => &logged,
         Operation::Run | Operation::FirstRun => &[
             "run",
             "-d",
@@ -180,7 +188,11 @@ fn one(point: &str) -> Result<(), String> {
     // A point in the shim leaves the daemon alone; what follows is done by one in which nothing is armed.
     scene.recover();
     match operation {
-        Operation::Run | Operation::FirstRun | Operation::Compressed | Operation::Shipped => {
+        Operation::Run
+        | Operation::FirstRun
+        | Operation::Compressed
+        | Operation::Shipped
+        | Operation::Foreign => {
             finish_run(&scene, point)?;
         }
         Operation::Again => finish_again(&scene)?,

@@ -131,6 +131,7 @@ impl Rig {
             runtime_dir: self.path("run"),
             durable_exit: Some(self.path("exit.durable")),
             start: true,
+            runtime: None,
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Driver, Then, answer};
 use crate::handle::RemoveRequest;
 use crate::recover;
 use crate::restart::{self, Ended};
-use crate::services::Save;
+use crate::services::{Measured, Save};
 use crate::state::Phase;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +168,7 @@ impl Driver {
 
     /// Removes a container that does not run.
     pub(super) fn remove(&mut self, remove: RemoveRequest) -> Result<()> {
+        let began = Instant::now();
         self.now.phase = Phase::Removing;
         self.publish();
         self.attachments.clear();
@@ -175,6 +176,7 @@ impl Driver {
         match self.services.world.forget(&self.now.record, volumes) {
             Ok(()) => {
                 self.event("destroy", &[]);
+                self.services.world.measured(Measured::Removal(began.elapsed()));
                 self.now.phase = Phase::Gone;
                 self.publish();
                 Ok(())

@@ -7,6 +7,7 @@ use super::{Driver, Then};
 use crate::exec::{self, Wanted};
 use crate::handle::StopRequest;
 use crate::health::{self, Health, NO_CODE, OnFailure, Output, Plan, Probe, Status};
+use crate::services::Measured;
 use crate::shim::{Shim, socket_pair};
 use crate::signals;
 use crate::state::Phase;
@@ -181,14 +182,16 @@ impl Driver {
     }
 
     async fn probe(&mut self) {
-        let began = Timestamp::now();
+        let (began, asked) = (Timestamp::now(), Instant::now());
         match self.launch().await {
             Ok(running) => {
+                self.services.world.measured(Measured::ProbeLaunch(asked.elapsed()));
                 if let Some(monitor) = &mut self.monitor {
                     monitor.probe = Some(Running { began, ..running });
                 }
             }
             Err(error) => {
+                self.services.world.measured(Measured::ProbeFailure);
                 let output = exec::worded(error).to_string();
                 self.take(Probe { start: nanos(began), end: now(), code: NO_CODE, output }).await;
             }

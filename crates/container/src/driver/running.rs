@@ -4,7 +4,7 @@ use super::{Driver, answer, not_running};
 use crate::admission::Ask;
 use crate::handle::{KillRequest, RemoveRequest, Reply, StopRequest};
 use crate::recover;
-use crate::services::Save;
+use crate::services::{Measured, Save};
 use crate::shim::{self, Shim};
 use crate::signals;
 use crate::state::{Endpoint, Live, Phase};
@@ -28,6 +28,7 @@ pub(super) enum By {
 
 impl Driver {
     pub(super) async fn start(&mut self, by: By) -> Result<()> {
+        let began = Instant::now();
         self.restart_at = None;
         self.now.phase = Phase::Starting;
         self.publish();
@@ -69,6 +70,7 @@ impl Driver {
         self.begin_health();
         self.publish();
         self.event("start", &[]);
+        self.services.world.measured(Measured::Start(began.elapsed()));
         // A policy must find out after a power cut that it ran.
         self.save(if self.has_policy() { Save::Soon } else { Save::Eventually });
         self.services.network.settled();

@@ -1,10 +1,12 @@
 //! Creating a container: image, name, mounts, root file system, record.
 
 use crate::Engine;
+use crate::metrics::Action;
 use crate::{mounts, names, security};
 use container::{Container, files};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 use stdx::fs::Durability;
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, Undo, fail_point};
@@ -40,9 +42,12 @@ impl Engine {
     /// folders without an owner, which the next start sweeps.
     pub async fn create_container(&self, request: CreateContainer) -> Result<Created> {
         let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.create(request))
+        let began = Instant::now();
+        let created = tokio::task::spawn_blocking(move || engine.create(request))
             .await
-            .map_err(|e| Error::internal(e.to_string()))?
+            .map_err(|e| Error::internal(e.to_string()))??;
+        self.inner.metrics.done(Action::Create, began);
+        Ok(created)
     }
 
     fn create(&self, request: CreateContainer) -> Result<Created> {
@@ -175,12 +180,12 @@ impl Engine {
         if !matches!(host.userns_mode.as_str(), "" | "host") {
             return missing("user namespaces are not there yet");
         }
-        if !matches!(host.runtime.as_str(), "" | "gantry" | "runc") {
-            return Err(Error::invalid(format!(
-                "unknown or invalid runtime name: {}",
-                host.runtime
-            )));
+        let runtimes = &self.inner.services.runtimes;
+        if host.runtime.is_empty() {
+            // Another default later is not this container's.
+            host.runtime = runtimes.default_name();
         }
+        runtimes.find(&host.runtime)?;
         storage_options(&host.storage_opt)?;
         security::check(&host.security_opt)?;
         self.inner.defaults.apply(host);

@@ -5,6 +5,7 @@
 //! for its times, as in Docker.
 
 use crate::Engine;
+use crate::metrics::Action;
 use runtime::Rootfs;
 use rustix::fs::{FileType, Stat};
 use snapshot::Mounts;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Instant;
 use stdx::{Context as _, Error, Result};
 use sys::dir::Dir;
 use sys::jail::{self, Access};
@@ -67,13 +69,16 @@ pub(super) fn is_engines(path: &[u8], stat: &Stat) -> bool {
 impl Engine {
     /// What a container has changed against its image, by path.
     pub async fn container_changes(&self, name: &str) -> Result<Vec<Change>> {
+        let began = Instant::now();
         let container = self.inner.containers.find(name)?;
         container.recovered().await;
         let engine = self.clone();
         let id = container.now().record.id.clone();
-        tokio::task::spawn_blocking(move || engine.changes_of(&id))
+        let changes = tokio::task::spawn_blocking(move || engine.changes_of(&id))
             .await
-            .map_err(|e| Error::internal(e.to_string()))?
+            .map_err(|e| Error::internal(e.to_string()))??;
+        self.inner.metrics.done(Action::Changes, began);
+        Ok(changes)
     }
 
     fn changes_of(&self, id: &str) -> Result<Vec<Change>> {

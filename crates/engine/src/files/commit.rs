@@ -9,6 +9,7 @@ use super::changes::{is_engines, upper_of};
 use super::{instructions, stream};
 use crate::Engine;
 use crate::containers::create::merge_image;
+use crate::metrics::Action;
 use image::Commit;
 use layer::Pack;
 use oci::image::{Empty, History, RunConfig};
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use stdx::fs::{Durability, replace};
 use stdx::time::Timestamp;
 use stdx::{Error, Result, fail_point};
@@ -50,6 +52,7 @@ const MARK: &str = "commit";
 impl Engine {
     /// Makes an image of a container; its id.
     pub async fn commit_container(&self, commit: CommitContainer) -> Result<String> {
+        let began = Instant::now();
         let container = self.inner.containers.find(&commit.container)?;
         container.recovered().await;
         let name = name_of(&commit.repository, &commit.tag)?;
@@ -85,6 +88,7 @@ impl Engine {
         }
         let attributes = [("comment", comment), ("imageID", id.clone()), ("imageRef", reference)];
         crate::world::publish(&self.inner.events, &record, "commit", &attributes);
+        self.inner.metrics.done(Action::Commit, began);
         Ok(id)
     }
 

@@ -153,7 +153,7 @@ fn limits(process: &Process) -> Result<Vec<Limit>> {
     Ok(seen)
 }
 
-fn resource(name: &str) -> Option<Resource> {
+pub(crate) fn resource(name: &str) -> Option<Resource> {
     Some(match name.strip_prefix("RLIMIT_")? {
         "AS" => Resource::As,
         "CORE" => Resource::Core,

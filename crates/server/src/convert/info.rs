@@ -115,12 +115,20 @@ pub(crate) fn info(info: engine::Info, version: ApiVersion) -> Info {
         experimental_build: info.experimental,
         labels: info.labels,
         server_version: VERSION.to_owned(),
-        default_runtime: info.runtimes.first().cloned().unwrap_or_default(),
+        default_runtime: info.default_runtime,
         runtimes: info
             .runtimes
             .into_iter()
-            .map(|name| {
-                (name.clone(), api::RuntimeInfo { path: name, ..api::RuntimeInfo::default() })
+            .map(|(name, program)| {
+                let info = match program {
+                    Some(program) => api::RuntimeInfo {
+                        path: program.path.display().to_string(),
+                        runtime_args: Some(program.args).filter(|args| !args.is_empty()),
+                        ..api::RuntimeInfo::default()
+                    },
+                    None => api::RuntimeInfo { path: name.clone(), ..api::RuntimeInfo::default() },
+                };
+                (name, info)
             })
             .collect(),
         swarm: api::SwarmInfo {

@@ -280,6 +280,19 @@ fn bind_tcp(address: &str, host: &str) -> Result<TcpListener> {
     listen().context(|| format!("listen on {host}"))
 }
 
+/// Binds one address for plain HTTP that anybody may read.
+pub(crate) fn bind_plain(address: &str) -> io::Result<Listeners> {
+    let socket = std::net::TcpListener::bind(with_any_host(address).as_ref())?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(socket)?;
+    Ok(Listeners { all: vec![Listener::Tcp { socket, tls: None }] })
+}
+
+/// `:PORT` is every address, as Go has it.
+fn with_any_host(address: &str) -> std::borrow::Cow<'_, str> {
+    if address.starts_with(':') { format!("[::]{address}").into() } else { address.into() }
+}
+
 /// Answers clients until `stop` turns true; then lets requests finish for a moment and cuts what is left.
 pub(crate) async fn serve(
     listeners: Listeners,

@@ -4,6 +4,7 @@ use super::Daemon;
 use crate::edge::conn::{Outcome, TakeOver};
 use crate::edge::detach::DetachKeys;
 use crate::edge::pump::{self, End, Streams};
+use crate::edge::websocket::{self, Shape};
 use crate::filters;
 use crate::reply;
 use crate::router::Call;
@@ -56,6 +57,40 @@ pub(crate) async fn attach(daemon: &Daemon, call: Call) -> Result<Outcome> {
         first.extend_from_slice(&history);
         let streams = Streams { history: first, shim: stream, stdin, detach: tty.then_some(keys) };
         if pump::run(raw, streams).await == End::Detached {
+            engine.detached(&name);
+        }
+    })))
+}
+
+/// As [`attach`], in the frames of a websocket.
+pub(crate) async fn attach_websocket(daemon: &Daemon, call: Call) -> Result<Outcome> {
+    let text = call.query.text("detachKeys");
+    let keys = DetachKeys::parse(text)
+        .map_err(|_| Error::invalid(format!("Invalid detach keys ({text}) provided")))?;
+    // Nobody is told that an unknown container would not have been attached to this way.
+    let _known = daemon.engine.inspect_container(&call.name, false)?;
+    let head = match websocket::handshake(&call.headers) {
+        Ok(head) => head,
+        Err(why) => return Ok(Outcome::Respond(reply::bad_request(why))),
+    };
+    // Which streams could not be said before 1.42.
+    let all = call.version < ApiVersion::v1(42);
+    let flag = |name| call.query.flag(name);
+    let request = AttachRequest {
+        logs: flag("logs"),
+        stream: flag("stream"),
+        stdin: all || flag("stdin"),
+        stdout: all || flag("stdout"),
+        stderr: all || flag("stderr"),
+    };
+    let stdin = request.stdin;
+    let Attached { stream, history, tty } =
+        daemon.engine.attach_container(&call.name, request).await?;
+    let shape = Shape { binary: call.version >= ApiVersion::v1(28), multiplexed: !tty };
+    let (engine, name) = (daemon.engine.clone(), call.name);
+    Ok(Outcome::TakeOver(TakeOver::new(move |raw| async move {
+        let streams = Streams { history, shim: stream, stdin, detach: tty.then_some(keys) };
+        if websocket::run(raw, head, streams, shape).await == End::Detached {
             engine.detached(&name);
         }
     })))
