@@ -22,6 +22,7 @@ mod nospace;
 mod restart;
 mod run;
 mod terminal;
+mod userns;
 mod volumes;
 
 /// A moment that all events so far are before, in whole seconds since 1970: what happened in the second that has begun

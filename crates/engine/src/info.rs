@@ -136,6 +136,16 @@ impl Engine {
         &self.inner.features
     }
 
+    /// What confines containers that do not say otherwise.
+    fn security_options(&self) -> Vec<String> {
+        let mut options = vec!["name=seccomp,profile=builtin"];
+        if self.inner.user_namespaces != crate::userns::Default::Host {
+            options.push("name=userns");
+        }
+        options.push("name=cgroupns");
+        options.into_iter().map(str::to_owned).collect()
+    }
+
     /// What this daemon is and has.
     pub fn info(&self) -> Info {
         let host = &self.inner.host;
@@ -160,10 +170,7 @@ impl Engine {
             cpus: host.cpus,
             memory: host.memory,
             name: host.hostname.clone(),
-            security_options: vec![
-                "name=seccomp,profile=builtin".to_owned(),
-                "name=cgroupns".to_owned(),
-            ],
+            security_options: self.security_options(),
             runtimes: vec!["gantry".to_owned()],
             insecure_registries: settings.insecure_registries.clone(),
             mirrors: settings.registry_mirrors.clone(),

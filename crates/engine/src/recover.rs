@@ -10,6 +10,7 @@ use crate::logs::Logs;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
+use crate::userns::Ranges;
 use crate::volumes::Volumes;
 use crate::world::{EngineWorld, Records, read_record_file};
 use crate::{Engine, Inner, hello, images, info, mounts};
@@ -55,6 +56,8 @@ impl Engine {
         let records = Arc::new(Records::new(Arc::clone(&store), paths.clone()));
         let networks = Arc::new(Networks::open(Arc::clone(&store), drivers.bridge)?);
         let known = known_containers(&store, &paths)?;
+        let user_namespaces = crate::userns::Default::from_option(&settings.userns_remap)?;
+        let ranges = Arc::new(Ranges::of_host(&known, settings.instance.as_deref()));
 
         sweep(&paths, &known, &host.boot_id, drivers.snapshots.as_ref())?;
         let volumes = Arc::new(Volumes::open(
@@ -82,6 +85,7 @@ impl Engine {
             logs: Arc::clone(&logs),
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&volumes),
+            ranges: Arc::clone(&ranges),
             janitor: Arc::clone(&janitor),
             paths: paths.clone(),
         });
@@ -133,6 +137,8 @@ impl Engine {
         let inner = Inner {
             defaults: settings.defaults.clone(),
             daemon_id: daemon_id(&settings.data_root)?,
+            user_namespaces,
+            ranges,
             features: features(&hierarchies),
             settings: RwLock::new(settings.clone()),
             host,

@@ -5,6 +5,7 @@ use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
 use crate::registry::Registry;
+use crate::userns::Ranges;
 use crate::volumes::Volumes;
 use container::{Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
@@ -155,6 +156,7 @@ pub(crate) struct EngineWorld {
     pub(crate) logs: Arc<Logs>,
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
     pub(crate) volumes: Arc<Volumes>,
+    pub(crate) ranges: Arc<Ranges>,
     pub(crate) janitor: Arc<Janitor>,
     pub(crate) paths: Paths,
 }
@@ -181,6 +183,9 @@ impl World for EngineWorld {
         self.execs.forget(&record.id);
         let thrown = self.throw_away(record);
         self.volumes.release(&record.id, volumes_of(record));
+        if record.user_namespace.is_some() {
+            self.ranges.release(&record.id);
+        }
         self.registry.release(&record.name, &record.id);
         self.registry.remove(&record.id);
         self.janitor.wake();

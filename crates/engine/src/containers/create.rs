@@ -74,6 +74,11 @@ impl Engine {
         let (reserved, owner) = (name.clone(), id.to_string());
         undo.push(move || inner.containers.release(&reserved, &owner));
 
+        let user_namespace = self.user_namespace(&host, id.as_str())?;
+        let owner = id.to_string();
+        undo.push(move || inner.ranges.release(&owner));
+        fail_point!("container.create.after-ids");
+
         let plan = mounts::plan(&config, &host, |other| {
             Ok(inner.containers.find(other)?.now().record.mounts.clone())
         })?;
@@ -89,6 +94,7 @@ impl Engine {
             last: LastRun::default(),
             stopped_by_user: false,
             restart_count: 0,
+            user_namespace,
         };
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
         let durability =
@@ -166,14 +172,9 @@ impl Engine {
 
     /// Refuses what is not there yet, and fills in the daemon's defaults.
     fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
-        let missing =
-            |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
         // An unknown network's name is found out at the start, as with Docker.
         if host.restart.name.is_empty() {
             host.restart.name = "no".to_owned();
-        }
-        if !matches!(host.userns_mode.as_str(), "" | "host") {
-            return missing("user namespaces are not there yet");
         }
         if !matches!(host.runtime.as_str(), "" | "gantry" | "runc") {
             return Err(Error::invalid(format!(
