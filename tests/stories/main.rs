@@ -27,6 +27,7 @@ mod runtimes;
 mod secure;
 mod storm;
 mod terminal;
+mod userns;
 mod volumes;
 mod websocket;
 

@@ -61,10 +61,10 @@ fn containers_run_with_other_runtimes() {
         let client = daemon.client(cli);
         let run = |name: &str| client.run(&["run", "--rm", "--runtime", name, "busybox", "true"]);
         let unknown = run("nope");
-        assert_eq!(unknown.code, Some(125), "{unknown}");
+        assert_eq!(unknown.code, 125, "{unknown}");
         assert!(unknown.stderr.contains("unknown or invalid runtime name: nope"), "{unknown}");
         let gone = run("gone");
-        assert_eq!(gone.code, Some(127), "{gone}");
+        assert_eq!(gone.code, 127, "{gone}");
         let why =
             "OCI runtime create failed: fork/exec /nonexistent/runtime: no such file or directory";
         assert!(gone.stderr.contains(why), "{gone}");
@@ -76,10 +76,7 @@ fn containers_run_with_other_runtimes() {
 fn short_runs(client: &Client, runtime: &str) {
     let run = |args: &[&str]| client.run(&[&["run", "--rm", "--runtime", runtime], args].concat());
     let said = run(&["busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]);
-    assert_eq!(
-        (said.code, said.stdout.as_str(), said.stderr.as_str()),
-        (Some(3), "out\n", "err\n")
-    );
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (3, "out\n", "err\n"));
     let ids = [
         "-u",
         "tester",
@@ -97,7 +94,7 @@ fn short_runs(client: &Client, runtime: &str) {
         let failed = run(&["busybox", program]);
         // crun has words of its own for what is no file; Docker's clients know no better either.
         let code = if (runtime, program) == ("crun", "/etc") { 125 } else { code };
-        assert_eq!(failed.code, Some(code), "{runtime}: {failed}");
+        assert_eq!(failed.code, code, "{runtime}: {failed}");
     }
     let terminal = run(&["-t", "busybox", "sh", "-c", "test -t 1 && echo terminal"]).ok();
     assert_eq!(terminal.stdout, "terminal\r\n");
@@ -127,7 +124,7 @@ fn long_run(daemon: &mut Daemon, cli: Cli, runtime: &str) {
 
     let exec = |args: &[&str]| client.run(&[&["exec"], args].concat());
     let code = exec(&["long", "sh", "-c", "echo in; echo err >&2; exit 5"]);
-    assert_eq!((code.code, code.stdout.as_str(), code.stderr.as_str()), (Some(5), "in\n", "err\n"));
+    assert_eq!((code.code, code.stdout.as_str(), code.stderr.as_str()), (5, "in\n", "err\n"));
     assert_eq!(exec(&["-u", "tester", "long", "id", "-un"]).ok().stdout, "tester\n");
     assert_eq!(exec(&["-t", "long", "sh", "-c", "test -t 0 && echo yes"]).ok().stdout, "yes\r\n");
     assert_eq!(
@@ -135,7 +132,7 @@ fn long_run(daemon: &mut Daemon, cli: Cli, runtime: &str) {
         "/etc\nb\n"
     );
     let missing = exec(&["long", "nosuch"]);
-    assert_eq!(missing.code, Some(127), "{runtime}: {missing}");
+    assert_eq!(missing.code, 127, "{runtime}: {missing}");
     let other = [
         "run",
         "--rm",

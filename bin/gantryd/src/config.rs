@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) experimental: bool,
     /// Older versions of the API are refused.
     pub(crate) min_api_version: Option<String>,
+    /// Whose ids containers have; empty: the host's.
+    pub(crate) userns_remap: String,
     /// Containers have an init when they do not say.
     pub(crate) init: bool,
     /// Another init than ours.
@@ -224,6 +226,7 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
         features: given.switches("features"),
         experimental: given.switch("experimental").unwrap_or(false),
         min_api_version: given.text("min-api-version").map(min_api_version).transpose()?,
+        userns_remap: given.text("userns-remap").unwrap_or_default(),
         init: given.switch("init").unwrap_or(false),
         init_path: path("init-path"),
         cdi_spec_dirs: match given.list("cdi-spec-dirs") {

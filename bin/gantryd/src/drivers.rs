@@ -72,6 +72,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         proxies: config.proxies.clone(),
         features: config.features.clone(),
         experimental: config.experimental,
+        userns_remap: config.userns_remap.clone(),
         init: config.init,
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),

@@ -233,7 +233,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .default("\"builtin\""),
     Opt::switch("selinux-enabled", "Enable selinux support")
         .refused_unless("false", "SELinux is not there yet"),
-    Opt::text("userns-remap", "User/Group setting for user namespaces").refused(CONTAINERS),
+    Opt::text("userns-remap", "User/Group setting for user namespaces"),
     Opt::text("cgroup-parent", "Set parent cgroup for all containers"),
     Opt::int(
         "cpu-rt-period",

@@ -5,11 +5,12 @@
 //! cgroup is looked at after its namespaces have been opened.
 
 use crate::services::Services;
+use crate::userns::{self, User};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result};
-use store::records::container::ContainerRecord;
+use store::records::container::{ContainerRecord, UserNamespace};
 use task::protocol::Join;
 
 /// Another container as it is now.
@@ -28,6 +29,8 @@ pub(crate) struct Joined {
     pub(crate) network: Option<(OwnedFd, Arc<ContainerRecord>)>,
     /// Further namespaces.
     pub(crate) namespaces: Vec<(Join, OwnedFd)>,
+    /// The user namespace that they all belong to, when the record asks for it.
+    pub(crate) user: Option<User>,
     /// The `/dev/shm` that belongs to the IPC namespace, as a detached mount.
     pub(crate) shm: Option<OwnedFd>,
 }
@@ -36,16 +39,36 @@ pub(crate) struct Joined {
 pub(crate) fn open(services: &Services, record: &ContainerRecord) -> Result<Joined> {
     let mut joined = Joined::default();
     let host = &record.host;
+    let mut user = None;
+    let mut share_user = |pid, id: &str| -> Result<()> {
+        if record.user_namespace != Some(UserNamespace::Peers) {
+            return Ok(());
+        }
+        let found = userns::of_peer(namespace(pid, "user", id)?, pid)?.ok_or_else(|| {
+            Error::conflict(format!("container {id} has no user namespace that could be shared"))
+        })?;
+        match &user {
+            Some(other) if !userns::same(other, &found) => Err(Error::conflict(format!(
+                "container {id} has another user namespace than the other container whose namespaces are shared"
+            ))),
+            _ => {
+                user = Some(found);
+                Ok(())
+            }
+        }
+    };
     if let Some(name) = of_container(&host.network_mode) {
         let (peer, pid) = running(services, name, |id| {
             format!("cannot join network of a non running container: {id}")
         })?;
+        share_user(pid, &peer.id)?;
         joined.network = Some((namespace(pid, "net", &peer.id)?, peer));
     }
     if let Some(name) = of_container(&host.pid_mode) {
         let (peer, pid) = running(services, name, |id| {
             format!("failed to join PID namespace: container {id} is not running")
         })?;
+        share_user(pid, &peer.id)?;
         joined.namespaces.push((Join::Pid, namespace(pid, "pid", &peer.id)?));
     }
     if let Some(name) = of_container(&host.ipc_mode) {
@@ -58,9 +81,11 @@ pub(crate) fn open(services: &Services, record: &ContainerRecord) -> Result<Join
                 peer.id
             )));
         }
+        share_user(pid, &peer.id)?;
         joined.namespaces.push((Join::Ipc, namespace(pid, "ipc", &peer.id)?));
         joined.shm = Some(shared_memory(namespace(pid, "mnt", &peer.id)?)?);
     }
+    joined.user = user;
     Ok(joined)
 }
 

@@ -46,6 +46,7 @@ pub mod signals;
 pub mod spec;
 mod start;
 pub mod state;
+mod userns;
 
 pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};
 pub use limits::Update;

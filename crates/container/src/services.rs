@@ -84,8 +84,9 @@ pub trait World: Send + Sync + std::fmt::Debug {
 
 /// Networks as a driver sees them.
 pub trait Networking: Send + Sync + std::fmt::Debug {
-    /// Provides the namespace of a container that is about to start. Cheap: nothing is linked yet.
-    fn prepare(&self, record: &ContainerRecord) -> Result<Sandbox>;
+    /// Provides the namespace of a container that is about to start. Cheap: nothing is linked yet. `own`: a new namespace
+    /// that must be the one, because it belongs to the container's user namespace.
+    fn prepare(&self, record: &ContainerRecord, own: Option<OwnedFd>) -> Result<Sandbox>;
     /// Links the namespace to the container's networks. Blocking. What is made is first written down in `runtime_dir`.
     fn join(
         &self,

@@ -4,13 +4,14 @@ mod resources;
 
 pub use resources::limits;
 
-use crate::capabilities;
+use crate::{capabilities, userns};
 use oci::runtime as oci;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use stdx::Result;
 use store::records::container::{ContainerRecord, HostConfig, MountKind, MountPoint, Resources};
+use sys::userns::IdMaps;
 
 /// What a specification needs beside the record.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct Surroundings<'a> {
     pub devices: &'a [(oci::Device, String)],
     /// The limits of block devices, resolved.
     pub block_io: &'a oci::BlockIo,
+    /// The ids of its user namespace; `None`: it has the host's.
+    pub ids: Option<&'a IdMaps>,
 }
 
 /// The files that the engine writes for each container and mounts into it.
@@ -50,6 +53,8 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const DEFAULT_SHM: i64 = 64 << 20;
 /// Stands for the `/dev/shm` of another container.
 const SHARED: &str = "/nonexistent/shared-memory";
+/// The option of a mount whose files have the container's ids.
+const MAPPED: &str = "idmap";
 /// Where `gantry-init` appears in a container; Docker's place, since scripts look for it.
 const INIT: &str = "/sbin/docker-init";
 
@@ -259,7 +264,13 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
         ),
     ];
     // A new mount shows the queues of whatever IPC namespace the container has, the host's too.
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    if host.ipc_mode == "host" && around.ids.is_some() {
+        // Only the host's root may make one of the host's.
+        let place = Path::new("/dev/mqueue");
+        mounts.push(bind("/dev/mqueue", place, &["rbind", "nosuid", "noexec", "nodev"]));
+    } else {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    }
     if host.ipc_mode == "host" {
         mounts.push(bind(
             "/dev/shm",
@@ -293,12 +304,10 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
         ("/etc/hosts", &files.hosts),
     ] {
         if !own.contains(&target) {
-            let options: &[&str] = if host.readonly_rootfs {
-                &["rbind", "rprivate", "ro"]
-            } else {
-                &["rbind", "rprivate"]
-            };
-            mounts.push(bind(target, source, options));
+            let mut options = vec!["rbind", "rprivate"];
+            options.extend(host.readonly_rootfs.then_some("ro"));
+            options.extend(around.ids.map(|_| MAPPED));
+            mounts.push(bind(target, source, &options));
         }
     }
     if host.init.unwrap_or(around.default_init) {
@@ -307,7 +316,14 @@ fn mounts(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<oci::Mount
     // Shorter destinations first, so that nothing is hidden by what is mounted above it later.
     let mut points: Vec<&MountPoint> = record.mounts.iter().collect();
     points.sort_by_key(|m| Path::new(&m.destination).components().count());
-    mounts.extend(points.into_iter().map(mount_point));
+    mounts.extend(points.into_iter().map(|point| {
+        let mut mount = mount_point(point);
+        // What is the engine's own has the container's ids; the host's own files keep theirs, as with Docker.
+        if around.ids.is_some() && point.kind == MountKind::Volume {
+            mount.options.push(MAPPED.to_owned());
+        }
+        mount
+    }));
     mounts
 }
 
@@ -370,8 +386,16 @@ fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Lin
     let mut devices: Vec<oci::Device> =
         if host.privileged { around.host_devices.to_vec() } else { Vec::new() };
     devices.extend(around.devices.iter().map(|(device, _)| device.clone()));
+    let mut namespaces = namespaces(host);
+    let mut mappings = (Vec::new(), Vec::new());
+    if let Some(ids) = around.ids {
+        namespaces.push(oci::Namespace { kind: oci::NamespaceKind::User, path: None });
+        mappings = (userns::mappings(&ids.uids), userns::mappings(&ids.gids));
+    }
     Ok(oci::Linux {
-        namespaces: namespaces(host),
+        namespaces,
+        uid_mappings: mappings.0,
+        gid_mappings: mappings.1,
         devices,
         cgroups_path: Some(around.cgroup.to_owned()),
         resources: Some(resources::resources(host, around)?),

@@ -16,12 +16,13 @@ use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
 use crate::state::Endpoint;
+use crate::userns;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result, fail_point};
 use store::records::container::ContainerRecord;
-use task::protocol::{Answer, Attachment, Create, Event, Request, Rootfs, RuntimeProgram};
+use task::protocol::{Answer, Attachment, Create, Event, Join, Request, Rootfs, RuntimeProgram};
 use tokio::sync::mpsc;
 
 /// A container that runs.
@@ -159,10 +160,18 @@ fn prepare(
     fail_point!("container.start.after-folder");
     crate::mounts::prepare(&record.mounts)?;
     services.world.attach_volumes(record)?;
-    let joined = crate::join::open(services, record)?;
+    let mut joined = crate::join::open(services, record)?;
+    let own_network = joined.network.is_none() && record.host.network_mode != "host";
+    let mut user = match joined.user.take() {
+        Some(user) => Some(user),
+        None => userns::make(record.user_namespace.as_ref(), own_network)?,
+    };
     let (sandbox, peer) = match joined.network {
         Some((netns, peer)) => (Sandbox { netns: Some(netns), to_join: None }, Some(peer)),
-        None => (services.network.prepare(record)?, None),
+        None => {
+            let own = user.as_mut().and_then(|user| user.network.take());
+            (services.network.prepare(record, own)?, None)
+        }
     };
     // Who has another's network has its names, too.
     let files = files::paths(&services.paths, peer.as_ref().map_or(&record.id, |p| &p.id));
@@ -186,6 +195,7 @@ fn prepare(
             host_devices: &services.host_devices,
             devices: &devices,
             block_io: &block_io,
+            ids: user.as_ref().map(|user| &user.maps),
         },
     )?;
     crate::cdi::inject(&services.cdi, &record.host.resources.device_requests, &mut spec)?;
@@ -202,6 +212,8 @@ fn prepare(
             (None, Some(RuntimeProgram { path, args }))
         }
     };
+    let mapped_rootfs = user.is_some();
+    joined.namespaces.extend(user.map(|user| (Join::User, user.namespace)));
     let create = Box::new(Create {
         id: record.id.clone(),
         spec,
@@ -209,6 +221,7 @@ fn prepare(
         netns: sandbox.netns.is_some(),
         joins: joined.namespaces.iter().map(|(kind, _)| *kind).collect(),
         shm: joined.shm.is_some(),
+        mapped_rootfs,
         cgroup,
         hierarchies: services.hierarchies.clone(),
         seccomp,

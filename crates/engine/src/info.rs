@@ -158,6 +158,16 @@ impl Engine {
         &self.inner.features
     }
 
+    /// What confines containers that do not say otherwise.
+    fn security_options(&self) -> Vec<String> {
+        let mut options = vec!["name=seccomp,profile=builtin"];
+        if self.inner.user_namespaces != crate::userns::Default::Host {
+            options.push("name=userns");
+        }
+        options.push("name=cgroupns");
+        options.into_iter().map(str::to_owned).collect()
+    }
+
     /// What this daemon is and has.
     pub fn info(&self) -> Info {
         let began = Instant::now();
@@ -183,10 +193,7 @@ impl Engine {
             cpus: host.cpus,
             memory: host.memory,
             name: host.hostname.clone(),
-            security_options: vec![
-                "name=seccomp,profile=builtin".to_owned(),
-                "name=cgroupns".to_owned(),
-            ],
+            security_options: self.security_options(),
             runtimes: self.inner.services.runtimes.all(),
             default_runtime: self.inner.services.runtimes.default_name(),
             insecure_registries: settings.insecure_registries.clone(),

@@ -42,6 +42,7 @@ mod recover;
 mod registry;
 mod security;
 mod setup;
+mod userns;
 mod volumes;
 mod world;
 
@@ -102,6 +103,10 @@ pub(crate) struct Inner {
     pub(crate) janitor: Arc<Janitor>,
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) daemon_id: String,
+    /// What containers get that do not say.
+    pub(crate) user_namespaces: userns::Default,
+    /// Who has which ids.
+    pub(crate) ranges: Arc<userns::Ranges>,
     /// What cgroups can do here.
     pub(crate) features: std::collections::BTreeMap<&'static str, bool>,
     /// Held while the daemon runs.

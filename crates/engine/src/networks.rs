@@ -6,6 +6,7 @@ use container::services::Sandbox;
 use container::{Endpoint, Networking};
 use network::{EndpointId, Live, Network, NetworkConfig, NetworkId, Sandboxes};
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use stdx::fs::{Durability, replace};
@@ -146,11 +147,14 @@ impl Networks {
 }
 
 impl Networking for Networks {
-    fn prepare(&self, record: &ContainerRecord) -> Result<Sandbox> {
+    fn prepare(&self, record: &ContainerRecord, own: Option<OwnedFd>) -> Result<Sandbox> {
         match self.mode(&record.host.network_mode)? {
             "host" => Ok(Sandbox::default()),
             mode => {
-                let sandbox = self.ready.take()?;
+                let sandbox = match own {
+                    Some(netns) => network::Sandbox::of_new(netns)?,
+                    None => self.ready.take()?,
+                };
                 let netns = sandbox.netns().try_clone_to_owned()?;
                 Ok(Sandbox { netns: Some(netns), to_join: (mode == BRIDGE).then_some(sandbox) })
             }

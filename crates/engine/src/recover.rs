@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
+use crate::userns::Ranges;
 use crate::volumes::Volumes;
 use crate::world::{EngineWorld, Records, read_record_file};
 use crate::{Engine, Inner, hello, images, info, mounts};
@@ -57,6 +58,8 @@ impl Engine {
         let records = Arc::new(Records::new(Arc::clone(&store), paths.clone()));
         let networks = Arc::new(Networks::open(Arc::clone(&store), drivers.bridge)?);
         let known = known_containers(&store, &paths)?;
+        let user_namespaces = crate::userns::Default::from_option(&settings.userns_remap)?;
+        let ranges = Arc::new(Ranges::of_host(&known, settings.instance.as_deref()));
 
         sweep(&paths, &known, &host.boot_id, drivers.snapshots.as_ref())?;
         let volumes = Arc::new(Volumes::open(
@@ -84,6 +87,7 @@ impl Engine {
             logs: Arc::clone(&logs),
             snapshots: Arc::clone(&drivers.snapshots),
             volumes: Arc::clone(&volumes),
+            ranges: Arc::clone(&ranges),
             janitor: Arc::clone(&janitor),
             metrics: Arc::clone(&metrics),
             paths: paths.clone(),
@@ -140,6 +144,8 @@ impl Engine {
         let inner = Inner {
             defaults: settings.defaults.clone(),
             daemon_id: daemon_id(&settings.data_root)?,
+            user_namespaces,
+            ranges,
             features: features(&hierarchies),
             settings: RwLock::new(settings.clone()),
             host,

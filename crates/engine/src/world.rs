@@ -6,6 +6,7 @@ use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::userns::Ranges;
 use crate::volumes::Volumes;
 use container::{Measured, Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
@@ -159,6 +160,7 @@ pub(crate) struct EngineWorld {
     pub(crate) logs: Arc<Logs>,
     pub(crate) snapshots: Arc<dyn snapshot::Snapshotter>,
     pub(crate) volumes: Arc<Volumes>,
+    pub(crate) ranges: Arc<Ranges>,
     pub(crate) janitor: Arc<Janitor>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) paths: Paths,
@@ -186,6 +188,9 @@ impl World for EngineWorld {
         self.execs.forget(&record.id);
         let thrown = self.throw_away(record);
         self.volumes.release(&record.id, volumes_of(record));
+        if record.user_namespace.is_some() {
+            self.ranges.release(&record.id);
+        }
         self.registry.release(&record.name, &record.id);
         self.registry.remove(&record.id);
         self.janitor.wake();

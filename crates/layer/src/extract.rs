@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stdx::{Error, Result};
 use sys::dir::Dir;
+use sys::userns::IdMaps;
 
 /// Where to, and how.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub struct Extract<'a> {
     pub keep_kinds: bool,
     /// Who everything shall belong to; `None`: as the archive says.
     pub owner: Option<(u32, u32)>,
+    /// The tree is seen with a user namespace's ids outside; the archive, and `owner`, have those inside.
+    pub ids: Option<&'a IdMaps>,
     /// How much it may cost.
     pub limits: Limits,
 }
@@ -40,7 +43,7 @@ pub fn extract(root: &Dir, archive: &mut (dyn Read + Send), how: &Extract<'_>) -
         refused: None,
     };
     let mut reader = tar::Reader::new(&mut plain, tar::Limits::default());
-    let rules = Rules::copy(how.into, how.keep_kinds, how.owner);
+    let rules = Rules::copy(how.into, how.keep_kinds, how.owner, how.ids.cloned());
     let result = Unpacker::new(root, &how.limits, 0, rules).run(&mut reader);
     match plain.refused {
         Some(refused) => Err(refused),

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use stdx::{Context as _, Error, Result};
 use sys::dir::Dir;
+use sys::userns::IdMaps;
 use tar::{Entry, Kind, Time, Writer};
 
 /// Deeper trees are refused: a container may nest as deep as it likes, each level holds a descriptor, and readers have
@@ -38,6 +39,8 @@ pub struct Pack<'a> {
     pub difference: bool,
     /// Leaves out what this says, by its path below the packed directory; of a directory also what is in it.
     pub skip: Option<Skip<'a>>,
+    /// The tree is seen with a user namespace's ids outside; the archive has those inside.
+    pub ids: Option<&'a IdMaps>,
 }
 
 /// Says by path and facts whether something is left out.
@@ -63,10 +66,10 @@ pub fn pack(dir: &Dir, out: &mut dyn Write, how: &Pack<'_>) -> Result<()> {
     Ok(packer.writer.finish()?)
 }
 
-/// Packs the single thing `name` in `dir`, which is no directory, as `shown`.
-pub fn pack_one(dir: &Dir, name: &OsStr, shown: &[u8], out: &mut dyn Write) -> Result<()> {
-    let how = Pack::default();
-    let mut packer = Packer::new(out, &how);
+/// Packs the single thing `name` in `dir`, which is no directory, as `how.prefix`.
+pub fn pack_one(dir: &Dir, name: &OsStr, out: &mut dyn Write, how: &Pack<'_>) -> Result<()> {
+    let shown = how.prefix;
+    let mut packer = Packer::new(out, how);
     let stat = dir.stat(name).context(|| format!("look at {}", name.display()))?;
     packer.other(dir, name, shown.to_vec(), &stat)?;
     Ok(packer.writer.finish()?)
@@ -155,7 +158,7 @@ impl<'a, 'o> Packer<'a, 'o> {
     }
 
     fn directory(&mut self, dir: &Dir, shown: Vec<u8>, stat: &Stat) -> Result<()> {
-        let mut entry = entry(shown, Kind::Directory, stat);
+        let mut entry = entry(shown, Kind::Directory, stat, self.how.ids);
         entry.xattrs = xattrs::of_open(dir.as_fd())?;
         self.writer.append(&entry, &mut io::empty())?;
         if self.how.difference && xattrs::is_opaque(dir.as_fd())? {
@@ -194,22 +197,24 @@ impl<'a, 'o> Packer<'a, 'o> {
             _ => return Ok(()),
         };
         let kind = self.link_of(&shown, stat).unwrap_or(kind);
-        Ok(self.writer.append(&entry(shown, kind, stat), &mut io::empty())?)
+        Ok(self.writer.append(&entry(shown, kind, stat, self.how.ids), &mut io::empty())?)
     }
 
     fn whiteout(&mut self, mut shown: Vec<u8>, stat: &Stat) -> Result<()> {
         let name = shown.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         shown.splice(name..name, *b".wh.");
-        let mark = Entry { mode: 0o600, ..entry(shown, Kind::File, stat) };
+        let mark = Entry { mode: 0o600, ..entry(shown, Kind::File, stat, self.how.ids) };
         Ok(self.writer.append(&Entry { size: 0, ..mark }, &mut io::empty())?)
     }
 
     fn file(&mut self, dir: &Dir, name: &OsStr, shown: Vec<u8>, stat: &Stat) -> Result<()> {
         if let Some(link) = self.link_of(&shown, stat) {
-            return Ok(self.writer.append(&entry(shown, link, stat), &mut io::empty())?);
+            return Ok(self
+                .writer
+                .append(&entry(shown, link, stat, self.how.ids), &mut io::empty())?);
         }
         let Some((file, stat)) = vanished(open_file(dir, name))? else { return Ok(()) };
-        let mut entry = entry(shown, Kind::File, &stat);
+        let mut entry = entry(shown, Kind::File, &stat, self.how.ids);
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
         entry.xattrs = xattrs::of_open(file.as_fd())?;
         let mut content =
@@ -279,11 +284,13 @@ fn open_file(dir: &Dir, name: &OsStr) -> io::Result<(OwnedFd, Stat)> {
     Ok((file, stat))
 }
 
-fn entry(path: Vec<u8>, kind: Kind, stat: &Stat) -> Entry {
+fn entry(path: Vec<u8>, kind: Kind, stat: &Stat, ids: Option<&IdMaps>) -> Entry {
+    let owner = (stat.st_uid, stat.st_gid);
+    let (uid, gid) = ids.map_or(owner, |ids| ids.inside(owner.0, owner.1));
     Entry {
         mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
+        uid,
+        gid,
         mtime: Time { seconds: stat.st_mtime, nanos: 0 },
         ..Entry::new(path, kind)
     }

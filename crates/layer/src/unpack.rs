@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use stdx::{Context as _, Error, Result};
 use sys::dir::Dir;
+use sys::userns::IdMaps;
 use tar::{Entry, Kind, Reader};
 
 /// Content is copied in pieces of this size.
@@ -34,12 +35,29 @@ pub(crate) enum Rules {
         keep_kinds: bool,
         /// Instead of the archive's owners.
         owner: Option<(u32, u32)>,
+        /// What owners are called in the tree.
+        ids: Option<IdMaps>,
     },
 }
 
 impl Rules {
-    pub(crate) fn copy(into: &Path, keep_kinds: bool, owner: Option<(u32, u32)>) -> Self {
-        Self::Copy { into: clip::clipped(into.as_os_str().as_bytes()), keep_kinds, owner }
+    pub(crate) fn copy(
+        into: &Path,
+        keep_kinds: bool,
+        owner: Option<(u32, u32)>,
+        ids: Option<IdMaps>,
+    ) -> Self {
+        Self::Copy { into: clip::clipped(into.as_os_str().as_bytes()), keep_kinds, owner, ids }
+    }
+
+    /// Who something of the archive shall belong to in the tree.
+    fn owner_of(&self, entry: &Entry) -> Result<(u32, u32)> {
+        let Self::Copy { owner, ids, .. } = self else { return Ok((entry.uid, entry.gid)) };
+        let (uid, gid) = owner.unwrap_or((entry.uid, entry.gid));
+        let Some(ids) = ids else { return Ok((uid, gid)) };
+        ids.outside(uid, gid).ok_or_else(|| {
+            Error::invalid(format!("Container ID {uid}:{gid} cannot be mapped to a host ID"))
+        })
     }
 
     fn is_copy(&self) -> bool {
@@ -93,9 +111,7 @@ impl<'a> Unpacker<'a> {
     /// Unpacks the whole archive.
     pub(crate) fn run(mut self, archive: &mut Reader<'_>) -> Result<Unpacked> {
         while let Some(mut entry) = archive.next_entry()? {
-            if let Rules::Copy { owner: Some((user, group)), .. } = self.rules {
-                (entry.uid, entry.gid) = (user, group);
-            }
+            (entry.uid, entry.gid) = self.rules.owner_of(&entry)?;
             let done = self.entry(&entry, archive);
             // What is wrong with an archive that a user sends is said in Docker's words.
             match done {

@@ -147,7 +147,13 @@ impl Tree {
         owner: Option<(u32, u32)>,
     ) -> Result<(), String> {
         let root = Dir::open(self.root("")).unwrap();
-        let how = Extract { into: Path::new("/o"), keep_kinds, owner, limits: Limits::default() };
+        let how = Extract {
+            into: Path::new("/o"),
+            keep_kinds,
+            owner,
+            ids: None,
+            limits: Limits::default(),
+        };
         extract(&root, &mut &archive(entries)[..], &how).map_err(|e| e.to_string())
     }
 }

@@ -34,17 +34,13 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes a namespace with loopback up, and nothing else. About 0.7 ms; [`Sandboxes`] has them ready.
     pub fn create() -> Result<Self> {
-        let (netns, route) = netns::create(|| -> Result<Socket> {
-            for (key, value) in SYSCTLS {
-                sysctl(key, value).context(|| format!("set {key}"))?;
-            }
-            let mut route = Socket::open(Protocol::Route).context(|| "open netlink socket")?;
-            let mut batch = Batch::new();
-            route::raise(&mut batch, route::LOOPBACK);
-            route.execute(batch).map_err(|e| Error::internal("raise loopback").caused_by(e))?;
-            Ok(route)
-        })
-        .context(|| "create network namespace")?;
+        let (netns, route) = netns::create(set_up).context(|| "create network namespace")?;
+        Self::with(netns, route?)
+    }
+
+    /// Sets up a new namespace that somebody else has made, such as one that belongs to a user namespace.
+    pub fn of_new(netns: OwnedFd) -> Result<Self> {
+        let route = netns::inside(netns.as_fd(), set_up).context(|| "enter network namespace")?;
         Self::with(netns, route?)
     }
 
@@ -90,6 +86,18 @@ impl Sandbox {
     pub fn linked(&mut self, index: u32, name: &str) {
         self.links.push((index, name.to_owned()));
     }
+}
+
+/// What a new namespace needs, done inside: settings and loopback. Answers a socket of it.
+fn set_up() -> Result<Socket> {
+    for (key, value) in SYSCTLS {
+        sysctl(key, value).context(|| format!("set {key}"))?;
+    }
+    let mut route = Socket::open(Protocol::Route).context(|| "open netlink socket")?;
+    let mut batch = Batch::new();
+    route::raise(&mut batch, route::LOOPBACK);
+    route.execute(batch).map_err(|e| Error::internal("raise loopback").caused_by(e))?;
+    Ok(route)
 }
 
 /// Writes a network sysctl of the calling thread's namespace. That the kernel lacks it (no IPv6) is success.

@@ -144,6 +144,7 @@ fn run(job: &Job) -> Outcome {
     let request = Create {
         spec: &job.spec,
         rootfs: rootfs(job),
+        mapped_rootfs: false,
         netns: netns.as_ref().map(|n| n.as_fd()),
         stdio: streams.as_stdio(),
         cgroup: group.as_ref(),
@@ -203,6 +204,7 @@ fn exec(process: &Process, target: &OwnedFd, cgroup: Option<&cgroups::Group>) ->
         seccomp: None,
         profile: None,
         agent: None,
+        user_namespace: false,
         preserve: &[],
     };
     match runtime::exec(&request) {
@@ -308,6 +310,7 @@ fn measure(job: &Job) -> Outcome {
         let request = Create {
             spec: &job.spec,
             rootfs: rootfs(job),
+            mapped_rootfs: false,
             netns: None,
             stdio: Stdio::Streams { stdin: fd, stdout: fd, stderr: fd },
             cgroup: group.as_ref(),

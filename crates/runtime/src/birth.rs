@@ -221,7 +221,8 @@ impl Drop for Closed {
     }
 }
 
-fn reap(pidfd: &OwnedFd) {
+/// Takes notice of the end of a child, after waiting for it.
+pub(crate) fn reap(pidfd: &OwnedFd) {
     // ECHILD: the caller has SIGCHLD ignored, so the kernel reaped it.
     let _gone = rustix::io::retry_on_intr(|| {
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)

@@ -151,6 +151,9 @@ impl Job<'_> {
         {
             crate::create::set_oom_score_adj("self", value)?;
         }
+        if user.is_some() {
+            crate::ids::use_creators_rights(&self.plan.process, self.own_keyring)?;
+        }
         let mut rest = Vec::new();
         for (kind, namespace) in self.joins.iter().filter(|(k, _)| *k != NamespaceKind::User) {
             match sys::process::set_namespaces(namespace.as_fd(), plan::flag(*kind)) {
@@ -232,7 +235,7 @@ pub(crate) fn container(job: &Job<'_>, sync: &Sync) -> Result<Infallible> {
         start_hooks: &plan.hooks.start_container,
         state: job.state,
         preserve: job.preserve,
-        own_keyring: job.own_keyring,
+        own_keyring: job.own_keyring && !plan.joins(NamespaceKind::User),
         no_groups,
     })
 }

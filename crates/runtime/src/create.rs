@@ -30,6 +30,9 @@ pub struct Create<'a> {
     pub spec: &'a Spec,
     /// Its root file system; `root.path` of the specification, which must then be absolute, when `None`.
     pub rootfs: Option<Rootfs>,
+    /// The ids of the files of `rootfs` are those inside of the container's user namespace: it is mounted through a
+    /// mapping (Linux 5.19, and a file system below that supports it). Without a user namespace it changes nothing.
+    pub mapped_rootfs: bool,
     /// The network namespace to use, whatever the specification says.
     pub netns: Option<BorrowedFd<'a>>,
     /// Standard streams when there is no terminal.
@@ -165,7 +168,12 @@ fn make(request: &Create<'_>, hold: Hold<'_>) -> Result<Container> {
     let joins = open_namespaces(&plan.join)?;
     let user =
         joins.iter().find(|(kind, _)| *kind == NamespaceKind::User).map(|(_, fd)| fd.as_fd());
-    let origin = Origin { rootfs: request.rootfs.as_ref(), cgroup: request.cgroup, user };
+    let origin = Origin {
+        rootfs: request.rootfs.as_ref(),
+        mapped_rootfs: request.mapped_rootfs && plan.has_user_namespace(),
+        cgroup: request.cgroup,
+        user,
+    };
     let sources = match ids::is_privileged() {
         true => Some(Sources::open(&plan, origin)?),
         false => None,

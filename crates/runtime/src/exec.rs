@@ -39,6 +39,8 @@ pub struct Exec<'a> {
     pub profile: Option<&'a Seccomp>,
     /// The agent of the filter; needed when the profile asks one.
     pub agent: Option<&'a Agent>,
+    /// The container has a user namespace that is not ours: what takes our own rights is done before it is joined.
+    pub user_namespace: bool,
     /// Descriptors 3, 4... that the program keeps, in this order and without a gap.
     pub preserve: &'a [BorrowedFd<'a>],
 }
@@ -130,6 +132,9 @@ fn enter(request: &Exec<'_>, plan: &ProcessPlan, no_groups: bool) -> Result<()> 
         // Here, where the host's procfs can be reached; the process inherits it.
         set_oom_score_adj("self", value)?;
     }
+    if request.user_namespace {
+        ids::use_creators_rights(plan, true)?;
+    }
     let step = || "join the container's namespaces";
     match sys::process::set_namespaces(request.target, NAMESPACES | clone::NEWUSER) {
         Ok(()) => ids::become_root(!no_groups),
@@ -175,7 +180,7 @@ fn become_process(
         start_hooks: &[],
         state: None,
         preserve: request.preserve,
-        own_keyring: true,
+        own_keyring: !request.user_namespace,
         no_groups,
     })
 }

@@ -10,6 +10,7 @@ use rustix::thread::CapabilitySet;
 use sys::clone::{self, Clone3, Cloned};
 
 use crate::error::{Error, Result, Step as _};
+use crate::plan::process::ProcessPlan;
 
 /// The ids of a namespace, as `uid_map` and `gid_map` have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +114,20 @@ impl IdMaps {
         });
         namespace
     }
+}
+
+/// What takes rights that a member of the container's user namespace has not, done before it is joined.
+///
+/// The session keyring counts against its maker's quota, which is 200 keys for anybody but root. Hard limits only go up
+/// with `CAP_SYS_RESOURCE` of the host; soft ones are set when the program is about to run.
+pub(crate) fn use_creators_rights(process: &ProcessPlan, own_keyring: bool) -> Result<()> {
+    if own_keyring {
+        sys::process::join_session_keyring().step(|| "join a session keyring")?;
+    }
+    for (resource, _, hard) in &process.limits {
+        sys::process::raise_limit(*resource, *hard).step(|| format!("raise limit {resource:?}"))?;
+    }
+    Ok(())
 }
 
 /// Whether this process may do what root may in its own user namespace.

@@ -3,7 +3,7 @@
 //! Nothing is attached to the host's tree at any time: the mount lives in descriptors until the child attaches it in
 //! its own mount namespace, and goes with it.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use sys::mount::{self, Attributes, Context};
 
 use crate::error::{Error, Result, Step as _};
+
+mod mapped;
 
 /// A root file system that is described, not attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,27 @@ impl Rootfs {
                     }
                     other => other,
                 })
+            }
+        }
+    }
+}
+
+impl Rootfs {
+    /// As [`mount`](Self::mount), with the ids of its files mapped by a user namespace: what a layer calls user 0 is root
+    /// inside of the namespace, and what is written there belongs to user 0 on disk.
+    pub fn mount_mapped(&self, namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+        match self {
+            Self::Overlay { lower, upper: None, .. } if lower.len() == 1 => {
+                let tree = mapped::tree(&lower[0], namespace)?;
+                let read_only = Attributes { set: mount::RDONLY, ..Attributes::default() };
+                mount::set_attributes(&tree, read_only, false)
+                    .step(|| "make the root file system read-only")?;
+                Ok(tree)
+            }
+            Self::Directory(path) => mapped::tree(path, namespace),
+            Self::Overlay { lower, upper, work } => {
+                let writable = upper.as_deref().zip(work.as_deref());
+                mapped::overlay(lower, writable, namespace)
             }
         }
     }
@@ -115,9 +138,12 @@ fn overlay(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedF
 ///
 /// Asked of the version, since a kernel before 6.5 only finds out when it makes the file system, and logs it.
 fn one_option_each() -> bool {
+    kernel_is_at_least((6, 8))
+}
+
+fn kernel_is_at_least(wanted: (u32, u32)) -> bool {
     let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    at_least(&release, (6, 8))
+    at_least(&uname.release().to_string_lossy(), wanted)
 }
 
 fn at_least(release: &str, wanted: (u32, u32)) -> bool {

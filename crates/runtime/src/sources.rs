@@ -21,6 +21,8 @@ use crate::rootfs::Rootfs;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) rootfs: Option<&'a Rootfs>,
+    /// It is seen with the container's ids.
+    pub(crate) mapped_rootfs: bool,
     pub(crate) cgroup: Option<&'a cgroups::Group>,
     /// The user namespace that is joined, for mounts whose ids are mapped as the container's are.
     pub(crate) user: Option<BorrowedFd<'a>>,
@@ -40,12 +42,15 @@ pub(crate) struct Sources {
 impl Sources {
     /// Opens everything that the plan names.
     pub(crate) fn open(plan: &Plan, origin: Origin<'_>) -> Result<Self> {
+        let mut namespaces = Namespaces { plan, origin, made: BTreeMap::new() };
         let rootfs = match (origin.rootfs, &plan.root_path) {
+            (Some(rootfs), _) if origin.mapped_rootfs => {
+                rootfs.mount_mapped(namespaces.namespace(None)?)?
+            }
             (Some(rootfs), _) => rootfs.mount()?,
             (None, Some(path)) if path.is_absolute() => Rootfs::Directory(path.clone()).mount()?,
             (None, _) => return Err(plan::invalid("the container has no root file system")),
         };
-        let mut namespaces = Namespaces { plan, origin, made: BTreeMap::new() };
         let binds = plan
             .mounts
             .iter()
@@ -81,12 +86,16 @@ struct Namespaces<'a> {
 
 impl Namespaces<'_> {
     fn map(&mut self, tree: &OwnedFd, maps: Option<&IdMaps>, recursive: bool) -> Result<()> {
-        let step = || "map the ids of the mount (does its file system support that?)";
+        let namespace = self.namespace(maps)?;
+        sys::mount::map_ids(tree, namespace, recursive)
+            .step(|| "map the ids of the mount (does its file system support that?)")
+    }
+
+    /// A namespace with these ids, or the container's.
+    fn namespace(&mut self, maps: Option<&IdMaps>) -> Result<BorrowedFd<'_>> {
         let maps = match (maps, &self.plan.ids, self.origin.user) {
             (Some(maps), ..) | (None, Some(maps), _) => maps,
-            (None, None, Some(joined)) => {
-                return sys::mount::map_ids(tree, joined, recursive).step(step);
-            }
+            (None, None, Some(joined)) => return Ok(joined),
             (None, None, None) => {
                 return Err(plan::invalid(
                     "an id-mapped mount needs mappings of its own or a user namespace of the container",
@@ -94,11 +103,10 @@ impl Namespaces<'_> {
             }
         };
         let key = format!("{maps:?}");
-        let namespace = match self.made.get(&key) {
-            Some(namespace) => namespace,
-            None => self.made.entry(key).or_insert(maps.namespace()?),
-        };
-        sys::mount::map_ids(tree, namespace, recursive).step(step)
+        if !self.made.contains_key(&key) {
+            self.made.insert(key.clone(), maps.namespace()?);
+        }
+        Ok(self.made[&key].as_fd())
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroups::{Group, Hierarchies, OomWatch};
-use oci::runtime::{NamespaceKind, Resources, Spec};
+use oci::runtime::{IdMapping, NamespaceKind, Resources, Spec};
 use runtime::Stdio;
 use stdx::{Context as _, Error, Kind, Result};
 use task::protocol::{self, Failure, FailureKind};
@@ -21,6 +21,8 @@ pub(crate) struct Container {
     pub(crate) handle: Handle,
     /// The end of its first process does not end the others, because it is not their pid namespace's first.
     pub(crate) shares_pids: bool,
+    /// What user and group 0 of its user namespace are outside, when it has one.
+    pub(crate) root: Option<(u32, u32)>,
 }
 
 /// A container as its runtime knows it.
@@ -110,13 +112,13 @@ impl Container {
         let target = match &self.handle {
             Handle::BuiltIn(container) => container.pidfd.as_fd(),
             Handle::Foreign(container) => {
-                return with_streams(exec.process.terminal, exec.stdin, |stdio| {
+                return with_streams(exec.process.terminal, exec.stdin, None, |stdio| {
                     container.exec(exec, stdio)
                 });
             }
         };
         let seccomp = read_program(exec.seccomp.as_deref()).map_err(|e| failure(&e))?;
-        with_streams(exec.process.terminal, exec.stdin, |stdio| {
+        with_streams(exec.process.terminal, exec.stdin, self.root, |stdio| {
             let mut made = runtime::exec(&runtime::Exec {
                 target,
                 process: &exec.process,
@@ -126,6 +128,7 @@ impl Container {
                 within: None,
                 profile: None,
                 agent: None,
+                user_namespace: self.root.is_some(),
                 preserve: &[],
             })
             .map_err(|e| runtime_failure(&e))?;
@@ -165,9 +168,32 @@ pub(crate) fn make_group(create: &protocol::Create) -> Result<MadeGroup> {
     let linux = create.spec.linux.as_ref();
     let resources = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&nothing);
     let group = Group::create(&hierarchies, &create.cgroup, resources)?;
+    if let Some(root) = root_outside(&create.spec).filter(|_| manages_groups(&create.spec)) {
+        delegate(&group, root).context(|| "give the cgroup to the container's root")?;
+    }
     // Where there is no memory controller nothing is killed for its limits either.
     let memory = group.oom_watch().ok();
     Ok(MadeGroup { group, memory, hidden })
+}
+
+/// Whether the container may write to its own cgroup.
+fn manages_groups(spec: &Spec) -> bool {
+    let groups = spec.mounts.iter().find(|m| m.kind.as_deref() == Some("cgroup"));
+    groups.is_some_and(|m| !m.options.iter().any(|o| o == "ro"))
+}
+
+/// Lets the container's root make groups below its own (kernel, `cgroup-v2.rst`, delegation). Those of v1 cannot be given
+/// to others safely.
+fn delegate(group: &Group, (uid, gid): (u32, u32)) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, Gid, Uid, chownat};
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    for view in group.views().into_iter().filter(|view| view.target.is_empty()) {
+        chownat(view.dir, "", uid, gid, AtFlags::EMPTY_PATH)?;
+        for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            chownat(view.dir, file, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the container's first process as `spec` has it, and has it execute its program when `create.start` says so.
@@ -179,17 +205,18 @@ pub(crate) fn make(
 ) -> Result<Made<Handle>, Failure> {
     let terminal = create.spec.process.as_ref().is_some_and(|p| p.terminal);
     if let Some(program) = &create.runtime {
-        return with_streams(terminal, create.stdin, |stdio| {
+        return with_streams(terminal, create.stdin, None, |stdio| {
             let (container, console) =
                 foreign::create(program, create, spec, netns, made.hidden.clone(), stdio)?;
             Ok((Handle::Foreign(container), console))
         });
     }
     let seccomp = read_program(create.seccomp.as_deref()).map_err(|e| failure(&e))?;
-    with_streams(terminal, create.stdin, |stdio| {
+    with_streams(terminal, create.stdin, root_outside(spec), |stdio| {
         let request = runtime::Create {
             spec,
             rootfs: Some(rootfs(create)),
+            mapped_rootfs: create.mapped_rootfs,
             netns,
             stdio,
             cgroup: Some(&made.group),
@@ -221,13 +248,23 @@ pub(crate) fn shares_pids(spec: &Spec) -> bool {
     !namespaces.into_iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none())
 }
 
-/// Makes a process with streams of its own: pipes, or the terminal that it brings.
+/// What root of the container's user namespace is outside; `None`: it has none.
+pub(crate) fn root_outside(spec: &Spec) -> Option<(u32, u32)> {
+    let linux = spec.linux.as_ref()?;
+    let outside = |list: &[IdMapping]| list.iter().find(|m| m.container_id == 0).map(|m| m.host_id);
+    outside(&linux.uid_mappings).zip(outside(&linux.gid_mappings))
+}
+
+/// Makes a process with streams of its own: pipes, which belong to `owner`, or the terminal that it brings.
 pub(crate) fn with_streams<T>(
     terminal: bool,
     stdin: bool,
+    owner: Option<(u32, u32)>,
     make: impl FnOnce(Stdio<'_>) -> Result<(T, Option<OwnedFd>), Failure>,
 ) -> Result<Made<T>, Failure> {
     let internal = |e: std::io::Error| failure(&Error::io("streams", e));
+    // Without input it is the host's null device.
+    let has_input = stdin;
     if terminal {
         let (what, console) = make(Stdio::Inherit)?;
         let console =
@@ -238,10 +275,20 @@ pub(crate) fn with_streams<T>(
         });
     }
     let Pipes { theirs: [stdin, stdout, stderr], ours } = Pipes::new(stdin).map_err(internal)?;
+    if let Some(owner) = owner {
+        let theirs = [&stdin, &stdout, &stderr].into_iter().skip(usize::from(!has_input));
+        theirs.map(|pipe| give(pipe, owner)).collect::<Result<Vec<()>, _>>().map_err(internal)?;
+    }
     let stdio =
         Stdio::Streams { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let (what, _) = make(stdio)?;
     Ok(Made { what, session: Session::with_pipes(ours) })
+}
+
+/// So that the container's root can open `/dev/stdout` again.
+fn give(pipe: &OwnedFd, (uid, gid): (u32, u32)) -> std::io::Result<()> {
+    use rustix::fs::{Gid, Uid};
+    Ok(rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }
 
 /// Reads a compiled seccomp program.

@@ -117,7 +117,8 @@ fn assemble(
     let process = Process { session: Session::Container, pid: made.what.pid(), pidfd, ended: None };
     let shares_pids = container::shares_pids(spec);
     let MadeGroup { group, memory, .. } = group;
-    let mut container = Container { group, memory, handle: made.what, shares_pids };
+    let root = container::root_outside(spec);
+    let mut container = Container { group, memory, handle: made.what, shares_pids, root };
     if create.start && create.runtime.is_some() {
         // Our own runtime does both in one round.
         container.start().inspect_err(|_| {
@@ -137,6 +138,7 @@ fn join(create: &Create, shared: &[OwnedFd]) -> Spec {
         let wanted = match join {
             Join::Pid => NamespaceKind::Pid,
             Join::Ipc => NamespaceKind::Ipc,
+            Join::User => NamespaceKind::User,
         };
         let namespaces = spec.linux.iter_mut().flat_map(|l| &mut l.namespaces);
         for namespace in namespaces.filter(|n| n.kind == wanted) {

@@ -61,11 +61,23 @@ pub fn run<T: Send>(
     dirs: &[(&Dir, Access)],
     work: impl FnOnce(Walls) -> T + Send,
 ) -> io::Result<T> {
+    run_as(name, dirs, None, work)
+}
+
+/// As [`run`], on a thread that is another user and group (`who`) with the rights of this one. A mount whose ids are
+/// mapped has files of users alone that it knows.
+pub fn run_as<T: Send>(
+    name: &str,
+    dirs: &[(&Dir, Access)],
+    who: Option<(u32, u32)>,
+    work: impl FnOnce(Walls) -> T + Send,
+) -> io::Result<T> {
     let landlock = landlock::prepare(dirs.iter().map(|(dir, access)| (dir.as_fd(), *access)))?;
     std::thread::scope(|scope| {
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .spawn_scoped(scope, move || Ok(work(enter(landlock)?)))?;
+        let thread = Builder::new().name(name.to_owned()).spawn_scoped(scope, move || {
+            who.map_or(Ok(()), become_user)?;
+            Ok(work(enter(landlock)?))
+        })?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the jailed thread panicked")))
     })
 }
@@ -82,6 +94,18 @@ fn enter(landlock: Option<landlock::Prepared>) -> io::Result<Walls> {
     // Last: it forbids the calls that built the other walls.
     crate::seccomp::install(&filter::program(), 0)?;
     Ok(walls)
+}
+
+/// Changes who this thread is, and nothing else of it: its capabilities stay.
+fn become_user((uid, gid): (u32, u32)) -> io::Result<()> {
+    use rustix::thread::{
+        CapabilitiesSecureBits, capabilities_secure_bits, set_capabilities_secure_bits,
+    };
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    let bits = capabilities_secure_bits()? | CapabilitiesSecureBits::NO_SETUID_FIXUP;
+    set_capabilities_secure_bits(bits)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
 /// Gives the thread a umask of its own, 0: what strangers' archives say about modes is then said once, in `open`. Its

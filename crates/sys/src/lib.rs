@@ -20,3 +20,4 @@ pub mod scm;
 pub mod seccomp;
 pub mod signals;
 pub mod tty;
+pub mod userns;

@@ -254,6 +254,43 @@ pub fn limit_clipped(
     Ok((soft, hard))
 }
 
+/// Runs `work` as a thread whose new files belong to this user and group and that has all its other rights (man 2 setfsuid).
+pub fn with_file_owner<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    use rustix::thread::{
+        CapabilitiesSecureBits, capabilities_secure_bits, set_capabilities_secure_bits,
+    };
+    let become_owner = |uid: u32, gid: u32| {
+        // JUSTIFICATION: rustix has neither of the two.
+        // SAFETY: they take integers and change only whom this thread's files belong to. They answer the id before, never
+        // an error; ids that may not be taken on change nothing.
+        unsafe {
+            libc::syscall(libc::SYS_setfsgid, gid);
+            libc::syscall(libc::SYS_setfsuid, uid);
+        }
+    };
+    // Otherwise the kernel takes the capabilities that concern files from whoever is not root.
+    let before = capabilities_secure_bits()?;
+    set_capabilities_secure_bits(before | CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
+    become_owner(uid, gid);
+    let done = work();
+    become_owner(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    set_capabilities_secure_bits(before)?;
+    Ok(done)
+}
+
+/// Raises the hard limit to `hard` if it is lower and may be raised; the soft limit stays.
+pub fn raise_limit(resource: Resource, hard: Option<u64>) -> io::Result<()> {
+    let now = rustix::process::getrlimit(resource);
+    if now.maximum.is_none_or(|most| hard.is_some_and(|hard| hard <= most)) {
+        return Ok(());
+    }
+    let raised = rustix::process::Rlimit { current: now.current, maximum: hard };
+    match rustix::process::setrlimit(resource, raised) {
+        Err(rustix::io::Errno::PERM) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
 fn smaller(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -146,6 +146,9 @@ pub struct Create {
     /// Namespaces of another container to join instead of new ones.
     #[serde(default)]
     pub joins: Vec<Join>,
+    /// The files of the root file system have ids of the user namespace that is joined.
+    #[serde(default)]
+    pub mapped_rootfs: bool,
     /// A detached mount comes for `/dev/shm`.
     #[serde(default)]
     pub shm: bool,
@@ -190,6 +193,8 @@ pub enum Join {
     Pid,
     /// System V IPC and POSIX message queues.
     Ipc,
+    /// Users: one that the daemon made for this container, or another container's. `spec.linux` has its ids.
+    User,
 }
 
 /// A root file system that is described, not attached.

@@ -32,6 +32,8 @@ enum Operation {
     Commit,
     /// The first container of a daemon whose network does not exist yet.
     FirstRun,
+    /// As `Run`, of one with ids of its own.
+    Mapped,
     /// As `Run`, of one whose log is rotated and compressed.
     Compressed,
     /// As `Run`, of one whose log is shipped.
@@ -47,7 +49,7 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 26] = [
+const OPERATIONS: [(&str, Operation); 27] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -55,6 +57,7 @@ const OPERATIONS: [(&str, Operation); 26] = [
     ("log.ship.", Operation::Shipped),
     ("volume.create.", Operation::CreateVolume),
     ("volume.remove.", Operation::RemoveVolume),
+    ("container.create.after-ids", Operation::Mapped),
     ("container.create.", Operation::Run),
     ("container.start.", Operation::Run),
     ("container.restart.", Operation::Again),
@@ -162,6 +165,19 @@ fn one(point: &str) -> Result<(), String> {
             "-c",
             "sleep 0.5; exit 7",
         ],
+        Operation::Mapped => &[
+            "run",
+            "-d",
+            "--name",
+            "victim",
+            "--userns=auto",
+            "-v",
+            "/volume",
+            "busybox",
+            "sh",
+            "-c",
+            "sleep 0.5; exit 7",
+        ],
         Operation::Again => {
             &["run", "-d", "--name", "victim", "--restart", "on-failure:1", "busybox", "false"]
         }
@@ -189,6 +205,7 @@ fn one(point: &str) -> Result<(), String> {
     scene.recover();
     match operation {
         Operation::Run
+        | Operation::Mapped
         | Operation::FirstRun
         | Operation::Compressed
         | Operation::Shipped

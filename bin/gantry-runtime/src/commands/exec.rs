@@ -51,6 +51,7 @@ pub(crate) fn exec(global: &Global, options: &ExecOptions) -> Result<u8> {
         seccomp: None,
         profile,
         agent: agent.as_ref(),
+        user_namespace: false,
         preserve: &kept,
     })
     .map_err(not_started)?;

@@ -90,6 +90,7 @@ fn make(global: &Global, request: &Make, then: Then) -> Result<Made> {
     let description = Create {
         spec: &spec,
         rootfs: Some(Rootfs::Directory(root.path.clone())),
+        mapped_rootfs: false,
         netns: None,
         stdio: Stdio::Inherit,
         cgroup: group.as_ref(),

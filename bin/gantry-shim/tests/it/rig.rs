@@ -108,6 +108,7 @@ impl Rig {
         Create {
             joins: Vec::new(),
             shm: false,
+            mapped_rootfs: false,
             id: self.id.clone(),
             spec,
             rootfs: Rootfs::Overlay {

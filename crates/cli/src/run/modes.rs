@@ -16,7 +16,7 @@ pub(super) fn check_namespaces(matches: &Matches) -> Result<(), String> {
     if !matches!(mode("uts").as_str(), "" | "host") {
         return Err("--uts: invalid UTS mode".into());
     }
-    if !matches!(mode("userns").as_str(), "" | "host") {
+    if !matches!(mode("userns").as_str(), "" | "host" | "auto") {
         return Err("--userns: invalid USER mode".into());
     }
     if !matches!(mode("cgroupns").as_str(), "" | "host" | "private") {

@@ -14,10 +14,15 @@ fn record() -> ContainerRecord {
         last: LastRun::default(),
         stopped_by_user: false,
         restart_count: 0,
+        user_namespace: None,
     }
 }
 
 fn spec(record: &ContainerRecord) -> oci::Spec {
+    spec_of(record, None)
+}
+
+fn spec_of(record: &ContainerRecord, ids: Option<&IdMaps>) -> oci::Spec {
     let files = EngineFiles { hosts: "/h".into(), hostname: "/n".into(), resolv_conf: "/r".into() };
     let around = Surroundings {
         files: &files,
@@ -29,6 +34,7 @@ fn spec(record: &ContainerRecord) -> oci::Spec {
         host_devices: &[],
         devices: &[],
         block_io: &oci::BlockIo::default(),
+        ids,
     };
     oci_spec(record, &around).unwrap()
 }
@@ -50,6 +56,35 @@ fn every_namespace_unless_the_hosts_is_asked_for() {
     without(|h| h.pid_mode = "host".to_owned(), "pid");
     without(|h| h.ipc_mode = "host".to_owned(), "ipc");
     without(|h| h.uts_mode = "host".to_owned(), "uts");
+}
+
+#[test]
+fn a_user_namespace_maps_what_is_the_engines_and_nothing_of_the_hosts() {
+    let ids = |outside| vec![sys::userns::Range { inside: 0, outside, size: 65536 }];
+    let ids = IdMaps { uids: ids(100_000), gids: ids(200_000) };
+    let mut record = record();
+    record.host.ipc_mode = "host".to_owned();
+    record.mounts = [(MountKind::Volume, "/volume"), (MountKind::Bind, "/bind")]
+        .map(|(kind, destination)| {
+            serde_json::from_value(serde_json::json!({
+                "kind": kind, "source": "/source", "destination": destination, "rw": true,
+            }))
+            .unwrap()
+        })
+        .to_vec();
+    let spec = spec_of(&record, Some(&ids));
+    let mapped: Vec<&str> = spec
+        .mounts
+        .iter()
+        .filter(|m| m.options.iter().any(|o| o == "idmap"))
+        .filter_map(|m| m.destination.to_str())
+        .collect();
+    assert_eq!(mapped, ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/volume"]);
+    let queues = spec.mounts.iter().find(|m| m.destination.as_os_str() == "/dev/mqueue").unwrap();
+    assert_eq!(queues.kind.as_deref(), Some("bind"));
+    let linux = spec.linux.unwrap();
+    assert!(linux.namespaces.iter().any(|n| n.kind == oci::NamespaceKind::User));
+    assert_eq!((linux.uid_mappings[0].host_id, linux.gid_mappings[0].host_id), (100_000, 200_000));
 }
 
 #[test]

@@ -79,6 +79,11 @@ impl Engine {
         let (reserved, owner) = (name.clone(), id.to_string());
         undo.push(move || inner.containers.release(&reserved, &owner));
 
+        let user_namespace = self.user_namespace(&host, id.as_str())?;
+        let owner = id.to_string();
+        undo.push(move || inner.ranges.release(&owner));
+        fail_point!("container.create.after-ids");
+
         let plan = mounts::plan(&config, &host, |other| {
             Ok(inner.containers.find(other)?.now().record.mounts.clone())
         })?;
@@ -94,6 +99,7 @@ impl Engine {
             last: LastRun::default(),
             stopped_by_user: false,
             restart_count: 0,
+            user_namespace,
         };
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
         let durability =
@@ -171,14 +177,9 @@ impl Engine {
 
     /// Refuses what is not there yet, and fills in the daemon's defaults.
     fn check_host(&self, config: &Config, host: &mut HostConfig) -> Result<()> {
-        let missing =
-            |what: &str| Err(Error::not_implemented(format!("{what} (see docs/compat.tsv)")));
         // An unknown network's name is found out at the start, as with Docker.
         if host.restart.name.is_empty() {
             host.restart.name = "no".to_owned();
-        }
-        if !matches!(host.userns_mode.as_str(), "" | "host") {
-            return missing("user namespaces are not there yet");
         }
         let runtimes = &self.inner.services.runtimes;
         if host.runtime.is_empty() {

@@ -91,7 +91,9 @@ impl Engine {
         let root = Arc::new(self.root_of(&container, Want::Bare).await?);
         let record = container.now().record;
         crate::world::publish(&self.inner.events, &record, "export", &[]);
-        Ok(sending(root, |root, out| layer::pack(&root.dir, out, &Pack::default())))
+        Ok(sending(root, |root, out| {
+            layer::pack(&root.dir, out, &Pack { ids: root.ids.as_ref(), ..Pack::default() })
+        }))
     }
 }
 
@@ -108,7 +110,9 @@ pub(super) fn jailed<T: Send>(
     access: Access,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
-    jail::run("files", &[(&root.dir, access)], |_walls| work())
+    // New files belong to whoever makes them, and a mapped mount knows nobody but the container's users.
+    let who = root.ids.as_ref().and_then(|ids| ids.outside(0, 0));
+    jail::run_as("files", &[(&root.dir, access)], who, |_walls| work())
         .context(|| "jail the thread for a container's files")?
 }
 
@@ -132,6 +136,7 @@ fn pack_path(
     out: &mut dyn std::io::Write,
 ) -> Result<()> {
     let explain = |e| named.explain(e, container);
+    let how = Pack { prefix: named.base.as_bytes(), ids: root.ids.as_ref(), ..Pack::default() };
     let stat = look(&root.dir, named).map_err(explain)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let dir = root.dir.dir_in_root(&named.whole).map_err(explain)?;
@@ -139,11 +144,10 @@ fn pack_path(
         let nothing = |_: &[u8], _: &rustix::fs::Stat| true;
         let skip: Option<layer::Skip<'_>> =
             if layer::is_kernels(&dir).map_err(explain)? { Some(&nothing) } else { None };
-        let how = Pack { prefix: named.base.as_bytes(), top: true, skip, ..Pack::default() };
-        return layer::pack(&dir, out, &how);
+        return layer::pack(&dir, out, &Pack { top: true, skip, ..how });
     }
     let (dir, name) = root.dir.parent_in_root(&named.whole).map_err(explain)?;
-    layer::pack_one(&dir, &name, named.base.as_bytes(), out)
+    layer::pack_one(&dir, &name, out, &how)
 }
 
 fn extract(
@@ -164,7 +168,11 @@ fn extract(
     check_writable(root, &into, &target)?;
     let owner = user.map(|user| owner::of(&root.dir, user)).transpose()?;
     let limits = Limits { entries: u64::from(u32::MAX), ..Limits::default() };
-    layer::extract(&root.dir, archive, &Extract { into: &into, keep_kinds, owner, limits })
+    layer::extract(
+        &root.dir,
+        archive,
+        &Extract { into: &into, keep_kinds, owner, ids: root.ids.as_ref(), limits },
+    )
 }
 
 fn check_writable(root: &Root, into: &Path, target: &std::os::fd::OwnedFd) -> Result<()> {

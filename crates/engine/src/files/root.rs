@@ -14,6 +14,7 @@ use stdx::{Context as _, Error, Kind, Result};
 use store::records::container::{ContainerRecord, MountKind};
 use sys::dir::Dir;
 use sys::mount::{self, Attributes, Context as Filesystem};
+use sys::userns::IdMaps;
 use sys::{mntns, mount::clone_tree};
 use task::protocol::ShimRecord;
 use tokio::sync::OwnedMutexGuard;
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Root {
     pub(crate) dir: Dir,
+    /// The container runs in a user namespace: what it calls its ids. One that does not run is seen as it is on disk.
+    pub(crate) ids: Option<IdMaps>,
     /// The container does not run, and its root cannot say by itself that it shall be read-only.
     pub(crate) is_read_only: bool,
     /// Where the mounts of a stopped container are attached to each other; they fall apart without.
@@ -93,31 +96,31 @@ impl Engine {
         let id = &now.record.id;
         let doing = || format!("open the files of container {id}");
         if let Some(live) = now.phase.live() {
-            let namespace = self.namespace_of(id, live.pid)?;
+            let (namespace, ids) = self.namespace_of(id, live.pid)?;
             let dir = mntns::inside(namespace.as_fd(), || match want {
                 Want::Read | Want::Write => Dir::open("/"),
                 Want::Bare => Dir::from_fd(clone_tree(Dir::open("/")?, c"", false)?),
             })
             .context(doing)?;
-            return Ok(Root { dir, is_read_only: false, _namespace: None, _turn: None });
+            return Ok(Root { dir, ids, is_read_only: false, _namespace: None, _turn: None });
         }
         let mounts = self.inner.services.snapshots.mounts(&snapshot::Key::new(id)?)?;
         if want == Want::Bare {
             let root = bare(&mounts).map_err(|e| Error::internal(doing()).caused_by(e))?;
             let dir = Dir::from_fd(root).context(doing)?;
-            return Ok(Root { dir, is_read_only: true, _namespace: None, _turn: None });
+            return Ok(Root { dir, ids: None, is_read_only: true, _namespace: None, _turn: None });
         }
         let points = self.points(&now.record);
         let place = self.inner.services.paths.exec.clone();
         let (dir, namespace) =
             mntns::private(|| together(&mounts, &points, &place, want)).context(doing)?;
         let is_read_only = now.record.host.readonly_rootfs;
-        Ok(Root { dir, is_read_only, _namespace: Some(namespace), _turn: turn })
+        Ok(Root { dir, ids: None, is_read_only, _namespace: Some(namespace), _turn: turn })
     }
 
-    /// The mount namespace of the container's first process, which is known by being its shim's child: its number may
-    /// be another process' by now.
-    fn namespace_of(&self, id: &str, pid: i32) -> Result<OwnedFd> {
+    /// The mount namespace and the ids of the container's first process, which is known by being its shim's child: its
+    /// number may be another process' by now.
+    fn namespace_of(&self, id: &str, pid: i32) -> Result<(OwnedFd, Option<IdMaps>)> {
         let gone = || Error::conflict(format!("container {id} is not running"));
         let record = self.inner.services.paths.exec_of(id).join("shim.json");
         let shim = std::fs::read(&record).map_err(|_| gone())?;
@@ -130,7 +133,9 @@ impl Engine {
             return Err(gone());
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&process, "ns/mnt", flags, Mode::empty()).map_err(|_| gone())
+        let namespace =
+            rustix::fs::openat(&process, "ns/mnt", flags, Mode::empty()).map_err(|_| gone())?;
+        Ok((namespace, IdMaps::of_process(&process).map_err(|_| gone())?))
     }
 
     fn points(&self, record: &ContainerRecord) -> Vec<Point> {

@@ -36,6 +36,35 @@ pub struct ContainerRecord {
     pub stopped_by_user: bool,
     /// How often its policy restarted it.
     pub restart_count: u32,
+    /// Its user namespace, settled when it was created; `None`: the host's. For as long as the record is there the ids
+    /// are nobody else's.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespace>,
+}
+
+/// Which user namespace a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserNamespace {
+    /// One of its own, with these ids.
+    Own {
+        /// Of users.
+        uids: Vec<IdRange>,
+        /// Of groups.
+        gids: Vec<IdRange>,
+    },
+    /// That of the container whose network, processes or IPC it shares.
+    Peers,
+}
+
+/// Ids inside of a user namespace that are other ids outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The first id inside.
+    pub inside: u32,
+    /// What it is outside.
+    pub outside: u32,
+    /// How many.
+    pub size: u32,
 }
 
 impl Record for ContainerRecord {
