@@ -271,8 +271,9 @@ fn lists_are_filtered_and_formatted() {
     need!(Root);
     let daemon = Daemon::start();
     let client = daemon.gantry();
-    client.run(&["run", "-d", "--name", "up", "--label", "k=v", "busybox", "sleep", "1000"]).ok();
-    client.run(&["run", "--name", "down", "entry"]).ok();
+    let up = ["--name", "up", "--label", "k=v", "--expose", "80-81", "busybox", "sleep", "1000"];
+    client.run(&[&["run", "-d"], &up[..]].concat()).ok();
+    client.run(&["run", "--name", "down", "--expose", "80", "entry"]).ok();
     client.run(&["create", "--name", "new", "--label", "k=w", "busybox"]).ok();
     for cli in Cli::all() {
         let client = daemon.client(cli);
@@ -293,6 +294,9 @@ fn lists_are_filtered_and_formatted() {
         assert_eq!(names(&["-a", "--filter", "ancestor=entry"]), "down");
         assert_eq!(names(&["-a", "--filter", "before=down"]), "up");
         assert_eq!(names(&["-a", "--filter", "since=down"]), "new");
+        assert_eq!(names(&["-a", "--filter", "expose=80"]), "up");
+        assert_eq!(names(&["-a", "--filter", "expose=70-90/tcp"]), "up");
+        assert_eq!(names(&["-a", "--filter", "expose=80/udp"]), "");
     }
 }
 

@@ -47,7 +47,7 @@ fn everything_that_can_be_said_is_kept() {
         .bytes();
     let applied = stage.apply(&archive).unwrap();
     assert_eq!(applied.diff_id.to_string(), sha256(&archive));
-    assert_eq!((applied.bytes, applied.content, applied.entries), (archive.len() as u64, 3, 9));
+    assert_eq!((applied.bytes, applied.content, applied.entries), (archive.len() as u64, 12, 9));
     assert_eq!(applied.implied, [PathBuf::new()]);
     for (path, mode, uid) in [
         ("d", 0o041_750, 7),

@@ -159,11 +159,11 @@ fn errors_are_gos() {
         ),
         (
             "{{join .Name \",\"}}",
-            "error: template: :1:2: executing \"\" at <join>: wrong type for value; expected []string; got string",
+            "error: template: :1:7: executing \"\" at <.Name>: wrong type for value; expected []string; got string",
         ),
         (
             "{{template \"t\"}}",
-            "error: template: :1:2: executing \"\" at <{{template \"t\"}}>: template \"t\" not defined",
+            "error: template: :1:11: executing \"\" at <{{template \"t\"}}>: template \"t\" not defined",
         ),
     ]);
 }
@@ -216,7 +216,7 @@ fn structs_print_their_fields_and_remember_what_was_left_out() {
     check("{{.Mounts}}", "[{bind  /a /b   true }]");
     check("{{if .State.Health}}x{{else}}none{{end}}{{.State.Health}}", "none<nil>");
     check("{{.Config.Env}}{{.Config.Labels}}{{json .Config.Env}}", "[]map[]null");
-    check("{{.ID}}{{.Id}}", "");
+    check("{{.ID}}", "");
     check(
         "{{.State.Health.Status}}",
         "template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\"",

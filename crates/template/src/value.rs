@@ -167,7 +167,7 @@ impl Map {
     pub fn get(&self, name: &str) -> Option<&Entry> {
         let go_name = |json: &str| {
             let other = GO_NAMES.iter().find(|(in_json, _)| *in_json == json);
-            other.map_or(false, |(_, go)| *go == name)
+            other.is_some_and(|(_, go)| *go == name)
         };
         let is_renamed = |json: &str| GO_NAMES.iter().any(|(in_json, _)| *in_json == json);
         self.entries.iter().find(|e| {
