@@ -306,7 +306,9 @@ fn ten_thousand_idle_connections_keep_nobody_out() {
     testkit::process::eventually("the connections are gone", patience, || {
         std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() < 200
     });
-    assert!(anonymous_memory(&daemon) < before + (48 << 10), "{before}");
+    testkit::process::eventually("their memory is given back", patience, || {
+        anonymous_memory(&daemon) < before + (32 << 10)
+    });
     client.run(&["kill", "cc"]).ok();
     waiting.end(testkit::process::PATIENCE).ok().prints("137\n");
 }
@@ -317,6 +319,7 @@ fn fields_that_cannot_be_are_refused() {
     need!(Root);
     let daemon = Daemon::start();
     let socket = daemon.socket();
+    daemon.gantry().run(&["run", "--rm", "busybox", "true"]).ok();
     let leaks = testkit::Leaks::snapshot(&daemon);
     let fields = [
         r#""Cmd":["a\u0000b"]"#,
@@ -372,14 +375,17 @@ fn fields_that_cannot_be_are_refused() {
     for field in fields {
         let body = format!(r#"{{"Image":"busybox",{field}}}"#);
         let made = request(&socket, "POST", "/v1.45/containers/create", Some(&body));
-        assert!(matches!(made.status, 201 | 400 | 404), "{field}: {made:?}");
+        assert!(matches!(made.status, 201 | 400 | 404 | 501), "{field}: {made:?}");
         if made.status != 201 {
             assert!(!made.message().is_empty(), "{field}: {made:?}");
             continue;
         }
         let id = made.json()["Id"].as_str().unwrap().to_owned();
         let started = request(&socket, "POST", &format!("/v1.45/containers/{id}/start"), None);
-        assert!(matches!(started.status, 204 | 400 | 404 | 409), "{field}: {started:?}");
+        // What only the kernel can refuse is an error of the start, in its words.
+        let kernels = started.status == 500 && started.message().ends_with("invalid argument");
+        let known = matches!(started.status, 204 | 400 | 404 | 409);
+        assert!(known || kernels, "{field}: {started:?}");
         request(&socket, "DELETE", &format!("/v1.45/containers/{id}?force=1&v=1"), None).is(204);
     }
     daemon.gantry().run(&["ps", "-aq"]).ok().prints("");

@@ -1,7 +1,7 @@
 //! A container's tree, whether it runs or not.
 
 use crate::Engine;
-use container::{Container, Published, files};
+use container::{Container, Phase, Published, files};
 use runtime::Rootfs;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use snapshot::Mounts;
@@ -68,6 +68,10 @@ impl Engine {
                 let known = news.wait_for(|p| p.exits != now.exits || !p.phase.is_running());
                 let in_time = tokio::time::timeout(PATIENCE, known).await.is_ok();
                 if in_time { self.root_now(container, want).await } else { Err(error) }
+            }
+            // What it consists of goes piece by piece.
+            Err(_) if matches!(container.now().phase, Phase::Removing | Phase::Gone) => {
+                Err(Error::not_found(format!("No such container: {}", now.record.id)))
             }
             root => root,
         }
