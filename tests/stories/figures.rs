@@ -55,17 +55,18 @@ fn figures_are_counted_and_shown() {
         let probe = ["--health-cmd", "true", "--health-interval", "50ms"];
         client
             .run(
-                &[&["run", "-d", "--name", "m"], &probe[..], &["busybox", "sleep", "100"]].concat(),
+                &[&["run", "-d", "--name", "mm"], &probe[..], &["busybox", "sleep", "100"]]
+                    .concat(),
             )
             .ok();
-        client.run(&["diff", "m"]).ok();
-        client.run(&["commit", "m", "kept"]).ok();
+        client.run(&["diff", "mm"]).ok();
+        client.run(&["commit", "mm", "kept"]).ok();
         eventually("a probe ran", PATIENCE, || {
             value(&page(daemon.host(), "/metrics"), "engine_daemon_health_checks_total") > Some(1.0)
         });
         let running = "engine_daemon_container_states_containers{state=\"running\"}";
         assert_eq!(value(&page(daemon.host(), "/metrics"), running), Some(1.0));
-        client.run(&["rm", "-f", "m"]).ok();
+        client.run(&["rm", "-f", "mm"]).ok();
         let after = page(daemon.host(), "/metrics");
         let more = |sample: &str| value(&after, sample).unwrap() - value(&before, sample).unwrap();
         for action in ["changes", "commit", "create", "delete", "start"] {
