@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 use stdx::{Context as _, Error, Result};
 use sys::tty::Size;
@@ -13,6 +14,9 @@ use crate::supervisor::{CONTAINER, Phase, Process, Supervisor, now};
 
 /// The number of `SIGKILL`.
 const KILL: i32 = 9;
+
+/// How long the end of a container may take that was seen by what joined it: a second, on a machine that is busy.
+const JOINED_TOO_LATE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// An answer that says that this is not the time.
 pub(crate) fn conflict(message: impl Into<String>) -> Answer {
@@ -88,6 +92,9 @@ impl Supervisor {
             Ok(made) => made,
             Err(failure) => {
                 // There may be nothing left to join: its end has not been looked at yet, and is the reason then.
+                if failure.kind == FailureKind::Internal {
+                    self.await_end();
+                }
                 self.reap();
                 let ended = self.running().err();
                 return Answer::Failed(ended.map_or(failure, |e| crate::container::failure(&e)));
@@ -107,6 +114,14 @@ impl Supervisor {
             }
         }
         Answer::Started { pid, at: now() }
+    }
+
+    /// Waits a moment for the container's end. The kernel ends the others of a pid namespace, whoever just joined it among
+    /// them, before the end of the first can be seen.
+    fn await_end(&self) {
+        let mut fds = [PollFd::new(self.container.handle.pidfd(), PollFlags::IN)];
+        // On an error there is nothing to wait for.
+        let _ended = poll(&mut fds, Some(&JOINED_TOO_LATE));
     }
 
     fn kill(&mut self, session: &Session, signal: i32, all: bool) -> Result<()> {
