@@ -39,7 +39,7 @@ fn each_container_has_ids_of_its_own() {
                 name,
                 "--userns=auto",
                 "-v",
-                "data:/data",
+                "data:/vol",
                 "-v",
                 &bind,
                 "--tmpfs",
@@ -60,13 +60,13 @@ fn each_container_has_ids_of_its_own() {
 
     // Root of its own files, of volumes and of what we mount; nobody to the host's.
     let see = |script: &str| client.run(&["exec", "one", "sh", "-c", script]);
-    see("id -u; stat -c %u:%g / /etc/passwd /etc/hosts /data /scratch /dev/shm /proc/self")
+    see("id -u; stat -c %u:%g / /etc/passwd /etc/hosts /vol /scratch /dev/shm")
         .ok()
-        .prints("0\n0:0\n0:0\n0:0\n0:0\n0:0\n0:0\n0:0\n");
+        .prints("0\n0:0\n0:0\n0:0\n0:0\n0:0\n0:0\n");
     see("stat -c %u:%g /bind/file; cat /bind/file").ok().prints("65534:65534\nhost");
     see("echo x >/bind/file").exits(1);
     see("echo x >/bind/new").exits(1);
-    see("echo text >/new && echo more >/data/new && chown 7:8 /new /data/new && mkdir /dir").ok();
+    see("echo text >/new && echo more >/vol/new && chown 7:8 /new /vol/new && mkdir /dir").ok();
     see("cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ls /sys/class/net")
         .ok()
         .prints("0\neth0\nlo\n");
@@ -76,9 +76,9 @@ fn each_container_has_ids_of_its_own() {
     client.run(&["exec", "-u", "tester", "one", "sh", "-c", "id -u; echo e >/dev/stderr"]).ok();
 
     // On disk nothing is shifted: another container, with other ids or none, sees the same owners.
-    client.run(&["exec", "two", "stat", "-c", "%u:%g", "/data/new"]).ok().prints("7:8\n");
+    client.run(&["exec", "two", "stat", "-c", "%u:%g", "/vol/new"]).ok().prints("7:8\n");
     client
-        .run(&["run", "--rm", "-v", "data:/data", "busybox", "stat", "-c", "%u:%g", "/data/new"])
+        .run(&["run", "--rm", "-v", "data:/vol", "busybox", "stat", "-c", "%u:%g", "/vol/new"])
         .ok()
         .prints("7:8\n");
     let upper = upper_of(&client, "one");
@@ -89,20 +89,23 @@ fn each_container_has_ids_of_its_own() {
     // Copying in and out of the running container, and what is made of it.
     let source = daemon.path("copied");
     std::fs::write(&source, "copied").unwrap();
-    std::os::unix::fs::chown(&source, Some(5), Some(6)).unwrap();
     let source = source.display().to_string();
+    let packed = format!(
+        "tar c -C {} --owner=5 --group=6 copied | docker cp - one:/",
+        daemon.path("").display()
+    );
     for cli in Cli::all() {
         let client = daemon.client(cli);
-        client.run(&["cp", "-a", &source, "one:/copied"]).ok();
-        client.run(&["cp", &source, "one:/data/copied"]).ok();
-        see("stat -c %u:%g /copied; cat /data/copied").ok().prints("5:6\ncopied");
+        client.shell(&packed).ok();
+        client.run(&["cp", &source, "one:/vol/copied"]).ok();
+        see("stat -c %u:%g /copied; cat /vol/copied").ok().prints("5:6\ncopied");
         client.shell("docker cp one:/new - | tar tvn --numeric-owner").ok().says("7/8");
         client
             .shell("docker export one | tar tvn --numeric-owner new copied")
             .ok()
             .says("7/8")
             .says("5/6");
-        see("rm /copied /data/copied").ok();
+        see("rm /copied /vol/copied").ok();
     }
     client.run(&["diff", "one"]).ok().says("A /new");
     client.run(&["commit", "one", "made"]).ok();
@@ -113,19 +116,16 @@ fn each_container_has_ids_of_its_own() {
         .prints("7:8\n");
 
     // Others share its namespaces, and with them its users.
-    for flag in ["--network", "--pid"] {
-        let flag = format!("{flag}=container:one");
-        let map = client.run(&[
-            "run",
-            "--rm",
-            "--userns=auto",
-            &flag,
-            "busybox",
-            "cat",
-            "/proc/self/uid_map",
-        ]);
-        assert!(map.ok().text().contains(&one.to_string()), "{flag}");
-    }
+    let share = |flags: &[&str]| {
+        client.run(
+            &[&["run", "--rm", "--userns=auto"], flags, &["busybox", "cat", "/proc/self/uid_map"]]
+                .concat(),
+        )
+    };
+    share(&["--network=container:one"]).ok().says(&one.to_string());
+    share(&["--network=none", "--pid=container:one"]).ok().says(&one.to_string());
+    share(&["--network=container:one", "--pid=container:one"]).ok().says(&one.to_string());
+    share(&["--pid=container:one"]).exits(125).says("--network container:");
     client.run(&["run", "-d", "--name", "plain", "busybox", "sleep", "1000"]).ok();
     client
         .run(&["run", "--rm", "--userns=auto", "--network=container:plain", "busybox", "true"])
@@ -174,9 +174,9 @@ fn a_daemon_may_remap_all() {
     need!(Root);
     let mut daemon = Daemon::start();
     daemon.stop();
-    let config = daemon.config_file();
+    let file = daemon.config_file();
     let set = |value: &str| {
-        std::fs::write(&config, format!("{{\"userns-remap\":\"{value}\"}}")).unwrap();
+        std::fs::write(&file, format!("{{\"userns-remap\":\"{value}\"}}")).unwrap();
     };
     set("default");
     daemon.launch(&[]);

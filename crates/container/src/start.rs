@@ -16,7 +16,7 @@ use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
 use crate::state::Endpoint;
-use crate::userns;
+use crate::userns::{self, User};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -161,17 +161,14 @@ fn prepare(
     crate::mounts::prepare(&record.mounts)?;
     services.world.attach_volumes(record)?;
     let mut joined = crate::join::open(services, record)?;
-    let own_network = joined.network.is_none() && record.host.network_mode != "host";
+    let has_network = joined.network.is_none() && record.host.network_mode != "host";
     let mut user = match joined.user.take() {
         Some(user) => Some(user),
-        None => userns::make(record.user_namespace.as_ref(), own_network)?,
+        None => userns::make(record.user_namespace.as_ref(), has_network)?,
     };
     let (sandbox, peer) = match joined.network {
         Some((netns, peer)) => (Sandbox { netns: Some(netns), to_join: None }, Some(peer)),
-        None => {
-            let own = user.as_mut().and_then(|user| user.network.take());
-            (services.network.prepare(record, own)?, None)
-        }
+        None => (own_network(services, record, user.as_mut())?, None),
     };
     // Who has another's network has its names, too.
     let files = files::paths(&services.paths, peer.as_ref().map_or(&record.id, |p| &p.id));
@@ -239,6 +236,24 @@ fn prepare(
     fail_point!("container.start.after-launch");
     let shared = joined.namespaces.into_iter().map(|(_, fd)| fd).chain(joined.shm).collect();
     Ok(Prepared { create, sandbox, shared, launched })
+}
+
+/// The namespace of a container that shares nobody's network.
+fn own_network(
+    services: &Services,
+    record: &ContainerRecord,
+    user: Option<&mut User>,
+) -> Result<Sandbox> {
+    let Some(user) = user else { return services.network.prepare(record, None) };
+    match user.network.take() {
+        Some(own) => services.network.prepare(record, Some(own)),
+        // Only who lives in the other container's user namespace can make one: the runtime, and then nobody links it.
+        None if record.host.network_mode == "none" => Ok(Sandbox::default()),
+        None => Err(Error::not_implemented(
+            "a container in another one's user namespace shares its network too, or has none: add --network container:… \
+             or --network none",
+        )),
+    }
 }
 
 /// Where the container's cgroup is below each hierarchy's root.
