@@ -123,7 +123,6 @@ fn each_container_has_ids_of_its_own() {
         )
     };
     share(&["--network=container:one"]).ok().says(&one.to_string());
-    share(&["--network=none", "--pid=container:one"]).ok().says(&one.to_string());
     share(&["--network=container:one", "--pid=container:one"]).ok().says(&one.to_string());
     share(&["--pid=container:one"]).exits(125).says("--network container:");
     client.run(&["run", "-d", "--name", "plain", "busybox", "sleep", "1000"]).ok();
