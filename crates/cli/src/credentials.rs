@@ -112,6 +112,10 @@ pub(crate) fn forget(config: &ConfigFile, file: &Path, server: &str) -> Result<(
 }
 
 /// Runs a helper; its answer, or what Docker would say of its failure.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user's own program, looked for in the user's PATH, as Docker's client does"
+)]
 fn run(helper: &str, verb: &str, input: &str) -> Result<String, String> {
     let program = format!("docker-credential-{helper}");
     let mut child = Command::new(&program)

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use types::ByteSize;
 
+/// Binds as the daemon reads them, and anonymous volumes.
+type Places = (Option<Vec<String>>, BTreeMap<String, Empty>);
+
 /// `-v` without a colon is an anonymous volume, everything else a bind that the daemon reads.
-pub(super) fn volumes(
-    flags: &[String],
-    directory: &Path,
-) -> Result<(Option<Vec<String>>, BTreeMap<String, Empty>), String> {
+pub(super) fn volumes(flags: &[String], directory: &Path) -> Result<Places, String> {
     let mut binds = Vec::new();
     let mut volumes = BTreeMap::new();
     for flag in flags {
