@@ -119,7 +119,14 @@ mod tests {
     fn this_process_is_described() {
         let named = std::thread::Builder::new().name("described".to_owned());
         let (stop, wait) = std::sync::mpsc::channel::<()>();
-        let waiting = named.spawn(move || wait.recv()).unwrap();
+        let (ready, named_itself) = std::sync::mpsc::channel::<()>();
+        let waiting = named
+            .spawn(move || {
+                let _here = ready.send(());
+                wait.recv()
+            })
+            .unwrap();
+        named_itself.recv().unwrap();
         assert!(threads().iter().any(|line| line.contains(" described state=")), "{:?}", threads());
         drop(stop);
         let _disconnected = waiting.join().unwrap();

@@ -62,10 +62,12 @@ impl Trouble {
 /// `CertificateRequired` as `certificate required`.
 fn words(name: &str) -> String {
     let mut text = String::new();
+    let mut after_small = false;
     for letter in name.chars() {
-        if letter.is_uppercase() && text.ends_with(char::is_lowercase) {
+        if letter.is_uppercase() && after_small {
             text.push(' ');
         }
+        after_small = letter.is_lowercase();
         text.extend(letter.to_lowercase());
     }
     text

@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(all.outside(0, 5), None);
         assert_eq!(all.inside(100_004, 200_001), (4, 1));
         assert_eq!(all.inside(7, 0), (5, NOBODY));
-        let own = Dir::open("/proc/self").unwrap();
+        let own = Dir::open(format!("/proc/{}", std::process::id())).unwrap();
         assert_eq!(IdMaps::of_process(&own).unwrap(), None);
     }
 

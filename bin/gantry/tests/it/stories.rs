@@ -365,7 +365,7 @@ fn cidfile_has_the_id_and_goes_when_nothing_came_of_it() {
     assert_eq!((outcome.code, std::fs::read_to_string(&path).unwrap().as_str()), (0, ID));
     let outcome =
         run(Which::Gantry, directory.path(), &fake, &words("create --cidfile cid busybox"));
-    assert_eq!(outcome.code, 125);
+    assert_eq!(outcome.code, 1);
     assert!(outcome.err.contains("container ID file found"), "{}", outcome.err);
     std::fs::remove_file(&path).unwrap();
     let fake = Fake::start(

@@ -81,7 +81,7 @@ impl Driver {
                     Err(_) => {}
                 }
                 for reply in replies {
-                    let told = result.as_ref().map(|()| ());
+                    let told = result.as_ref().copied();
                     answer(reply, told.map_err(|e| Error::new(e.kind(), e.to_string())));
                 }
             }

@@ -67,7 +67,8 @@ fn a_user_namespace_maps_what_is_the_engines_and_nothing_of_the_hosts() {
     record.mounts = [(MountKind::Volume, "/volume"), (MountKind::Bind, "/bind")]
         .map(|(kind, destination)| {
             serde_json::from_value(serde_json::json!({
-                "kind": kind, "source": "/source", "destination": destination, "rw": true,
+                "kind": kind, "source": "/source", "destination": destination, "rw": true, "mode": "",
+                "propagation": "", "non_recursive": false, "options": [], "anonymous": false, "copy_up": false,
             }))
             .unwrap()
         })

@@ -93,7 +93,7 @@ fn frames_are_taken_apart_however_they_come() {
     // RFC 6455 section 5.7: a masked text message.
     let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58].to_vec();
     assert_eq!(masked(0x81, b"Hello"), hello);
-    check(&[hello.clone()], &[data(b"Hello")]);
+    check(std::slice::from_ref(&hello), &[data(b"Hello")]);
     check(&[masked(0x01, b"Hel"), masked(0x80, b"lo")], &[data(b"Hello")]);
     let long = vec![7; 70_000];
     check(&[masked(0x82, &long), masked(0x82, &[7; 300])], &[data(&[7; 70_300])]);
