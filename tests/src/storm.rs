@@ -269,7 +269,7 @@ fn compare(
     let removed =
         tally.count(Call::Remove, 204) + tally.count(Call::RemoveForced, 204) + tally.pruned;
     between("destroy", told("destroy"), removed, removed + tally.leaving);
-    between("exec_start", told("exec_start: true"), tally.count(Call::Exec, 200), usize::MAX);
+    between("exec_start", told("exec_start: true "), tally.count(Call::Exec, 200), usize::MAX);
     if lives.len() != tally.count(Call::Create, 201) {
         wrong.push(format!("{} containers are told of", lives.len()));
     }

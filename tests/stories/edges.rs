@@ -1,7 +1,7 @@
 //! The daemon's edges: its options, its reload, and the ways to it.
 
 use rustix::process::Signal;
-use testkit::process::send;
+use testkit::process::{PATIENCE, eventually, send};
 use testkit::{Cli, Daemon, Options, Papers, need};
 
 #[test]
@@ -58,7 +58,9 @@ fn options_are_read_checked_and_reloaded_as_dockerd_does() {
         r#"{"debug":true,"max-concurrent-downloads":7,"registry-mirrors":["https://m.example"]}"#;
     std::fs::write(daemon.config_file(), file).unwrap();
     send(daemon.pid(), Signal::HUP);
-    assert_eq!(info("{{.Debug}} {{.RegistryConfig.Mirrors}}"), "true [https://m.example/]");
+    eventually("the daemon has read its configuration", PATIENCE, || {
+        info("{{.Debug}} {{.RegistryConfig.Mirrors}}") == "true [https://m.example/]"
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cgroups::{Group, Hierarchies, OomWatch};
 use oci::runtime::{IdMapping, NamespaceKind, Resources, Spec};
 use runtime::Stdio;
+use rustix::io::Errno;
 use stdx::{Context as _, Error, Kind, Result};
 use task::protocol::{self, Failure, FailureKind};
 
@@ -131,7 +132,7 @@ impl Container {
                 user_namespace: self.root.is_some(),
                 preserve: &[],
             })
-            .map_err(|e| runtime_failure(&e))?;
+            .map_err(|e| exec_failure(&e))?;
             let console = made.console.take();
             Ok(((made.pid, made.pidfd), console))
         })
@@ -297,6 +298,17 @@ pub(crate) fn read_program(path: Option<&Path>) -> Result<Option<Vec<u8>>> {
         std::fs::read(path).context(|| format!("read seccomp program {}", path.display()))
     };
     path.map(read).transpose()
+}
+
+/// What kept a process from joining the container, as the daemon is told it.
+fn exec_failure(error: &runtime::Error) -> Failure {
+    match error {
+        // The container's first process has given its namespaces back: its end is on the way.
+        runtime::Error::System { errno, .. } if *errno == Errno::SRCH.raw_os_error() => {
+            failure(&Error::conflict("the container is not running"))
+        }
+        _ => runtime_failure(error),
+    }
 }
 
 /// The runtime's error as the daemon is told it.

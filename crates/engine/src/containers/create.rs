@@ -54,7 +54,7 @@ impl Engine {
         let image = self.image_for(&request.config.image, request.platform.as_ref())?;
         // Clients take "not found" for the image's and pull it.
         self.create_from(&image, request).map_err(|e| match e.kind() {
-            Kind::NotFound => Error::invalid(e.message().to_owned()),
+            Kind::NotFound => Error::invalid(e.to_string()),
             _ => e,
         })
     }

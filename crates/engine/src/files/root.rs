@@ -6,6 +6,7 @@ use runtime::Rootfs;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use snapshot::Mounts;
 use std::io;
+use std::mem::discriminant;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use tokio::sync::OwnedMutexGuard;
 
 /// How long the news of a container's end may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many changes of a container are followed before the one who asks is told to come back.
+const TRIES: usize = 8;
 
 /// A container's root directory, and what keeps it together.
 #[derive(Debug)]
@@ -60,21 +63,35 @@ impl Engine {
     pub(crate) async fn root_of(&self, container: &Container, want: Want) -> Result<Root> {
         // What has been asked of it before is done first: a start that goes on, for example.
         container.recovered().await;
-        let now = container.now();
-        match self.root_now(container, want).await {
-            Err(error) if error.kind() == Kind::Conflict && now.phase.is_running() => {
-                // It has ended since; as soon as that is known it is a container that does not run.
-                let mut news = container.follow();
-                let known = news.wait_for(|p| p.exits != now.exits || !p.phase.is_running());
-                let in_time = tokio::time::timeout(PATIENCE, known).await.is_ok();
-                if in_time { self.root_now(container, want).await } else { Err(error) }
+        for _ in 0..TRIES {
+            let before = container.now();
+            let error = match self.root_now(container, want).await {
+                Ok(root) => return Ok(root),
+                Err(error) => error,
+            };
+            let same = |now: &Published| {
+                now.exits == before.exits && discriminant(&now.phase) == discriminant(&before.phase)
+            };
+            let now = container.now();
+            if matches!(now.phase, Phase::Removing | Phase::Gone) {
+                // What it consists of goes piece by piece.
+                return Err(Error::not_found(format!("No such container: {}", now.record.id)));
             }
-            // What it consists of goes piece by piece.
-            Err(_) if matches!(container.now().phase, Phase::Removing | Phase::Gone) => {
-                Err(Error::not_found(format!("No such container: {}", now.record.id)))
+            // It has ended, or is about to be something else: once that is known, there is another way to its files.
+            let ended = error.kind() == Kind::Conflict && now.phase.is_running();
+            if same(&now) && !ended && !matches!(now.phase, Phase::Starting) {
+                return Err(error);
             }
-            root => root,
+            let mut news = container.follow();
+            let changed = news.wait_for(|now| !same(now));
+            if tokio::time::timeout(PATIENCE, changed).await.is_err() {
+                return Err(error);
+            }
         }
+        Err(Error::conflict(format!(
+            "container {} does not come to rest",
+            container.now().record.id
+        )))
     }
 
     async fn root_now(&self, container: &Container, want: Want) -> Result<Root> {
