@@ -169,13 +169,8 @@ impl Networking for Networks {
     ) -> Result<BTreeMap<String, Endpoint>> {
         self.bridge()?;
         let bridge = self.record(BRIDGE)?;
-        let endpoint = network::Endpoint {
-            id: EndpointId::random()?,
-            network: id_of(bridge)?,
-            container: record.id.parse()?,
-            address: None,
-            mac: None,
-        };
+        let endpoint =
+            network::Endpoint::new(EndpointId::random()?, id_of(bridge)?, record.id.parse()?);
         self.endpoints().insert(record.id.clone(), endpoint.id);
         let mut owned = EndpointRecord {
             id: endpoint.id.to_string(),
@@ -190,7 +185,7 @@ impl Networking for Networks {
         owned.host_interface = joined.host_interface.clone().unwrap_or_default();
         owned.mac = joined.mac.as_ref().map(ToString::to_string).unwrap_or_default();
         owned.addresses = joined.addresses.iter().map(ToString::to_string).collect();
-        owned.gateway = joined.gateway.map(|g| g.to_string()).unwrap_or_default();
+        owned.gateway = joined.gateways.first().map(ToString::to_string).unwrap_or_default();
         write(runtime_dir, &owned)?;
         Ok(BTreeMap::from([(BRIDGE.to_owned(), view(&owned))]))
     }
@@ -252,11 +247,11 @@ fn default_record(name: &str, driver: &str) -> Result<NetworkRecord> {
 
 fn fill_in(record: &mut NetworkRecord, made: &Network) {
     record.ipam.pools = made
-        .subnets
+        .pools
         .iter()
-        .map(|subnet| PoolRecord {
-            subnet: subnet.to_string(),
-            gateway: made.gateway.map(|g| g.to_string()).unwrap_or_default(),
+        .map(|pool| PoolRecord {
+            subnet: pool.subnet.to_string(),
+            gateway: pool.gateway.map(|g| g.to_string()).unwrap_or_default(),
             range: String::new(),
             auxiliary: BTreeMap::new(),
             chosen: false,

@@ -388,19 +388,18 @@ fn live_endpoints(services: &Services, known: &HashMap<String, ContainerRecord>)
             .container_pid
             .and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
         Some(Live {
-            endpoint: network::Endpoint {
-                id: owned.id.parse().ok()?,
-                network: owned.network.parse().ok()?,
-                container: record.id.parse().ok()?,
-                address: None,
-                mac: None,
-            },
+            endpoint: network::Endpoint::new(
+                owned.id.parse().ok()?,
+                owned.network.parse().ok()?,
+                record.id.parse().ok()?,
+            ),
+            published: Vec::new(),
             joined: network::Joined {
                 interface: owned.interface,
                 host_interface: Some(owned.host_interface).filter(|i| !i.is_empty()),
                 mac: owned.mac.parse().ok(),
                 addresses: owned.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
-                gateway: owned.gateway.parse().ok(),
+                gateways: owned.gateway.parse().ok().into_iter().collect(),
             },
             netns: netns.map(Into::into),
         })

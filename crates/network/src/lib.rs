@@ -34,6 +34,7 @@ mod mac;
 mod mode;
 mod model;
 pub mod pools;
+mod ports;
 pub mod route;
 mod sandbox;
 
@@ -41,8 +42,10 @@ pub use ipam::Ipam;
 pub use mac::{InvalidMac, Mac};
 pub use mode::{Mode, Namespace};
 pub use model::{
-    Endpoint, EndpointId, InvalidId, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
+    Endpoint, EndpointId, InvalidId, Joined, Live, Network, NetworkConfig, NetworkId, Pool,
+    PoolConfig, Recovered,
 };
+pub use ports::{InvalidProtocol, PortRequest, Protocol, PublishedPort};
 pub use sandbox::{Sandbox, Sandboxes};
 
 use stdx::Result;
@@ -71,6 +74,30 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// The container of this endpoint has ended or its start failed. Returns at once; the address is given away again
     /// only when the kernel has removed the link. An unknown endpoint is success.
     fn leave(&self, endpoint: &EndpointId) -> Result<()>;
+
+    /// Leads ports of the host to an endpoint that has been joined: all that are wanted or, on an error, none. In the
+    /// answer a port of all addresses stands once a family, IPv4 first, both with the same number. `leave` withdraws
+    /// them.
+    ///
+    /// # Errors
+    /// `Conflict` when a port is taken, with who has it as far as the kernel tells; `NotImplemented` where the driver
+    /// publishes nothing.
+    fn publish(&self, endpoint: &EndpointId, ports: &[PortRequest]) -> Result<Vec<PublishedPort>> {
+        let _ = endpoint;
+        match ports {
+            [] => Ok(Vec::new()),
+            _ => Err(stdx::Error::not_implemented(format!(
+                "networks of driver \"{}\" publish no ports",
+                self.name()
+            ))),
+        }
+    }
+
+    /// Takes all published ports of an endpoint back. That there are none is success.
+    fn withdraw(&self, endpoint: &EndpointId) -> Result<()> {
+        let _ = endpoint;
+        Ok(())
+    }
 
     /// At the daemon's start, after `create` of every network: adopts the living endpoints and removes what has no
     /// owner. Each thing that could not be put right is in the answer; the rest is done all the same.

@@ -1,9 +1,11 @@
 //! Networks, endpoints and what joining gives.
 
 use crate::Mac;
+use crate::ports::PublishedPort;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use types::ContainerId;
@@ -17,45 +19,59 @@ pub struct NetworkConfig {
     pub name: String,
     /// It is the default `bridge` network, whose link has a well-known name.
     pub default: bool,
-    /// The subnet recorded or asked for; `None` lets the driver choose one that nothing on the host routes.
-    pub subnet: Option<IpNet>,
-    /// The host's own address in the subnet; `None` is its first.
-    pub gateway: Option<IpAddr>,
-    /// Containers on the network may talk to each other (`com.docker.network.bridge.enable_icc`).
-    pub icc: bool,
-    /// What leaves the host gets the host's address (`com.docker.network.bridge.enable_ip_masquerade`).
-    pub masquerade: bool,
+    /// Its IPv4 addresses; `None`: it has none.
+    pub ipv4: Option<PoolConfig>,
+    /// Its IPv6 addresses; `None`: it has none.
+    pub ipv6: Option<PoolConfig>,
     /// Nothing leaves the network, nothing enters.
     pub internal: bool,
-    /// Largest packet in bytes (`com.docker.network.driver.mtu`).
-    pub mtu: u32,
+    /// The driver's own options, as the user gave them (`com.docker.network.…`).
+    pub options: BTreeMap<String, String>,
+}
+
+/// The addresses of one family that a network shall give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// The subnet recorded or asked for; `None` lets the driver choose one that nothing on the host routes.
+    pub subnet: Option<IpNet>,
+    /// The part of the subnet that addresses are taken from that nobody asked for; `None`: all of it.
+    pub range: Option<IpNet>,
+    /// The host's own address in the subnet; `None`: the first of the range or else of the subnet.
+    pub gateway: Option<IpAddr>,
+    /// Addresses in the subnet that somebody else has.
+    pub auxiliary: Vec<IpAddr>,
 }
 
 impl NetworkConfig {
-    /// The default `bridge` network as Docker has it.
+    /// The default `bridge` network as Docker has it, with this IPv4 subnet or one that is free.
     pub fn bridge(id: NetworkId, subnet: Option<IpNet>) -> Self {
         Self {
             id,
             name: "bridge".into(),
             default: true,
-            subnet,
-            gateway: None,
-            icc: true,
-            masquerade: true,
+            ipv4: Some(PoolConfig { subnet, ..PoolConfig::default() }),
+            ipv6: None,
             internal: false,
-            mtu: 1500,
+            options: BTreeMap::new(),
         }
     }
 }
 
 /// A network as it came to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     /// The host's link for it, `com.docker.network.bridge.name`; none for `host` and `none`.
     pub interface: Option<String>,
-    /// Its subnets, to be recorded so that it keeps them.
-    pub subnets: Vec<IpNet>,
-    /// The host's address in the first subnet.
+    /// Its subnets, at most one a family, to be recorded so that it keeps them.
+    pub pools: Vec<Pool>,
+}
+
+/// A subnet of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// The host's address in it.
     pub gateway: Option<IpAddr>,
 }
 
@@ -69,9 +85,34 @@ pub struct Endpoint {
     /// Who.
     pub container: ContainerId,
     /// The address asked for with `--ip`.
-    pub address: Option<IpAddr>,
+    pub ipv4: Option<Ipv4Addr>,
+    /// The address asked for with `--ip6`.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Further addresses of the link (`--link-local-ip`).
+    pub link_local: Vec<IpAddr>,
     /// The address asked for with `--mac-address`.
     pub mac: Option<Mac>,
+    /// The link leads to everything else: of a container's endpoints one does.
+    pub default_route: bool,
+    /// The endpoint's own options (`--network …,driver-opt=…`), such as `com.docker.network.endpoint.ifname`.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Endpoint {
+    /// A new attachment of a container to a network without any wishes.
+    pub fn new(id: EndpointId, network: NetworkId, container: ContainerId) -> Self {
+        Self {
+            id,
+            network,
+            container,
+            ipv4: None,
+            ipv6: None,
+            link_local: Vec::new(),
+            mac: None,
+            default_route: true,
+            options: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a container sees of an endpoint.
@@ -85,8 +126,8 @@ pub struct Joined {
     pub mac: Option<Mac>,
     /// Its addresses with the prefix of the subnet.
     pub addresses: Vec<IpNet>,
-    /// Where everything else goes.
-    pub gateway: Option<IpAddr>,
+    /// The network's gateways, at most one a family; of an internal network none.
+    pub gateways: Vec<IpAddr>,
 }
 
 impl Joined {
@@ -97,7 +138,7 @@ impl Joined {
             host_interface: None,
             mac: None,
             addresses: Vec::new(),
-            gateway: None,
+            gateways: Vec::new(),
         }
     }
 }
@@ -109,6 +150,8 @@ pub struct Live {
     pub endpoint: Endpoint,
     /// What it was told then.
     pub joined: Joined,
+    /// Its published ports as they were bound.
+    pub published: Vec<PublishedPort>,
     /// Its network namespace, from the container's process. Without it a lost link cannot be made again.
     pub netns: Option<OwnedFd>,
 }

@@ -50,13 +50,8 @@ fn whole(driver: &Bridge, network: NetworkId, rounds: usize) -> Result<()> {
             std::thread::park_timeout(Duration::from_micros(200));
         }
         let mut sandbox = taken.time(|| stock.take())?;
-        let endpoint = Endpoint {
-            id: EndpointId::random()?,
-            network,
-            container: types::ContainerId::from_bytes(&[1; 32]),
-            address: None,
-            mac: None,
-        };
+        let container = types::ContainerId::from_bytes(&[1; 32]);
+        let endpoint = Endpoint::new(EndpointId::random()?, network, container);
         joined.time(|| driver.join(&endpoint, &mut sandbox))?;
         drop(sandbox);
         left.time(|| driver.leave(&endpoint.id))?;

@@ -73,7 +73,7 @@ fn set_up_inside(sandbox: &mut Sandbox, plan: &LinkPlan) -> stdx::Result<u32> {
         let mut batch = Batch::new();
         route::add_address(&mut batch, index, plan.address);
         route::raise(&mut batch, index);
-        if let Some(gateway) = plan.gateway {
+        if let Some(gateway) = plan.gateway.filter(|_| plan.default_route) {
             route::add_default_route(&mut batch, index, gateway);
         }
         batch

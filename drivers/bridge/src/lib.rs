@@ -22,6 +22,7 @@ pub mod apply;
 mod forwarding;
 mod host;
 pub mod lease;
+pub mod options;
 pub mod plan;
 mod recover;
 pub mod rules;
@@ -31,9 +32,10 @@ use host::Host;
 use ipnet::{IpNet, Ipv4Net};
 use lease::{Lease, Leases};
 use network::{
-    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
-    Sandbox,
+    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId, Pool,
+    Recovered, Sandbox,
 };
+use options::Options;
 use plan::Attachment;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -73,7 +75,10 @@ impl Config {
     }
 
     /// The bridge of a network.
-    fn bridge_of(&self, network: &NetworkConfig) -> String {
+    fn bridge_of(&self, network: &NetworkConfig, options: &Options) -> String {
+        if let Some(name) = &options.name {
+            return name.clone();
+        }
         // 15 bytes are all a link's name can have; the id's first twelve digits are what Docker uses too.
         if network.default {
             self.default_bridge()
@@ -111,6 +116,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Net {
     config: NetworkConfig,
+    options: Options,
     /// The bridge's name and number. The number changes when somebody deletes the bridge and we make it again.
     bridge: String,
     index: u32,
@@ -208,14 +214,21 @@ impl Inner {
         if let Some(net) = self.state().networks.get(&config.id).cloned() {
             return Ok(net.answer());
         }
-        let bridge = self.config.bridge_of(config);
+        let options = Options::parse(&config.options)?;
+        let bridge = self.config.bridge_of(config, &options);
         let (subnet, gateway) = self.take_subnet(config, &bridge, &mut host)?;
         let result = (|| -> Result<Network> {
             let mark = format!("{}{}", self.config.mark(), config.id);
             fail_point!("bridge.create.before-link");
-            let index = host.ensure_bridge(&bridge, &mark, subnet, gateway, config.mtu)?;
-            let net =
-                Net { config: config.clone(), bridge: bridge.clone(), index, subnet, gateway };
+            let index = host.ensure_bridge(&bridge, &mark, subnet, gateway, options.mtu)?;
+            let net = Net {
+                config: config.clone(),
+                options,
+                bridge: bridge.clone(),
+                index,
+                subnet,
+                gateway,
+            };
             let answer = net.answer();
             self.state().networks.insert(config.id, net);
             fail_point!("bridge.create.before-rules");
@@ -238,14 +251,18 @@ impl Inner {
         bridge: &str,
         host: &mut Host,
     ) -> Result<(Ipv4Net, Ipv4Addr)> {
-        let taken = if config.subnet.is_none() { host.routed_beside(bridge)? } else { Vec::new() };
-        let pool = self.ipam.pool(config.subnet, &taken)?;
+        if config.ipv6.is_some() {
+            return Err(Error::not_implemented("IPv6 networks are not there yet"));
+        }
+        let wanted = config.ipv4.clone().unwrap_or_default();
+        let taken = if wanted.subnet.is_none() { host.routed_beside(bridge)? } else { Vec::new() };
+        let pool = self.ipam.pool(wanted.subnet, &taken)?;
         let IpNet::V4(subnet) = pool else {
             self.ipam.release_pool(&pool);
             return Err(Error::not_implemented("IPv6 networks are not there yet"));
         };
         let gateway =
-            config.gateway.unwrap_or_else(|| IpAddr::V4(network::ipam::first_host(subnet)));
+            wanted.gateway.unwrap_or_else(|| IpAddr::V4(network::ipam::first_host(subnet)));
         match self.ipam.allocate(&pool, Some(gateway)) {
             Ok(IpAddr::V4(gateway)) => Ok((subnet, gateway)),
             Ok(other) => {
@@ -295,7 +312,9 @@ impl Inner {
             .clone();
         let pool = IpNet::V4(net.subnet);
         let address =
-            self.ipam.allocate(&pool, endpoint.address).map_err(|e| match endpoint.address {
+            self.ipam.allocate(&pool, endpoint.ipv4.map(IpAddr::V4)).map_err(|e| match endpoint
+                .ipv4
+            {
                 None => Error::new(
                     e.kind(),
                     format!(
@@ -366,8 +385,10 @@ impl Net {
     fn answer(&self) -> Network {
         Network {
             interface: Some(self.bridge.clone()),
-            subnets: vec![IpNet::V4(self.subnet)],
-            gateway: Some(IpAddr::V4(self.gateway)),
+            pools: vec![Pool {
+                subnet: IpNet::V4(self.subnet),
+                gateway: Some(IpAddr::V4(self.gateway)),
+            }],
         }
     }
 
@@ -375,8 +396,8 @@ impl Net {
         rules::NetworkRules {
             bridge: self.bridge.clone(),
             subnet: self.subnet,
-            icc: self.config.icc,
-            masquerade: self.config.masquerade,
+            icc: self.options.icc,
+            masquerade: self.options.masquerade,
             internal: self.config.internal,
         }
     }
@@ -385,11 +406,11 @@ impl Net {
         Attachment {
             name: self.config.name.clone(),
             bridge: self.index,
-            mtu: self.config.mtu,
+            mtu: self.options.mtu,
             subnet: self.subnet,
             address,
             gateway: (!self.config.internal).then_some(self.gateway),
-            isolated: !self.config.icc,
+            isolated: !self.options.icc,
             mark,
         }
     }

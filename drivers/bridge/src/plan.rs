@@ -46,8 +46,10 @@ pub struct LinkPlan {
     pub mac: Mac,
     /// Its address and the subnet's prefix.
     pub address: Ipv4Net,
-    /// The default route.
+    /// The network's gateway.
     pub gateway: Option<Ipv4Addr>,
+    /// Everything else goes through it.
+    pub default_route: bool,
 }
 
 /// The plan for one endpoint whose end in the sandbox gets this number and name.
@@ -69,6 +71,7 @@ pub fn plan_join(
         address: Ipv4Net::new(attachment.address, attachment.subnet.prefix_len())
             .expect("the prefix comes from a subnet"),
         gateway: attachment.gateway,
+        default_route: endpoint.default_route,
     }
 }
 
@@ -80,7 +83,7 @@ impl LinkPlan {
             host_interface: Some(self.host.clone()),
             mac: Some(self.mac),
             addresses: vec![IpNet::V4(self.address)],
-            gateway: self.gateway.map(IpAddr::V4),
+            gateways: self.gateway.map(IpAddr::V4).into_iter().collect(),
         }
     }
 }
@@ -108,13 +111,10 @@ mod tests {
     use network::NetworkId;
 
     fn endpoint(mac: Option<&str>) -> Endpoint {
-        Endpoint {
-            id: "0123456789abcdef".repeat(4).parse().unwrap(),
-            network: NetworkId::from_bytes([1; 32]),
-            container: types::ContainerId::from_bytes(&[2; 32]),
-            address: None,
-            mac: mac.map(|m| m.parse().unwrap()),
-        }
+        let id = "0123456789abcdef".repeat(4).parse().unwrap();
+        let container = types::ContainerId::from_bytes(&[2; 32]);
+        let endpoint = Endpoint::new(id, NetworkId::from_bytes([1; 32]), container);
+        Endpoint { mac: mac.map(|m| m.parse().unwrap()), ..endpoint }
     }
 
     fn attachment() -> Attachment {
@@ -138,10 +138,8 @@ mod tests {
         assert_eq!(plan.mac.to_string(), "02:42:ac:11:00:02");
         assert_eq!(plan.address.to_string(), "172.17.0.2/16");
         let joined = plan.joined();
-        assert_eq!(
-            (joined.interface.as_str(), joined.gateway),
-            ("eth0", Some("172.17.0.1".parse().unwrap()))
-        );
+        assert_eq!(joined.interface, "eth0");
+        assert_eq!(joined.gateways, ["172.17.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(joined.addresses, ["172.17.0.2/16".parse().unwrap()]);
     }
 
@@ -151,7 +149,7 @@ mod tests {
         let plan = plan_join(&internal, &endpoint(Some("02:00:00:00:00:09")), 7, "eth3");
         assert_eq!(plan.mac.to_string(), "02:00:00:00:00:09");
         assert_eq!((plan.gateway, plan.isolated, plan.index), (None, true, 7));
-        assert_eq!(plan.joined().gateway, None);
+        assert!(plan.joined().gateways.is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Inner {
 
     /// Takes a living endpoint's address and makes sure of its link. Returns whether something was missing.
     fn adopt(&self, live: Live) -> Result<bool> {
-        let Live { endpoint, joined, netns } = live;
+        let Live { endpoint, joined, published: _, netns } = live;
         let net = self.state().networks.get(&endpoint.network).cloned();
         let net =
             net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
@@ -71,7 +71,7 @@ impl Inner {
                 if found.master == net.index && found.up {
                     return Ok(false);
                 }
-                self.enslave(&mut host, &link, net.index, &found.alias, !net.config.icc)?;
+                self.enslave(&mut host, &link, net.index, &found.alias, !net.options.icc)?;
                 Ok(true)
             }
             Some(_) => Err(Error::conflict(format!("link {link} is somebody else's"))),
@@ -98,8 +98,13 @@ impl Inner {
             net.ok_or_else(|| Error::not_found(format!("network {network} not found")))?;
         let mark = self.config.mark();
         let bridge_mark = format!("{mark}{network}");
-        net.index =
-            host.ensure_bridge(&net.bridge, &bridge_mark, net.subnet, net.gateway, net.config.mtu)?;
+        net.index = host.ensure_bridge(
+            &net.bridge,
+            &bridge_mark,
+            net.subnet,
+            net.gateway,
+            net.options.mtu,
+        )?;
         let ports: Vec<_> = {
             let mut state = self.state();
             if let Some(known) = state.networks.get_mut(network) {
@@ -113,7 +118,7 @@ impl Inner {
             if route::link(&mut host.route, &link)?
                 .is_some_and(|found| found.alias == alias && found.master != net.index)
             {
-                self.enslave(host, &link, net.index, &alias, !net.config.icc)?;
+                self.enslave(host, &link, net.index, &alias, !net.options.icc)?;
             }
         }
         Ok(net.index)

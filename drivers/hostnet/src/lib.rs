@@ -38,7 +38,7 @@ impl Driver for HostNet {
             let text = format!("only one instance of \"{}\" network is allowed", self.name);
             return Err(Error::new(Kind::Forbidden, text));
         }
-        Ok(Network { interface: None, subnets: Vec::new(), gateway: None })
+        Ok(Network::default())
     }
 
     fn delete(&self, _network: &NetworkId) -> Result<()> {
@@ -46,7 +46,7 @@ impl Driver for HostNet {
     }
 
     fn join(&self, endpoint: &Endpoint, _sandbox: &mut Sandbox) -> Result<Joined> {
-        if endpoint.address.is_some() || endpoint.mac.is_some() {
+        if endpoint.ipv4.is_some() || endpoint.ipv6.is_some() || endpoint.mac.is_some() {
             let text = format!(
                 "a container on a network of driver \"{}\" has no address to choose",
                 self.name
@@ -77,16 +77,11 @@ mod tests {
         assert_eq!(driver.create(&config).unwrap().interface, None);
         let mut sandbox = Sandbox::create().unwrap();
         let before = route::links(sandbox.route()).unwrap();
-        let mut endpoint = Endpoint {
-            id: EndpointId::random().unwrap(),
-            network: config.id,
-            container: types::ContainerId::from_bytes(&[7; 32]),
-            address: None,
-            mac: None,
-        };
+        let id = EndpointId::random().unwrap();
+        let mut endpoint = Endpoint::new(id, config.id, types::ContainerId::from_bytes(&[7; 32]));
         assert_eq!(driver.join(&endpoint, &mut sandbox).unwrap(), Joined::nothing());
         assert_eq!(route::links(sandbox.route()).unwrap(), before);
-        endpoint.address = Some("10.0.0.1".parse().unwrap());
+        endpoint.ipv4 = Some("10.0.0.1".parse().unwrap());
         assert_eq!(driver.join(&endpoint, &mut sandbox).unwrap_err().kind(), Kind::InvalidArgument);
         config.default = false;
         let error = host().create(&config).unwrap_err();

@@ -67,15 +67,15 @@ fn a_failed_join_leaves_nothing() {
         let links = host.links().len();
         let mut sandbox = Sandbox::create().unwrap();
         let mut endpoint = host.endpoint();
-        endpoint.address = Some("172.17.0.1".parse().unwrap());
+        endpoint.ipv4 = Some("172.17.0.1".parse().unwrap());
         assert_eq!(bridge.join(&endpoint, &mut sandbox).unwrap_err().kind(), Kind::Forbidden);
-        endpoint.address = Some("10.9.8.7".parse().unwrap());
+        endpoint.ipv4 = Some("10.9.8.7".parse().unwrap());
         assert_eq!(bridge.join(&endpoint, &mut sandbox).unwrap_err().kind(), Kind::InvalidArgument);
         let stranger =
             Endpoint { network: network::NetworkId::random().unwrap(), ..host.endpoint() };
         assert_eq!(bridge.join(&stranger, &mut sandbox).unwrap_err().kind(), Kind::NotFound);
         // The link is made, then its address is refused in the sandbox: the address is on loopback there already.
-        endpoint.address = Some("172.17.0.9".parse().unwrap());
+        endpoint.ipv4 = Some("172.17.0.9".parse().unwrap());
         let mut batch = sys::netlink::Batch::new();
         let (index, _) = sandbox.next_link();
         // A default route that is there already makes the third message fail.
@@ -176,12 +176,13 @@ fn a_new_daemon_adopts_the_living_and_sweeps_the_dead() {
         host.delete_link("gantry0-0a1b2c");
 
         let bridge = host.open();
-        let subnet = Some(network.subnets[0]);
+        let subnet = Some(network.pools[0].subnet);
         assert_eq!(bridge.create(&NetworkConfig::bridge(host.id, subnet)).unwrap(), network);
         // 0 and 1 live on, 2 lives but its namespace is not given, 3 has no owner any more.
         let live = all[..3].iter().enumerate().map(|(n, c)| Live {
             endpoint: c.endpoint.clone(),
             joined: c.joined.clone(),
+            published: Vec::new(),
             netns: (n < 2).then(|| c.sandbox.netns().try_clone_to_owned().unwrap()),
         });
         let recovered = bridge.recover(live.collect()).unwrap();
@@ -208,6 +209,7 @@ fn a_new_daemon_adopts_the_living_and_sweeps_the_dead() {
         let live = all[..3].iter().map(|c| Live {
             endpoint: c.endpoint.clone(),
             joined: c.joined.clone(),
+            published: Vec::new(),
             netns: None,
         });
         let recovered = bridge.recover(live.collect()).unwrap();

@@ -60,13 +60,8 @@ impl Host {
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint {
-            id: EndpointId::random().unwrap(),
-            network: self.id,
-            container: types::ContainerId::from_bytes(&[1; 32]),
-            address: None,
-            mac: None,
-        }
+        let container = types::ContainerId::from_bytes(&[1; 32]);
+        Endpoint::new(EndpointId::random().unwrap(), self.id, container)
     }
 
     pub(crate) fn container(&self, bridge: &Bridge) -> Container {

@@ -12,7 +12,7 @@ fn containers_reach_each_other_and_the_gateway_at_once() {
     on_a_host(|host| {
         let (bridge, network) = host.bridge();
         assert_eq!(network.interface.as_deref(), Some("gantry0-0a1b2c"));
-        assert_eq!(network.subnets[0].to_string(), "172.17.0.0/16");
+        assert_eq!(network.pools[0].subnet.to_string(), "172.17.0.0/16");
         let (a, b) = (host.container(&bridge), host.container(&bridge));
         assert_eq!(
             (a.address(), b.address()),
@@ -166,7 +166,10 @@ fn an_ipv4_network_has_no_ipv6() {
 fn without_icc_containers_reach_the_host_but_not_each_other() {
     on_a_host(|host| {
         let bridge = host.open();
-        let config = NetworkConfig { icc: false, ..NetworkConfig::bridge(host.id, None) };
+        let config = NetworkConfig {
+            options: [(bridge::options::ICC.to_owned(), "false".to_owned())].into(),
+            ..NetworkConfig::bridge(host.id, None)
+        };
         bridge.create(&config).unwrap();
         let (a, b) = (host.container(&bridge), host.container(&bridge));
         assert_eq!(send(&a.socket(), &b.socket(), b.address()), None);
@@ -183,7 +186,7 @@ fn the_default_subnet_is_the_first_that_the_host_does_not_route() {
         let uplink = host.link("uplink").unwrap().index;
         host.execute(|b| route::add_address(b, uplink, "172.17.200.1/24".parse().unwrap()));
         let (bridge, network) = host.bridge();
-        assert_eq!(network.subnets[0].to_string(), "172.18.0.0/16");
+        assert_eq!(network.pools[0].subnet.to_string(), "172.18.0.0/16");
         drop(bridge);
         // Its own bridge is no reason to choose another the next time.
         let (_bridge, again) = host.bridge();
@@ -207,7 +210,7 @@ fn two_networks_do_not_meet() {
             created.interface.as_deref().map(|n| n.starts_with("br-") && n.len() == 15),
             Some(true)
         );
-        assert_eq!(created.subnets[0].to_string(), "172.18.0.0/16");
+        assert_eq!(created.pools[0].subnet.to_string(), "172.18.0.0/16");
         let a = host.container(&bridge);
         let mut sandbox = network::Sandbox::create().unwrap();
         let endpoint = network::Endpoint { network: other, ..host.endpoint() };
