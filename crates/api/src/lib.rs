@@ -44,8 +44,10 @@ pub use host::{
 pub use image::{HistoryItem, ImageDelete, ImageInspect, ImagePruneReport, ImageSummary};
 pub use json::Go;
 pub use network::{
-    EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkSettings,
-    NetworkingConfig,
+    Address, ConfigFrom, EndpointIpam, EndpointSettings, Ipam, IpamConfig, IpamStatus, Network,
+    NetworkConnectBody, NetworkContainer, NetworkCreateBody, NetworkCreateResponse,
+    NetworkDisconnectBody, NetworkPruneReport, NetworkSettings, NetworkStatus, NetworkingConfig,
+    SubnetStatus,
 };
 pub use routes::{Handler, Method, ROUTES, Route, Stage};
 pub use stream::{JsonError, JsonMessage, Progress};

@@ -1,6 +1,6 @@
 //! Networks and a container's endpoints on them.
 
-use crate::host::{PortBinding, PortMap};
+use crate::host::PortMap;
 use crate::json::is_default;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ pub struct EndpointSettings {
     #[serde(rename = "GlobalIPv6PrefixLen")]
     pub global_ipv6_prefix_len: i64,
     pub driver_opts: Option<BTreeMap<String, String>>,
+    /// Since 1.48: the endpoint with the highest has the default gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gw_priority: Option<i64>,
     /// Since 1.44.
     #[serde(rename = "DNSNames")]
     pub dns_names: Option<Vec<String>>,
@@ -73,9 +76,9 @@ pub struct NetworkSettings {
     #[serde(rename = "LinkLocalIPv6PrefixLen")]
     pub link_local_ipv6_prefix_len: i64,
     #[serde(rename = "SecondaryIPAddresses")]
-    pub secondary_ip_addresses: Option<Vec<PortBinding>>,
+    pub secondary_ip_addresses: Option<Vec<Address>>,
     #[serde(rename = "SecondaryIPv6Addresses")]
-    pub secondary_ipv6_addresses: Option<Vec<PortBinding>>,
+    pub secondary_ipv6_addresses: Option<Vec<Address>>,
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     pub gateway: String,
@@ -93,6 +96,15 @@ pub struct NetworkSettings {
     pub networks: BTreeMap<String, EndpointSettings>,
 }
 
+/// One more address of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct Address {
+    pub addr: String,
+    pub prefix_len: i64,
+}
+
 /// A network in `GET /networks` and `GET /networks/{id}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -103,6 +115,9 @@ pub struct Network {
     pub created: String,
     pub scope: String,
     pub driver: String,
+    /// Since 1.48.
+    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
     #[serde(rename = "EnableIPv6")]
     pub enable_ipv6: bool,
     #[serde(rename = "IPAM")]
@@ -115,6 +130,106 @@ pub struct Network {
     pub containers: BTreeMap<String, NetworkContainer>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// Since 1.52, when one network is inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<NetworkStatus>,
+}
+
+/// How full a network is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct NetworkStatus {
+    #[serde(rename = "IPAM")]
+    pub ipam: IpamStatus,
+}
+
+/// How full a network's subnets are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IpamStatus {
+    /// By subnet, such as `172.20.0.0/16`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subnets: BTreeMap<String, SubnetStatus>,
+}
+
+/// How full a subnet is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct SubnetStatus {
+    /// Addresses that are in use or reserved; at most `u64::MAX`.
+    #[serde(rename = "IPsInUse")]
+    pub ips_in_use: u64,
+    /// Addresses of the range that are free; at most `u64::MAX`.
+    #[serde(rename = "DynamicIPsAvailable")]
+    pub dynamic_ips_available: u64,
+}
+
+/// Body of `POST /networks/create`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct NetworkCreateBody {
+    /// Sent to daemons before 1.44 alone, and discarded: names are always checked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub check_duplicate: bool,
+    /// Empty: `bridge`, or whatever the daemon takes for its default.
+    pub driver: String,
+    /// Empty: what the driver has.
+    pub scope: String,
+    /// Since 1.48; not said: yes, or what `default-network-opts` says.
+    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
+    /// Not said (which is possible since 1.46): no, or what `default-network-opts` says.
+    #[serde(rename = "EnableIPv6", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv6: Option<bool>,
+    #[serde(rename = "IPAM")]
+    pub ipam: Option<Ipam>,
+    pub internal: bool,
+    pub attachable: bool,
+    pub ingress: bool,
+    pub config_only: bool,
+    pub config_from: Option<ConfigFrom>,
+    pub options: Option<BTreeMap<String, String>>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub name: String,
+}
+
+/// Answer to `POST /networks/create`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct NetworkCreateResponse {
+    pub id: String,
+    /// Empty when there is none.
+    pub warning: String,
+}
+
+/// Body of `POST /networks/{id}/connect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct NetworkConnectBody {
+    pub container: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_config: Option<EndpointSettings>,
+}
+
+/// Body of `POST /networks/{id}/disconnect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[allow(missing_docs)]
+pub struct NetworkDisconnectBody {
+    pub container: String,
+    pub force: bool,
+}
+
+/// Answer to `POST /networks/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkPruneReport {
+    /// Names; `null` when nothing was removed.
+    pub networks_deleted: Option<Vec<String>>,
 }
 
 /// Another network that one takes its configuration from.
@@ -164,4 +279,43 @@ pub struct NetworkContainer {
     pub ipv4_address: String,
     #[serde(rename = "IPv6Address")]
     pub ipv6_address: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bodies as Docker's client 28.2 writes them.
+    #[test]
+    fn bodies_are_dockers() {
+        let body = r#"{"Driver":"bridge","Scope":"","EnableIPv6":false,"IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"10.9.0.0/24","Gateway":"10.9.0.1","AuxiliaryAddresses":{"a":"10.9.0.9"}}]},"Internal":false,"Attachable":false,"Ingress":false,"ConfigOnly":false,"ConfigFrom":null,"Options":{},"Labels":{},"Name":"n"}"#;
+        let read: NetworkCreateBody = crate::json::from_slice(body.as_bytes()).unwrap();
+        assert_eq!(read.enable_ipv4, None, "not said is not the same as no");
+        assert_eq!(read.enable_ipv6, Some(false));
+        assert_eq!(serde_json::to_string(&read).unwrap(), body);
+
+        let body = r#"{"Container":"c","EndpointConfig":{"Aliases":["a"],"GwPriority":7}}"#;
+        let read: NetworkConnectBody = crate::json::from_slice(body.as_bytes()).unwrap();
+        assert_eq!(read.endpoint_config.unwrap().gw_priority, Some(7));
+        let read: NetworkConnectBody = crate::json::from_slice(br#"{"Container":"c"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"Container":"c"}"#);
+        let read: NetworkDisconnectBody =
+            crate::json::from_slice(br#"{"Container":"c","Force":true}"#).unwrap();
+        assert!(read.force);
+    }
+
+    #[test]
+    fn what_newer_versions_have_is_left_out_when_it_is_not_there() {
+        let old = serde_json::to_string(&Network::default()).unwrap();
+        assert!(!old.contains("EnableIPv4") && !old.contains("Status"), "{old}");
+        let subnets = [(
+            "10.9.0.0/24".to_owned(),
+            SubnetStatus { ips_in_use: 3, dynamic_ips_available: 253 },
+        )];
+        let status = NetworkStatus { ipam: IpamStatus { subnets: subnets.into() } };
+        assert_eq!(
+            serde_json::to_string(&status).unwrap(),
+            r#"{"IPAM":{"Subnets":{"10.9.0.0/24":{"IPsInUse":3,"DynamicIPsAvailable":253}}}}"#
+        );
+    }
 }
