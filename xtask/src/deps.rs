@@ -12,9 +12,9 @@ const LAYERS: [&[&str]; 7] = [
     &["types", "oci", "api", "tar", "template"],
     &[
         "content", "snapshot", "network", "volume", "logging", "task", "store", "layer", "cgroups",
-        "seccomp", "nft", "dial",
+        "seccomp", "nft", "dial", "dns",
     ],
-    &["image", "remote", "container", "shim", "runtime"],
+    &["image", "remote", "container", "shim", "runtime", "netd"],
     &["engine"],
     &["server", "client"],
     &["cli"],
@@ -35,8 +35,9 @@ const MEANT: [(&str, &str); 7] = [
 ];
 
 /// Crates that must never be compiled into these: the small programs have no runtime, no TLS, no C.
-const FORBIDDEN: [(&str, &[&str]); 3] = [
+const FORBIDDEN: [(&str, &[&str]); 4] = [
     ("gantry-shim", &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"]),
+    ("gantry-netd", &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"]),
     (
         "gantry-runtime",
         &["tokio", "hyper", "rustls", "ring", "zstd-sys", "redb", "engine", "store"],

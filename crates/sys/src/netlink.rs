@@ -90,6 +90,25 @@ impl Socket {
         Ok(Self { fd, sequence: 1, buffer: vec![0; DATAGRAM] })
     }
 
+    /// The number that the kernel knows this socket by (`nl_pid`); what it changes is announced with it
+    /// ([`Message::port`]).
+    pub fn port(&self) -> io::Result<u32> {
+        let address = rustix::net::getsockname(&self.fd)?;
+        let address = SocketAddrNetlink::try_from(address).map_err(io::Error::from)?;
+        if address.pid() != 0 {
+            return Ok(address.pid());
+        }
+        // It has none before it is first used.
+        rustix::net::bind(&self.fd, &SocketAddrNetlink::new(0, 0))?;
+        let address = rustix::net::getsockname(&self.fd)?;
+        Ok(SocketAddrNetlink::try_from(address).map_err(io::Error::from)?.pid())
+    }
+
+    /// Makes [`receive`](Self::receive) answer `WouldBlock` rather than wait, for whoever waits in one place.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.fd, true)?)
+    }
+
     /// Sends all messages of `batch` in one call and waits until the last is acknowledged.
     ///
     /// rtnetlink works through all messages even when one is refused; the first refusal is returned, and what succeeded
@@ -166,7 +185,7 @@ impl Socket {
                         if size > ANSWER_LIMIT {
                             return Err(Error::Malformed("answer is too long"));
                         }
-                        answers.push(Message { kind, body: body.to_vec() });
+                        answers.push(Message { kind, port: header.port, body: body.to_vec() });
                     }
                 }
                 Ok(())
@@ -183,7 +202,7 @@ impl Socket {
     pub fn receive(&mut self) -> Result<Vec<Message>, Error> {
         let mut messages = Vec::new();
         self.each(|header, body| {
-            messages.push(Message { kind: header.kind, body: body.to_vec() });
+            messages.push(Message { kind: header.kind, port: header.port, body: body.to_vec() });
             Ok(())
         })?;
         Ok(messages)
@@ -318,12 +337,13 @@ impl From<io::Error> for Error {
     }
 }
 
-/// `struct nlmsghdr` without the port, which we do not use.
+/// `struct nlmsghdr`.
 struct Header {
     length: u32,
     kind: u16,
     flags: u16,
     sequence: u32,
+    port: u32,
 }
 
 impl Header {
@@ -332,7 +352,7 @@ impl Header {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
-        Self { length: word(0), kind: half(4), flags: half(6), sequence: word(8) }
+        Self { length: word(0), kind: half(4), flags: half(6), sequence: word(8), port: word(12) }
     }
 }
 
@@ -390,6 +410,16 @@ mod tests {
             })
             .collect();
         assert!(names.contains(&b"lo\0".to_vec()), "{names:?}");
+    }
+
+    #[test]
+    fn a_socket_knows_its_port() {
+        let (one, other) =
+            (Socket::open(Protocol::Route).unwrap(), Socket::open(Protocol::Route).unwrap());
+        let port = one.port().unwrap();
+        assert_ne!(port, 0);
+        assert_ne!(port, other.port().unwrap());
+        assert_eq!(port, one.port().unwrap());
     }
 
     #[test]

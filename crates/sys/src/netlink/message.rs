@@ -43,6 +43,47 @@ impl Batch {
         batch
     }
 
+    /// A transaction that was written down as the [`bytes`](Self::bytes) of one. `None` if they are none.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
+            Some(u32::from_ne_bytes(bytes))
+        };
+        let kind = |at: usize| Some((word(at + 4)? & 0xffff) as u16);
+        if bytes.len() > BATCH_LIMIT || kind(0)? != BATCH_BEGIN {
+            return None;
+        }
+        let [high, low] = *bytes.get(HEADER + 2..HEADER + 4)? else { return None };
+        let mut batch =
+            Self { transaction: Some(u16::from_be_bytes([high, low])), ..Self::default() };
+        let mut at = 0;
+        while at < bytes.len() {
+            let size = word(at)? as usize;
+            if size < HEADER || size > bytes.len() - at || !size.is_multiple_of(ALIGN) {
+                return None;
+            }
+            if kind(at)? == BATCH_END {
+                break;
+            }
+            batch.starts.push(at);
+            at += size;
+        }
+        batch.bytes = bytes[..at].to_vec();
+        Some(batch)
+    }
+
+    /// The messages, as the kernel would announce them; a transaction's frame is not among them.
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        let frame = usize::from(self.transaction.is_some());
+        self.starts.iter().skip(frame).map(|start| {
+            let header = &self.bytes[*start..*start + HEADER];
+            let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]);
+            let kind = u16::from_ne_bytes([header[4], header[5]]);
+            let body = self.bytes[start + HEADER..start + length as usize].to_vec();
+            Message { kind, port: 0, body }
+        })
+    }
+
     /// Appends a message: its type, its flags beside `NLM_F_REQUEST`, the fixed part of its family, its attributes.
     pub fn message(
         &mut self,
@@ -188,6 +229,8 @@ impl Attributes<'_> {
 pub struct Message {
     /// Its type, as `RTM_NEWLINK`.
     pub kind: u16,
+    /// Who asked for what it tells of ([`Socket::port`](super::Socket::port)); 0 for the kernel itself.
+    pub port: u32,
     /// The fixed part of its family and the attributes.
     pub body: Vec<u8>,
 }
@@ -228,7 +271,7 @@ mod tests {
                 a.u8(2, 9);
             });
         });
-        let message = Message { kind: 16, body: batch.bytes()[HEADER..].to_vec() };
+        let message = Message { kind: 16, port: 0, body: batch.bytes()[HEADER..].to_vec() };
         let outer: Vec<_> = message.attributes(3).collect();
         assert_eq!(outer[0], (3, &b"lo\0"[..]));
         assert_eq!(outer[1].0, 18);
@@ -253,6 +296,26 @@ mod tests {
         let mut batch = Batch::new();
         batch.message(1, 0, &[], |a| a.put(5, &[0; 65_531]));
         assert!(batch.finish(1).is_ok());
+    }
+
+    #[test]
+    fn a_transaction_that_was_written_down_is_the_same() {
+        let mut batch = Batch::transaction(10);
+        batch.message(0xa00, 0x400, &[1, 0, 0, 0], |a| a.string(1, "t"));
+        batch.message(0xa03, 0, &[1, 0, 0, 0], |_| {});
+        let mut again = Batch::parse(batch.bytes()).unwrap();
+        assert_eq!(again.messages().map(|m| m.kind).collect::<Vec<_>>(), [0xa00, 0xa03]);
+        assert_eq!(again.messages().next().unwrap().attributes(4).next(), Some((1, &b"t\0"[..])));
+        assert_eq!(again.finish(7).unwrap(), batch.finish(7).unwrap());
+        assert_eq!(again.bytes(), batch.bytes());
+        // What was sent already is the same too.
+        let mut sent = Batch::parse(batch.bytes()).unwrap();
+        assert_eq!(sent.finish(9).unwrap(), (11, 13));
+        for length in 0..batch.bytes().len() {
+            let _refused = Batch::parse(&batch.bytes()[..length]);
+        }
+        assert!(Batch::parse(&[]).is_none());
+        assert!(Batch::parse(&batch.bytes()[20..]).is_none());
     }
 
     #[test]
