@@ -15,7 +15,11 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     Ok(Drivers {
         content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
-        bridge: Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
+        networks: vec![
+            Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
+            Arc::new(hostnet::host()),
+            Arc::new(hostnet::none()),
+        ],
         volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
         logs: logging::Registry::new(log_drivers(), open_log),
     })

@@ -136,12 +136,12 @@ routes! {
     Delete "/volumes/{name}"               0  Served VolumeRemove;
     // Networks
     Get    "/networks"                     0  Served NetworkList;
-    Post   "/networks/create"              0  NotYet NetworkCreate;
+    Post   "/networks/create"              0  Served NetworkCreate;
     Post   "/networks/prune"               25 Served NetworkPrune;
-    Post   "/networks/{name}/connect"      0  NotYet NetworkConnect;
-    Post   "/networks/{name}/disconnect"   0  NotYet NetworkDisconnect;
+    Post   "/networks/{name}/connect"      0  Served NetworkConnect;
+    Post   "/networks/{name}/disconnect"   0  Served NetworkDisconnect;
     Get    "/networks/{name}"              0  Served NetworkInspect;
-    Delete "/networks/{name}"              0  NotYet NetworkRemove;
+    Delete "/networks/{name}"              0  Served NetworkRemove;
     // Plugins
     Get    "/plugins"                      25 NotYet PluginList;
     Get    "/plugins/privileges"           25 NotYet PluginPrivileges;

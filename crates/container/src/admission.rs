@@ -24,11 +24,13 @@ pub enum Ask {
     Exec,
     /// Change its limits.
     Update,
+    /// Put it on a network, or take it from one.
+    Network,
 }
 
 /// Whether `ask` is possible in `phase`; the error is what Docker would say. `id` and `name` are the container's.
 pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error> {
-    use Ask::{Exec, Kill, Pause, Remove, Restart, Start, Stop, Unpause, Update};
+    use Ask::{Exec, Kill, Network, Pause, Remove, Restart, Start, Stop, Unpause, Update};
     let conflict = |text: String| Err(Error::conflict(text));
     let already = || Err(Error::new(Kind::NotModified, String::new()));
     match (ask, phase) {
@@ -94,6 +96,11 @@ pub fn admit(phase: &Phase, ask: Ask, id: &str, name: &str) -> Result<(), Error>
             conflict("container is marked for removal and cannot be \"update\"".to_owned())
         }
         (Update, _) => Ok(()),
+
+        (Network, Phase::Removing | Phase::Dead(_)) => conflict(format!(
+            "Container {id} is marked for removal and cannot be connected or disconnected to the network"
+        )),
+        (Network, _) => Ok(()),
     }
 }
 

@@ -4,10 +4,12 @@
 //!   driver.rs          what is asked and what happens, one after the other
 //!   driver/running.rs  start, stop, kill, pause: while it runs
 //!   driver/ending.rs   its end, its restart policy, its removal
+//!   driver/networks.rs its coming to networks and its leaving them
 //!   driver/probing.rs  its health
 //! ```
 
 mod ending;
+mod networks;
 mod probing;
 mod running;
 
@@ -192,6 +194,14 @@ impl Driver {
             },
             Request::Update(update, reply) => {
                 let result = self.update(&update).await;
+                answer(reply, result);
+            }
+            Request::Connect(network, wishes, reply) => {
+                let result = self.connect(network, *wishes).await;
+                answer(reply, result);
+            }
+            Request::Disconnect(network, reply) => {
+                let result = self.disconnect(&network).await;
                 answer(reply, result);
             }
             Request::Halt(reply) => {

@@ -2,7 +2,7 @@
 
 use crate::services::Paths;
 use crate::spec::EngineFiles;
-use crate::state::Endpoint;
+use crate::state::Endpoints;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,14 +36,14 @@ pub fn write_at_create(
     let resolv = resolv_conf(&record.host, host_resolv_conf);
     write(&files.hostname, hostname.as_bytes())?;
     write(&files.resolv_conf, resolv.as_bytes())?;
-    write(&files.hosts, hosts(record, &[]).as_bytes())
+    write(&files.hosts, hosts(record, &Endpoints::new()).as_bytes())
 }
 
 /// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted.
 pub fn write_hosts(
     files: &EngineFiles,
     record: &ContainerRecord,
-    endpoints: &[&Endpoint],
+    endpoints: &Endpoints,
 ) -> Result<()> {
     write(&files.hosts, hosts(record, endpoints).as_bytes())
 }
@@ -59,7 +59,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .context(|| format!("write {}", path.display()))
 }
 
-fn hosts(record: &ContainerRecord, endpoints: &[&Endpoint]) -> String {
+fn hosts(record: &ContainerRecord, endpoints: &Endpoints) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
@@ -72,12 +72,14 @@ fn hosts(record: &ContainerRecord, endpoints: &[&Endpoint]) -> String {
     }
     let hostname = crate::spec::hostname(record);
     let domain = &record.config.domainname;
-    for endpoint in endpoints {
-        let _infallible = if domain.is_empty() {
-            writeln!(text, "{}\t{hostname}", endpoint.address)
-        } else {
-            writeln!(text, "{}\t{hostname}.{domain} {hostname}", endpoint.address)
-        };
+    for endpoint in endpoints.values() {
+        for (address, _) in endpoint.ipv4().into_iter().chain(endpoint.ipv6()) {
+            let _infallible = if domain.is_empty() {
+                writeln!(text, "{address}\t{hostname}")
+            } else {
+                writeln!(text, "{address}\t{hostname}.{domain} {hostname}")
+            };
+        }
     }
     text
 }

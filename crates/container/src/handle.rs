@@ -4,12 +4,11 @@ use crate::driver::Driver;
 use crate::limits::Update;
 use crate::services::Services;
 use crate::shim;
-use crate::state::{Phase, Published};
-use std::collections::BTreeMap;
+use crate::state::{Endpoints, Phase, Published};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use stdx::{Error, Result};
-use store::records::container::ContainerRecord;
+use store::records::container::{ContainerRecord, EndpointWishes};
 use task::protocol::{Attachment, Exec, Session, TerminalSize};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -60,6 +59,8 @@ pub(crate) enum Request {
     Rename(String, Reply<String>),
     Remove(RemoveRequest, Reply),
     Update(Box<Update>, Reply),
+    Connect(String, Box<EndpointWishes>, Reply),
+    Disconnect(String, Reply),
     Halt(Reply),
     Attach(Attachment, OwnedFd, Reply),
     Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
@@ -71,7 +72,8 @@ impl Container {
     /// A new container, or one that the store knows; `recover`: look for what an earlier daemon left of it first.
     pub fn spawn(services: Arc<Services>, record: Arc<ContainerRecord>, recover: bool) -> Self {
         let phase = if record.last.finished.is_zero() { Phase::Created } else { Phase::Exited };
-        let first = Published { record, phase, exits: 0, endpoints: BTreeMap::new(), health: None };
+        let first =
+            Published { record, phase, exits: 0, endpoints: Endpoints::new(), health: None };
         let (publisher, published) = watch::channel(first.clone());
         let (requests, receiver) = mpsc::unbounded_channel();
         let files = Arc::new(tokio::sync::Mutex::new(()));
@@ -138,6 +140,16 @@ impl Container {
     /// Changes limits and the restart policy, of a running container at once.
     pub async fn update(&self, update: Update) -> Result<()> {
         self.ask(|reply| Request::Update(Box::new(update), reply)).await
+    }
+
+    /// Puts it on a network, at once when it runs and otherwise when it is started.
+    pub async fn connect(&self, network: String, wishes: EndpointWishes) -> Result<()> {
+        self.ask(|reply| Request::Connect(network, Box::new(wishes), reply)).await
+    }
+
+    /// Takes it from a network.
+    pub async fn disconnect(&self, network: String) -> Result<()> {
+        self.ask(|reply| Request::Disconnect(network, reply)).await
     }
 
     /// The daemon ends and takes its containers along: ends it as [`Self::stop`] does, but not as its user's wish.

@@ -106,7 +106,8 @@ fn running(
     }
 }
 
-fn namespace(pid: i32, kind: &str, id: &str) -> Result<OwnedFd> {
+/// A namespace of a container's first process.
+pub(crate) fn namespace(pid: i32, kind: &str, id: &str) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/{kind}");
     let file = File::open(&path).context(|| format!("open {path}"))?;
     let cgroup = format!("/proc/{pid}/cgroup");

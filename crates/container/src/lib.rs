@@ -52,4 +52,4 @@ pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};
 pub use limits::Update;
 pub use services::{Logs, Measured, Networking, Paths, Save, Services, World};
 pub use start::cgroup_path;
-pub use state::{Endpoint, Phase, Published};
+pub use state::{Endpoints, Phase, Published};

@@ -1,8 +1,7 @@
 //! What a container's driver needs of the rest of the engine.
 
-use crate::state::Endpoint;
+use crate::state::Endpoints;
 use oci::runtime::Device;
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,14 +92,30 @@ pub trait Networking: Send + Sync + std::fmt::Debug {
         record: &ContainerRecord,
         sandbox: network::Sandbox,
         runtime_dir: &Path,
-    ) -> Result<BTreeMap<String, Endpoint>>;
+    ) -> Result<Endpoints>;
+    /// Links a running container to one more network, which is in `record.endpoints`; all its endpoints then. Blocking.
+    fn connect(
+        &self,
+        record: &ContainerRecord,
+        network: &str,
+        netns: OwnedFd,
+        runtime_dir: &Path,
+    ) -> Result<Endpoints>;
+    /// Takes a running container from a network; all its endpoints then. Blocking.
+    fn disconnect(
+        &self,
+        record: &ContainerRecord,
+        network: &str,
+        netns: OwnedFd,
+        runtime_dir: &Path,
+    ) -> Result<Endpoints>;
     /// A container has been started: nobody waits, now is the time to prepare for the next one.
     fn settled(&self);
     /// Gives back what [`Self::join`] took. Never blocks, never fails: what the kernel still holds is waited for by
     /// the drivers.
     fn leave(&self, id: &str);
     /// The endpoints of a container that an earlier daemon joined.
-    fn adopt(&self, record: &ContainerRecord, runtime_dir: &Path) -> BTreeMap<String, Endpoint>;
+    fn adopt(&self, record: &ContainerRecord, runtime_dir: &Path) -> Endpoints;
 }
 
 /// Logs as a driver sees them.

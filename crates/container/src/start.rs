@@ -15,9 +15,8 @@ use crate::runtimes::{Program, Runtime};
 use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
-use crate::state::Endpoint;
+use crate::state::Endpoints;
 use crate::userns::{self, User};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result, fail_point};
@@ -32,7 +31,7 @@ pub(crate) struct Started {
     pub(crate) pid: i32,
     /// Nanoseconds since 1970.
     pub(crate) at: i64,
-    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    pub(crate) endpoints: Endpoints,
 }
 
 /// Everything that is ready before the shim is told to create.
@@ -107,7 +106,7 @@ async fn create_and_start(
     mut create: Box<Create>,
     sandbox: Sandbox,
     sockets: &[OwnedFd],
-) -> Result<(i32, i64, BTreeMap<String, Endpoint>)> {
+) -> Result<(i32, i64, Endpoints)> {
     let fds: Vec<_> = sandbox.netns.iter().chain(sockets).map(|fd| fd.as_fd()).collect();
     create.start = sandbox.to_join.is_none();
     let asked = shim.call(Request::Create(create), &fds);
@@ -125,7 +124,7 @@ async fn create_and_start(
         created?;
         started?
     } else {
-        (asked.await?, BTreeMap::new())
+        (asked.await?, Endpoints::new())
     };
     fail_point!("container.start.after-exec");
     match answer {
@@ -139,10 +138,10 @@ fn join(
     services: &Services,
     record: &ContainerRecord,
     netns: network::Sandbox,
-) -> Result<BTreeMap<String, Endpoint>> {
+) -> Result<Endpoints> {
     let endpoints = services.network.join(record, netns, &services.paths.exec_of(&record.id))?;
     let files = files::paths(&services.paths, &record.id);
-    files::write_hosts(&files, record, &endpoints.values().collect::<Vec<_>>())?;
+    files::write_hosts(&files, record, &endpoints)?;
     Ok(endpoints)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stdx::time::Timestamp;
 use store::records::container::ContainerRecord;
+use store::records::network::EndpointRecord;
 
 use crate::health::Health;
 use crate::shim::Shim;
@@ -81,24 +82,8 @@ impl Phase {
     }
 }
 
-/// A container's connection to one network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The network's name.
-    pub network: String,
-    /// The network's id.
-    pub network_id: String,
-    /// The endpoint's id.
-    pub id: String,
-    /// MAC address, `02:42:…`.
-    pub mac: String,
-    /// IPv4 address.
-    pub address: String,
-    /// Bits of the network's prefix.
-    pub prefix_len: u8,
-    /// The network's gateway.
-    pub gateway: String,
-}
+/// A container's places on networks, by the networks' names.
+pub type Endpoints = BTreeMap<String, EndpointRecord>;
 
 /// What a driver last published.
 #[derive(Debug, Clone)]
@@ -110,7 +95,7 @@ pub struct Published {
     /// How often it has ended while this daemon ran.
     pub exits: u64,
     /// Its networks, while it runs.
-    pub endpoints: BTreeMap<String, Endpoint>,
+    pub endpoints: Endpoints,
     /// How healthy it is, if it is probed.
     pub health: Option<Arc<Health>>,
 }

@@ -46,7 +46,7 @@ mod userns;
 mod volumes;
 mod world;
 
-pub use container::{Endpoint, Phase, Update, health};
+pub use container::{Endpoints, Phase, Update, health};
 pub use containers::attach::{AttachRequest, Attached};
 pub use containers::create::{CreateContainer, Created};
 pub use containers::logs::{Logs, LogsRequest};
@@ -67,6 +67,7 @@ pub use files::path::PathStat;
 pub use files::stream::ArchiveStream;
 pub use images::RegistryAuth;
 pub use info::Info;
+pub use networks::CreateNetwork;
 pub use setup::{Drivers, Proxies, Settings};
 pub use volumes::{CreateVolume, VolumeView};
 

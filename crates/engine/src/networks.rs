@@ -1,263 +1,154 @@
-//! The networks of this daemon and who is on them.
+//! Use cases about networks.
 //!
-//! For now these are Docker's three: `bridge` (the default), `host` and `none`.
+//! ```text
+//!   request    what a user asks for, checked, as a record          (pure)
+//!   endpoint   which networks a container joins, and how           (pure)
+//!   ports      which of its ports are published                    (pure)
+//!   table      the networks that there are, and who is on them
+//!   links      containers coming and going: what drivers of containers call
+//! ```
 
-use container::services::Sandbox;
-use container::{Endpoint, Networking};
-use network::{EndpointId, Live, Network, NetworkConfig, NetworkId, Sandboxes};
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
-use stdx::fs::{Durability, replace};
-use stdx::time::Timestamp;
-use stdx::{Error, Result, fail_point};
-use store::Store;
-use store::records::container::ContainerRecord;
-use store::records::network::{EndpointRecord, IpamRecord, NetworkRecord, PoolRecord};
+mod endpoint;
+mod links;
+mod ports;
+mod request;
+mod table;
+
+use crate::Engine;
+use std::collections::BTreeMap;
+use stdx::{Error, Kind, Result};
+use store::records::container::EndpointWishes;
+use store::records::network::NetworkRecord;
+
+pub(crate) use endpoint::{joined_of, of_record};
+pub(crate) use ports::{check as check_ports, of_record as published_of};
+pub use request::CreateNetwork;
+pub(crate) use table::Networks;
 
 /// The name of the default network.
-const BRIDGE: &str = "bridge";
+pub(crate) const BRIDGE: &str = "bridge";
 
-#[derive(Debug)]
-pub(crate) struct Networks {
-    bridge: Arc<dyn network::Driver>,
-    records: Vec<NetworkRecord>,
-    store: Arc<Store>,
-    /// Made when the first container needs it, so that a daemon without such containers leaves the host as it is.
-    made: OnceLock<Network>,
-    making: Mutex<()>,
-    ready: Sandboxes,
-    /// By container.
-    endpoints: Mutex<HashMap<String, EndpointId>>,
+/// Whether a network of that name is always there.
+pub(crate) fn is_predefined(name: &str) -> bool {
+    matches!(name, BRIDGE | "host" | "none")
 }
 
-impl Networks {
-    /// The networks as the store remembers them; the default three are made up once.
-    pub(crate) fn open(store: Arc<Store>, bridge: Arc<dyn network::Driver>) -> Result<Self> {
-        let mut records: Vec<NetworkRecord> =
-            store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
-        if records.is_empty() {
-            records = [(BRIDGE, "bridge"), ("host", "host"), ("none", "null")]
-                .into_iter()
-                .map(|(name, driver)| default_record(name, driver))
-                .collect::<Result<_>>()?;
-            store.write(|batch| records.iter().try_for_each(|r| batch.put(&r.id, r)))?;
-        }
-        Ok(Self {
-            bridge,
-            records,
-            store,
-            made: OnceLock::new(),
-            making: Mutex::default(),
-            ready: Sandboxes::new(2)?,
-            endpoints: Mutex::default(),
-        })
+impl Engine {
+    /// All networks.
+    pub fn list_networks(&self) -> Vec<NetworkRecord> {
+        self.inner.networks.all()
     }
 
-    /// The networks, for listing.
-    pub(crate) fn all(&self) -> Vec<NetworkRecord> {
-        self.records
-            .iter()
-            .map(|record| {
-                let mut record = record.clone();
-                if record.name == BRIDGE
-                    && let Some(made) = self.made.get()
-                {
-                    fill_in(&mut record, made);
-                }
-                record
-            })
-            .collect()
+    /// The network that a user means: by its id, its name, or a prefix that only one id has.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` for a prefix that several ids have.
+    pub fn inspect_network(&self, named: &str) -> Result<NetworkRecord> {
+        self.inner.networks.find(named)
     }
 
-    fn record(&self, name: &str) -> Result<&NetworkRecord> {
-        self.records
-            .iter()
-            .find(|r| r.name == name)
-            .ok_or_else(|| Error::not_found(format!("network {name} not found")))
+    /// Makes a network; its id.
+    ///
+    /// # Errors
+    /// `Conflict` when its name is taken, `Forbidden` and `InvalidArgument` for what cannot be, `NotFound` for a driver
+    /// that is not there.
+    pub async fn create_network(&self, asked: CreateNetwork) -> Result<String> {
+        let engine = self.clone();
+        let record = blocking(move || engine.inner.networks.create(asked)).await?;
+        self.network_event(&record, "create", BTreeMap::new());
+        Ok(record.id)
     }
 
-    /// The default bridge, made if it is not there.
-    fn bridge(&self) -> Result<&Network> {
-        if let Some(made) = self.made.get() {
-            return Ok(made);
-        }
-        let _once = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(made) = self.made.get() {
-            return Ok(made);
-        }
-        let mut record = self.record(BRIDGE)?.clone();
-        let subnet = record.ipam.pools.first().and_then(|pool| pool.subnet.parse().ok());
-        let made = self.bridge.create(&NetworkConfig::bridge(id_of(&record)?, subnet))?;
-        if subnet.is_none() {
-            // The subnet that was found free stays the bridge's.
-            fill_in(&mut record, &made);
-            self.store.write(|batch| batch.put(&record.id, &record))?;
-        }
-        Ok(self.made.get_or_init(|| made))
-    }
-
-    /// Makes the bridge again if containers are on it, and removes what has no owner.
-    pub(crate) fn recover(&self, live: Vec<Live>) -> Result<()> {
-        // Once it was made it stays, like Docker's; a daemon that cannot make it now still serves what needs none.
-        let was_made = self.record(BRIDGE).is_ok_and(|record| !record.ipam.pools.is_empty());
-        if was_made && let Err(e) = self.bridge() {
-            tracing::warn!("make the default bridge: {e}");
-        }
-        for one in &live {
-            self.endpoints().insert(one.endpoint.container.to_string(), one.endpoint.id);
-        }
-        let recovered = self.bridge.recover(live)?;
-        for link in &recovered.removed {
-            tracing::info!("removed link {link}, whose container is gone");
-        }
-        for error in &recovered.failed {
-            tracing::warn!("network recovery: {error}");
-        }
+    /// Removes a network that no running container is on.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` when it is in use or always there.
+    pub async fn remove_network(&self, named: &str) -> Result<()> {
+        let record = self.inner.networks.find(named)?;
+        let (engine, id) = (self.clone(), record.id.clone());
+        blocking(move || engine.inner.networks.remove(&id)).await?;
+        self.network_event(&record, "destroy", BTreeMap::new());
         Ok(())
     }
 
-    /// The id of the network of that name; empty for an unknown one.
-    pub(crate) fn id_of(&self, name: &str) -> String {
-        self.record(name).map(|r| r.id.clone()).unwrap_or_default()
-    }
-
-    /// What a running container's folder says of its endpoint.
-    pub(crate) fn read(folder: &Path) -> Option<EndpointRecord> {
-        serde_json::from_slice(&std::fs::read(folder.join("network.json")).ok()?).ok()
-    }
-
-    fn endpoints(&self) -> std::sync::MutexGuard<'_, HashMap<String, EndpointId>> {
-        self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// The mode as the engine uses it, and an error for what is not there.
-    pub(crate) fn mode(&self, asked: &str) -> Result<&'static str> {
-        match asked {
-            "" | "default" | BRIDGE => Ok(BRIDGE),
-            "host" => Ok("host"),
-            "none" => Ok("none"),
-            other if other.starts_with("container:") => Err(Error::not_implemented(
-                "sharing another container's network is not there yet; use bridge, host or none",
-            )),
-            other => Err(Error::not_found(format!("network {other} not found"))),
-        }
-    }
-}
-
-impl Networking for Networks {
-    fn prepare(&self, record: &ContainerRecord, own: Option<OwnedFd>) -> Result<Sandbox> {
-        match self.mode(&record.host.network_mode)? {
-            "host" => Ok(Sandbox::default()),
-            mode => {
-                let sandbox = match own {
-                    Some(netns) => network::Sandbox::of_new(netns)?,
-                    None => self.ready.take()?,
-                };
-                let netns = sandbox.netns().try_clone_to_owned()?;
-                Ok(Sandbox { netns: Some(netns), to_join: (mode == BRIDGE).then_some(sandbox) })
+    /// Removes every network of users that no running container is on, unless `keep` wants it; their names.
+    pub async fn prune_networks(
+        &self,
+        keep: impl Fn(&NetworkRecord) -> bool,
+    ) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for record in self.list_networks() {
+            if is_predefined(&record.name) || keep(&record) {
+                continue;
+            }
+            match self.remove_network(&record.id).await {
+                Ok(()) => removed.push(record.name),
+                // In use, or removed by somebody else meanwhile.
+                Err(e) if matches!(e.kind(), Kind::Forbidden | Kind::NotFound) => {}
+                Err(e) => return Err(e),
             }
         }
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), "0".to_owned())]);
+        self.inner.events.publish("network", "prune", "", attributes);
+        Ok(removed)
     }
 
-    fn join(
+    /// Puts a container on a network, at once when it runs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` when it is on it or cannot be on several; `InvalidArgument` for wishes that cannot be met.
+    pub async fn connect_network(
         &self,
-        record: &ContainerRecord,
-        mut sandbox: network::Sandbox,
-        runtime_dir: &Path,
-    ) -> Result<BTreeMap<String, Endpoint>> {
-        self.bridge()?;
-        let bridge = self.record(BRIDGE)?;
-        let endpoint =
-            network::Endpoint::new(EndpointId::random()?, id_of(bridge)?, record.id.parse()?);
-        self.endpoints().insert(record.id.clone(), endpoint.id);
-        let mut owned = EndpointRecord {
-            id: endpoint.id.to_string(),
-            network: bridge.id.clone(),
-            ..EndpointRecord::default()
+        named: &str,
+        container: &str,
+        wishes: EndpointWishes,
+    ) -> Result<()> {
+        let container = self.inner.containers.find(container)?;
+        let network = self.inner.networks.find(named)?;
+        endpoint::check(&network.name, Some(&network), &wishes).map_err(Error::invalid)?;
+        container.connect(network.name, wishes).await
+    }
+
+    /// Takes a container from a network. `force`: that it is not there is no error.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` when it is not on it.
+    pub async fn disconnect_network(
+        &self,
+        named: &str,
+        container: &str,
+        force: bool,
+    ) -> Result<()> {
+        let found = self.inner.containers.find(container);
+        let network = self.inner.networks.find(named);
+        let (container, network) = match (found, network) {
+            (Ok(container), Ok(network)) => (container, network.name),
+            // The network may have been removed while the container did not run.
+            (Ok(container), Err(_)) if container.now().record.networks().contains_key(named) => {
+                (container, named.to_owned())
+            }
+            (Err(_), Ok(_)) if force => {
+                return Err(Error::not_found(format!("endpoint {container} not found")));
+            }
+            (Err(e), Ok(_)) | (_, Err(e)) => return Err(e),
         };
-        write(runtime_dir, &owned)?;
-        fail_point!("network.join.after-record");
-        let joined = self.bridge.join(&endpoint, &mut sandbox)?;
-        fail_point!("network.join.after-link");
-        owned.interface = joined.interface.clone();
-        owned.host_interface = joined.host_interface.clone().unwrap_or_default();
-        owned.mac = joined.mac.as_ref().map(ToString::to_string).unwrap_or_default();
-        owned.addresses = joined.addresses.iter().map(ToString::to_string).collect();
-        owned.gateway = joined.gateways.first().map(ToString::to_string).unwrap_or_default();
-        write(runtime_dir, &owned)?;
-        Ok(BTreeMap::from([(BRIDGE.to_owned(), view(&owned))]))
+        container.disconnect(network).await
     }
 
-    fn settled(&self) {
-        self.ready.refill();
-    }
-
-    fn leave(&self, id: &str) {
-        let Some(endpoint) = self.endpoints().remove(id) else { return };
-        if let Err(e) = self.bridge.leave(&endpoint) {
-            tracing::warn!("leave network: {e}");
-        }
-    }
-
-    fn adopt(&self, _record: &ContainerRecord, runtime_dir: &Path) -> BTreeMap<String, Endpoint> {
-        Self::read(runtime_dir).map(|owned| (BRIDGE.to_owned(), view(&owned))).into_iter().collect()
+    fn network_event(
+        &self,
+        record: &NetworkRecord,
+        action: &str,
+        mut attributes: BTreeMap<String, String>,
+    ) {
+        attributes.insert("name".to_owned(), record.name.clone());
+        attributes.insert("type".to_owned(), record.driver.clone());
+        self.inner.events.publish("network", action, &record.id, attributes);
     }
 }
 
-fn id_of(record: &NetworkRecord) -> Result<NetworkId> {
-    record.id.parse().map_err(|e: network::InvalidId| Error::internal(e.to_string()))
-}
-
-fn write(folder: &Path, record: &EndpointRecord) -> Result<()> {
-    let bytes =
-        serde_json::to_vec(record).map_err(|e| Error::internal("encode endpoint").caused_by(e))?;
-    replace(&folder.join("network.json"), &bytes, 0o600, Durability::Process)
-}
-
-fn view(owned: &EndpointRecord) -> Endpoint {
-    let (address, prefix) =
-        owned.addresses.first().and_then(|a| a.split_once('/')).unwrap_or_default();
-    Endpoint {
-        network: BRIDGE.to_owned(),
-        network_id: owned.network.clone(),
-        id: owned.id.clone(),
-        mac: owned.mac.clone(),
-        address: address.to_owned(),
-        prefix_len: prefix.parse().unwrap_or(0),
-        gateway: owned.gateway.clone(),
-    }
-}
-
-fn default_record(name: &str, driver: &str) -> Result<NetworkRecord> {
-    Ok(NetworkRecord {
-        id: NetworkId::random()?.to_string(),
-        name: name.to_owned(),
-        driver: driver.to_owned(),
-        created: Timestamp::now().to_string(),
-        ipam: IpamRecord { driver: "default".to_owned(), ..IpamRecord::default() },
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        internal: false,
-        attachable: false,
-        ipv6: false,
-    })
-}
-
-fn fill_in(record: &mut NetworkRecord, made: &Network) {
-    record.ipam.pools = made
-        .pools
-        .iter()
-        .map(|pool| PoolRecord {
-            subnet: pool.subnet.to_string(),
-            gateway: pool.gateway.map(|g| g.to_string()).unwrap_or_default(),
-            range: String::new(),
-            auxiliary: BTreeMap::new(),
-            chosen: false,
-        })
-        .collect();
-    if let Some(interface) = &made.interface {
-        record.options.insert("com.docker.network.bridge.name".to_owned(), interface.clone());
-    }
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?
 }

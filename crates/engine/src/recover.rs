@@ -8,7 +8,7 @@ use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::networks::Networks;
+use crate::networks::{self, Networks};
 use crate::registry::Registry;
 use crate::setup::{Drivers, Settings};
 use crate::userns::Ranges;
@@ -56,7 +56,8 @@ impl Engine {
         let execs = Arc::new(Execs::default());
         let registry = Arc::new(Registry::default());
         let records = Arc::new(Records::new(Arc::clone(&store), paths.clone()));
-        let networks = Arc::new(Networks::open(Arc::clone(&store), drivers.bridge)?);
+        let networks =
+            Arc::new(Networks::open(Arc::clone(&store), drivers.networks, Arc::clone(&events))?);
         let known = known_containers(&store, &paths)?;
         let user_namespaces = crate::userns::Default::from_option(&settings.userns_remap)?;
         let ranges = Arc::new(Ranges::of_host(&known, settings.instance.as_deref()));
@@ -379,32 +380,28 @@ fn is_same_process(record: &ShimRecord) -> bool {
 }
 
 /// The endpoints of containers whose shims live.
-fn live_endpoints(services: &Services, known: &HashMap<String, ContainerRecord>) -> Vec<Live> {
-    let live = |record: &ContainerRecord| -> Option<Live> {
+fn live_endpoints(
+    services: &Services,
+    known: &HashMap<String, ContainerRecord>,
+) -> Vec<(EndpointRecord, Live)> {
+    let of_container = |record: &ContainerRecord| {
         let folder = services.paths.exec_of(&record.id);
-        let shim = read_shim(&folder, &services.boot_id).filter(is_same_process)?;
-        let owned: EndpointRecord = Networks::read(&folder)?;
-        let netns = shim
-            .container_pid
-            .and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
-        Some(Live {
-            endpoint: network::Endpoint::new(
-                owned.id.parse().ok()?,
-                owned.network.parse().ok()?,
-                record.id.parse().ok()?,
-            ),
-            published: Vec::new(),
-            joined: network::Joined {
-                interface: owned.interface,
-                host_interface: Some(owned.host_interface).filter(|i| !i.is_empty()),
-                mac: owned.mac.parse().ok(),
-                addresses: owned.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
-                gateways: owned.gateway.parse().ok().into_iter().collect(),
-            },
-            netns: netns.map(Into::into),
-        })
+        let shim = read_shim(&folder, &services.boot_id).filter(is_same_process);
+        let pid = shim.as_ref().and_then(|shim| shim.container_pid);
+        let endpoints = if shim.is_some() { Networks::endpoints_of(&folder) } else { Vec::new() };
+        let live = move |owned: EndpointRecord| {
+            let netns = pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
+            let live = Live {
+                endpoint: networks::of_record(&owned, &record.id)?,
+                joined: networks::joined_of(&owned),
+                published: owned.ports.iter().filter_map(networks::published_of).collect(),
+                netns: netns.map(Into::into),
+            };
+            Some((owned, live))
+        };
+        endpoints.into_iter().filter_map(live).collect::<Vec<_>>()
     };
-    known.values().filter_map(live).collect()
+    known.values().flat_map(of_container).collect()
 }
 
 /// The daemon's id, made up once for a data-root.

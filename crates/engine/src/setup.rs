@@ -11,8 +11,8 @@ pub struct Drivers {
     pub content: Arc<dyn content::Store>,
     /// Root file systems.
     pub snapshots: Arc<dyn snapshot::Snapshotter>,
-    /// The default network.
-    pub bridge: Arc<dyn network::Driver>,
+    /// Networks.
+    pub networks: Vec<Arc<dyn network::Driver>>,
     /// Volumes.
     pub volumes: Arc<dyn volume::Driver>,
     /// Where logs go.

@@ -129,11 +129,6 @@ impl Engine {
         let path = self.inner.volumes.path(&record.name)?;
         Ok(VolumeView { record, path, users })
     }
-
-    /// All networks.
-    pub fn list_networks(&self) -> Vec<store::records::network::NetworkRecord> {
-        self.inner.networks.all()
-    }
 }
 
 async fn blocking<T: Send + 'static>(

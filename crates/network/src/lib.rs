@@ -75,6 +75,10 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// only when the kernel has removed the link. An unknown endpoint is success.
     fn leave(&self, endpoint: &EndpointId) -> Result<()>;
 
+    /// Takes the link of an endpoint whose container goes on running away, and is done when it is gone. An unknown
+    /// endpoint is success.
+    fn detach(&self, endpoint: &EndpointId) -> Result<()>;
+
     /// Leads ports of the host to an endpoint that has been joined: all that are wanted or, on an error, none. In the
     /// answer a port of all addresses stands once a family, IPv4 first, both with the same number. `leave` withdraws
     /// them.

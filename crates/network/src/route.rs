@@ -21,6 +21,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const NLM_F_DUMP: u16 = 0x300;
@@ -190,6 +191,23 @@ pub fn add_default_route(batch: &mut Batch, index: u32, gateway: Ipv4Addr) {
         a.put(RTA_GATEWAY, &gateway.octets());
         a.u32(RTA_OIF, index);
     });
+}
+
+/// Takes one default route of a family away; `ESRCH`: there is none.
+pub fn delete_default_route(batch: &mut Batch, family: Family) {
+    // Of any protocol, and of any scope (RT_SCOPE_NOWHERE).
+    let fixed = [family as u8, 0, 0, 0, 254, 0, 255, 0, 0, 0, 0, 0];
+    batch.message(RTM_DELROUTE, 0, &fixed, |_| {});
+}
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4
+    V4 = AF_INET,
+    /// IPv6
+    V6 = AF_INET6 as u8,
 }
 
 /// `struct ifinfomsg`.

@@ -1,9 +1,11 @@
 //! Network namespaces, ready to be joined to networks.
 
-use crate::route;
+use crate::route::Family;
+use crate::{Joined, route};
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +13,14 @@ use std::time::Duration;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::{Batch, Protocol, Socket};
 use sys::netns;
+
+/// There is no such table of routes, as nothing was ever put into it.
+const ENOENT: i32 = 2;
+/// There is no such route.
+const ESRCH: i32 = 3;
+/// The kernel has no IPv6.
+const EOPNOTSUPP: i32 = 95;
+const EAFNOSUPPORT: i32 = 97;
 
 /// What every new namespace is set to, as Docker does for containers with a namespace of their own:
 /// unprivileged processes may bind any port and send echo requests (moby since 20.10), and links that come later have no
@@ -80,6 +90,47 @@ impl Sandbox {
         let taken = |name: &str| self.links.iter().any(|(_, other)| other == name);
         let name = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
         (index, name.expect("there are fewer links than numbers"))
+    }
+
+    /// A link inside is gone.
+    pub fn unlinked(&mut self, name: &str) {
+        self.links.retain(|(_, link)| link != name);
+    }
+
+    /// Everything that is not in a subnet of its links goes through `through` from now on, and through no other link;
+    /// `None`: nowhere.
+    pub fn turn_default_routes(&mut self, through: Option<&Joined>) -> Result<()> {
+        let failed = |e| Error::internal("change the default route").caused_by(e);
+        for family in [Family::V4, Family::V6] {
+            loop {
+                let mut batch = Batch::new();
+                route::delete_default_route(&mut batch, family);
+                match self.route.execute(batch) {
+                    Ok(()) => {}
+                    Err(e)
+                        if matches!(
+                            e.errno(),
+                            Some(ENOENT | ESRCH | EAFNOSUPPORT | EOPNOTSUPP)
+                        ) =>
+                    {
+                        break;
+                    }
+                    Err(e) => return Err(failed(e)),
+                }
+            }
+        }
+        let Some(joined) = through else { return Ok(()) };
+        let index = self.links.iter().find(|(_, name)| *name == joined.interface);
+        let Some((index, _)) = index else {
+            return Err(Error::internal(format!("no link {} in the sandbox", joined.interface)));
+        };
+        let mut batch = Batch::new();
+        for gateway in &joined.gateways {
+            if let IpAddr::V4(gateway) = gateway {
+                route::add_default_route(&mut batch, *index, *gateway);
+            }
+        }
+        self.route.execute(batch).map_err(failed)
     }
 
     /// A link was made inside.

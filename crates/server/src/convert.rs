@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod limits;
 pub(crate) mod metrics;
+pub(crate) mod network;
 pub(crate) mod place;
 pub(crate) mod stats;
 pub(crate) mod times;

@@ -6,6 +6,7 @@ mod exec;
 mod files;
 mod images;
 mod lists;
+mod networks;
 mod places;
 mod stats;
 mod streams;
@@ -101,9 +102,13 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::VolumePrune => volumes::prune(daemon, &call).await,
         Handler::VolumeRemove => volumes::remove(daemon, &call).await,
         Handler::VolumeInspect => volumes::inspect(daemon, &call),
-        Handler::NetworkList => places::networks(daemon, &call),
-        Handler::NetworkInspect => places::network(daemon, &call),
-        Handler::NetworkPrune => places::prune_networks(&call),
+        Handler::NetworkList => networks::list(daemon, &call),
+        Handler::NetworkInspect => networks::inspect(daemon, &call),
+        Handler::NetworkCreate => networks::create(daemon, call).await,
+        Handler::NetworkRemove => networks::remove(daemon, &call).await,
+        Handler::NetworkConnect => networks::connect(daemon, call).await,
+        Handler::NetworkDisconnect => networks::disconnect(daemon, call).await,
+        Handler::NetworkPrune => networks::prune(daemon, &call).await,
         Handler::BuildPrune => places::prune_builds(&call),
 
         // The table says `Served` only for rows above; a test holds it to that.

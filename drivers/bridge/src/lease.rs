@@ -121,6 +121,11 @@ impl Leases {
         }
     }
 
+    /// The link of an endpoint.
+    pub fn link_of(&self, endpoint: &EndpointId) -> Option<&str> {
+        self.by_endpoint.get(endpoint).map(|(lease, _)| lease.link.as_str())
+    }
+
     /// How many endpoints of the network have a container.
     pub fn active(&self, network: &NetworkId) -> usize {
         self.by_endpoint

@@ -193,6 +193,16 @@ impl Driver for Bridge {
         Ok(())
     }
 
+    fn detach(&self, endpoint: &EndpointId) -> Result<()> {
+        let link = self.inner.state().leases.link_of(endpoint).map(str::to_owned);
+        self.leave(endpoint)?;
+        let Some(link) = link else { return Ok(()) };
+        let alias = plan::alias(&self.inner.config.mark(), endpoint);
+        let mut host = self.inner.host();
+        host.remove_links(|other| other.name == link && other.alias == alias)?;
+        Ok(())
+    }
+
     fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
         self.inner.recover(live)
     }

@@ -7,12 +7,12 @@ use crate::recover;
 use crate::services::{Measured, Save};
 use crate::shim::{self, Shim};
 use crate::signals;
-use crate::state::{Endpoint, Live, Phase};
-use std::collections::BTreeMap;
+use crate::state::{Endpoints, Live, Phase};
 use std::sync::Arc;
 use std::time::Duration;
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, fail_point};
+use store::records::container::ContainerRecord;
 use task::protocol::{Event, Request as ToShim, Session, State};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -62,6 +62,7 @@ impl Driver {
                 last.restart_delay = 0;
                 record.restart_count = 0;
             }
+            settle(record, &started.endpoints);
         });
         self.events = Some(started.events);
         self.follow_log(&started.shim);
@@ -241,7 +242,7 @@ impl Driver {
         shim: Arc<Shim>,
         events: mpsc::UnboundedReceiver<Event>,
         state: &State,
-        endpoints: BTreeMap<String, Endpoint>,
+        endpoints: Endpoints,
     ) {
         let since = state.started_at.map_or(Timestamp::ZERO, Timestamp::from_unix_nanos);
         self.change(|record| {
@@ -269,6 +270,15 @@ impl Driver {
             }
         }
     }
+}
+
+/// Once a container has been on a network, that one is meant, whatever else gets its name.
+fn settle(record: &mut ContainerRecord, endpoints: &Endpoints) {
+    let mut networks = record.networks_at_start();
+    for (name, endpoint) in endpoints {
+        networks.entry(name.clone()).or_default().network_id.clone_from(&endpoint.network);
+    }
+    record.endpoints = Some(networks);
 }
 
 /// Tells a shim to hold its container's output and to let it go, in the order in which that is wanted.

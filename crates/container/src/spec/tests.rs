@@ -15,6 +15,7 @@ fn record() -> ContainerRecord {
         stopped_by_user: false,
         restart_count: 0,
         user_namespace: None,
+        endpoints: None,
     }
 }
 

@@ -4,14 +4,14 @@ use crate::Engine;
 use crate::metrics::Action;
 use crate::{mounts, names, security};
 use container::{Container, files};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use stdx::fs::Durability;
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, Undo, fail_point};
 use store::records::container::{
-    Config, ContainerRecord, HostConfig, LastRun, LogConfig, MountKind,
+    Config, ContainerRecord, EndpointWishes, HostConfig, LastRun, LogConfig, MountKind,
 };
 use types::{ContainerId, ContainerName, Platform};
 
@@ -26,6 +26,8 @@ pub struct CreateContainer {
     pub config: Config,
     /// In what surroundings.
     pub host: HostConfig,
+    /// On which networks beside the one of `host.network_mode`, and what is wanted of each.
+    pub endpoints: BTreeMap<String, EndpointWishes>,
 }
 
 /// A new container.
@@ -65,13 +67,14 @@ impl Engine {
         request: CreateContainer,
     ) -> Result<Created> {
         let inner = &self.inner;
-        let CreateContainer { name, mut config, mut host, .. } = request;
+        let CreateContainer { name, mut config, mut host, endpoints, .. } = request;
         self.find_peers(&mut config, &mut host)?;
         merge_image(&mut config, &image.config);
         if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
             return Err(Error::invalid("no command specified"));
         }
         self.check_host(&config, &mut host)?;
+        let endpoints = inner.networks.wishes(&host, endpoints)?;
 
         let id = ContainerId::from_bytes(&mounts::random()?);
         let mut undo = Undo::new();
@@ -100,6 +103,7 @@ impl Engine {
             stopped_by_user: false,
             restart_count: 0,
             user_namespace,
+            endpoints: Some(endpoints),
         };
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
         let durability =
@@ -187,6 +191,7 @@ impl Engine {
             host.runtime = runtimes.default_name();
         }
         runtimes.find(&host.runtime)?;
+        crate::networks::check_ports(&host.port_bindings)?;
         storage_options(&host.storage_opt)?;
         security::check(&host.security_opt)?;
         self.inner.defaults.apply(host);

@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use stdx::Result;
 use stdx::time::Timestamp;
-use store::records::container::ContainerRecord;
+use store::records::container::{ContainerRecord, EndpointWishes};
+use store::records::network::{EndpointRecord, PortRecord};
 
 /// All that inspect and list need to know of a container.
 #[derive(Debug, Clone)]
@@ -95,6 +96,8 @@ pub struct NetworkView {
     pub sandbox_id: String,
     /// Its network namespace; empty when it does not run.
     pub sandbox_key: String,
+    /// The host's ports that lead to it.
+    pub ports: Vec<PortRecord>,
 }
 
 /// A container's place in one network; addresses are empty while it does not run.
@@ -112,6 +115,16 @@ pub struct EndpointView {
     pub prefix_len: u8,
     /// Gateway.
     pub gateway: String,
+    /// IPv6 address.
+    pub ipv6: String,
+    /// Bits of its prefix.
+    pub ipv6_prefix_len: u8,
+    /// Gateway for IPv6.
+    pub ipv6_gateway: String,
+    /// The names by which it is known there.
+    pub dns_names: Vec<String>,
+    /// What its user wanted of it.
+    pub wishes: EndpointWishes,
 }
 
 /// A container's files on the host, and its command.
@@ -245,31 +258,32 @@ impl Engine {
     fn network_view(&self, now: &Published) -> NetworkView {
         let asked = now.record.host.network_mode.as_str();
         let mode = if matches!(asked, "" | "default") { "bridge" } else { asked };
+        let live = now.phase.live();
         let mut endpoints: BTreeMap<String, EndpointView> = now
             .endpoints
             .iter()
-            .map(|(name, e)| {
-                let view = EndpointView {
-                    network_id: e.network_id.clone(),
-                    endpoint_id: e.id.clone(),
-                    mac: e.mac.clone(),
-                    ip: e.address.clone(),
-                    prefix_len: e.prefix_len,
-                    gateway: e.gateway.clone(),
-                };
-                (name.clone(), view)
-            })
+            .map(|(name, owned)| (name.clone(), endpoint_view(owned)))
             .collect();
-        // Who shares another container's network is on none itself.
-        if container::join::of_container(mode).is_none() {
-            let network_id = self.inner.networks.id_of(mode);
-            endpoints
-                .entry(mode.to_owned())
-                .or_insert_with(|| EndpointView { network_id, ..EndpointView::default() });
+        for (name, wishes) in now.record.networks() {
+            // What it was taken from while it runs is shown no more; the host's network and none have no link.
+            let linkless = matches!(name.as_str(), "host" | "none");
+            if live.is_none() || linkless {
+                endpoints.entry(name).or_default().wishes = wishes;
+            } else if let Some(view) = endpoints.get_mut(&name) {
+                view.wishes = wishes;
+            }
         }
-        let live = now.phase.live();
+        for (name, view) in &mut endpoints {
+            if view.network_id.is_empty() {
+                view.network_id = match view.wishes.network_id.as_str() {
+                    "" if live.is_some() => self.inner.networks.id_of(name),
+                    known => known.to_owned(),
+                };
+            }
+        }
         NetworkView {
             mode: mode.to_owned(),
+            ports: now.endpoints.values().flat_map(|owned| owned.ports.iter().cloned()).collect(),
             endpoints,
             sandbox_id: live.map(|_| now.record.id.clone()).unwrap_or_default(),
             sandbox_key: live.map(|l| format!("/proc/{}/ns/net", l.pid)).unwrap_or_default(),
@@ -294,6 +308,24 @@ impl Engine {
             },
             Err(_) => SnapshotView { driver: "overlay2".to_owned(), ..SnapshotView::default() },
         }
+    }
+}
+
+fn endpoint_view(owned: &EndpointRecord) -> EndpointView {
+    let (ip, prefix_len) = owned.ipv4().unwrap_or_default();
+    let (ipv6, ipv6_prefix_len) = owned.ipv6().unwrap_or_default();
+    EndpointView {
+        network_id: owned.network.clone(),
+        endpoint_id: owned.id.clone(),
+        mac: owned.mac.clone(),
+        ip: ip.to_owned(),
+        prefix_len,
+        gateway: owned.gateway.clone(),
+        ipv6: ipv6.to_owned(),
+        ipv6_prefix_len,
+        ipv6_gateway: owned.gateway_v6.clone(),
+        dns_names: owned.dns_names.clone(),
+        wishes: EndpointWishes::default(),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Containers as inspect and list print them.
 
-use super::{create, host, times};
-use api::{
-    ApiVersion, ContainerInspect, ContainerState, ContainerSummary, EndpointSettings, GraphDriver,
-    NetworkSettings,
-};
+use super::{create, host, network, times};
+use api::{ApiVersion, ContainerInspect, ContainerState, ContainerSummary, GraphDriver};
 use engine::health::Health;
-use engine::{ContainerView, EndpointView, NetworkView, SnapshotView, StateView, Status};
-use std::collections::BTreeMap;
+use engine::{ContainerView, SnapshotView, StateView, Status};
 use stdx::time::Timestamp;
 use store::records::container::{ContainerRecord, MountKind, MountPoint};
 
 /// Answer to `GET /containers/{id}/json`.
 pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInspect {
-    let ContainerView { record, state, network, paths, exec_ids, image_name: _, snapshot, size } =
-        view;
+    let ContainerView {
+        record,
+        state,
+        network: on,
+        paths,
+        exec_ids,
+        image_name: _,
+        snapshot,
+        size,
+    } = view;
     // Docker prepares a container's files when it first starts, and tells their paths from then on.
     let started = !state.started.is_zero() || !state.error.is_empty();
     let path = |path: String| if started { path } else { String::new() };
@@ -24,7 +28,7 @@ pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInsp
         config.hostname = record.id.chars().take(12).collect();
     }
     let mut host_config = host::to_wire(&record.host);
-    host_config.network_mode.clone_from(&network.mode);
+    host_config.network_mode.clone_from(&on.mode);
     if version < ApiVersion::v1(43) {
         host_config.annotations = None;
     }
@@ -51,7 +55,7 @@ pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInsp
         size_rw: size.map(|s| s.rw),
         size_root_fs: size.map(|s| s.root),
         mounts: mount_points(&record),
-        network_settings: network_settings(network, &record.config.exposed_ports, live),
+        network_settings: network::settings(on, &record.config.exposed_ports, live, version),
         config,
         id: record.id.clone(),
     }
@@ -136,55 +140,14 @@ fn mount_point(point: &MountPoint) -> api::MountPoint {
     }
 }
 
-fn endpoint(view: EndpointView) -> EndpointSettings {
-    EndpointSettings {
-        mac_address: view.mac,
-        network_id: view.network_id,
-        endpoint_id: view.endpoint_id,
-        gateway: view.gateway,
-        ip_address: view.ip,
-        ip_prefix_len: i64::from(view.prefix_len),
-        ..EndpointSettings::default()
-    }
-}
-
-fn endpoints(network: BTreeMap<String, EndpointView>) -> BTreeMap<String, EndpointSettings> {
-    network.into_iter().map(|(name, view)| (name, endpoint(view))).collect()
-}
-
-/// The addresses at the top are the default bridge's; all served versions have them (1.52 drops them).
-fn network_settings(network: NetworkView, exposed: &[String], live: bool) -> NetworkSettings {
-    let has_ports = live && !matches!(network.mode.as_str(), "host" | "none");
-    let ports = if has_ports {
-        exposed.iter().map(|port| (port.clone(), None)).collect()
-    } else {
-        BTreeMap::new()
-    };
-    let networks = endpoints(network.endpoints);
-    let bridge = networks.get("bridge").cloned().unwrap_or_default();
-    NetworkSettings {
-        sandbox_id: network.sandbox_id,
-        sandbox_key: network.sandbox_key,
-        ports,
-        endpoint_id: bridge.endpoint_id,
-        gateway: bridge.gateway,
-        ip_address: bridge.ip_address,
-        ip_prefix_len: bridge.ip_prefix_len,
-        mac_address: bridge.mac_address,
-        networks,
-        ..NetworkSettings::default()
-    }
-}
-
 /// An item of `GET /containers/json`. Takes the view apart: lists are long, and most of it can be moved.
 pub(crate) fn summary(
     view: ContainerView,
     now: Timestamp,
     version: ApiVersion,
 ) -> ContainerSummary {
-    let ContainerView { record, state, network, paths, image_name, size, .. } = view;
-    let has_ports = is_live(state.status) && !matches!(network.mode.as_str(), "host" | "none");
-    let ports = if has_ports { record.config.exposed_ports.as_slice() } else { &[] };
+    let ContainerView { record, state, network: on, paths, image_name, size, .. } = view;
+    let ports = network::port_list(&on, &record.config.exposed_ports, is_live(state.status));
     ContainerSummary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
@@ -192,29 +155,21 @@ pub(crate) fn summary(
         image_id: record.image_id.clone(),
         command: command(paths.path, &paths.args),
         created: record.created.unix_seconds(),
-        ports: ports.iter().filter_map(|port| exposed_port(port)).collect(),
+        ports,
         size_rw: size.map_or(0, |size| size.rw),
         size_root_fs: size.map_or(0, |size| size.root),
         labels: record.config.labels.clone(),
         status: times::status(&state, now),
         state: state.status.to_string(),
         host_config: api::SummaryHostConfig {
-            network_mode: network.mode,
+            network_mode: on.mode,
             annotations: (version >= ApiVersion::v1(46)).then(|| record.host.annotations.clone()),
         },
-        network_settings: api::SummaryNetworkSettings { networks: endpoints(network.endpoints) },
+        network_settings: api::SummaryNetworkSettings {
+            networks: network::endpoints(on.endpoints, version),
+        },
         mounts: mount_points(&record),
     }
-}
-
-/// `80/tcp`
-fn exposed_port(text: &str) -> Option<api::Port> {
-    let (number, kind) = text.split_once('/').unwrap_or((text, "tcp"));
-    Some(api::Port {
-        private_port: number.parse().ok()?,
-        kind: kind.to_owned(),
-        ..api::Port::default()
-    })
 }
 
 /// The command line as lists show it: arguments with spaces are quoted, quotes are not escaped.
@@ -240,12 +195,5 @@ mod tests {
         let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
         assert_eq!(command("sh".to_owned(), &[]), "sh");
         assert_eq!(command("sh".to_owned(), &args(&["-c", "echo 1", ""])), "sh -c 'echo 1' ");
-    }
-
-    #[test]
-    fn exposed_ports() {
-        let port = exposed_port("80/udp").unwrap();
-        assert_eq!((port.private_port, port.kind.as_str()), (80, "udp"));
-        assert!(exposed_port("x/tcp").is_none() && exposed_port("80-90/tcp").is_none());
     }
 }

@@ -34,13 +34,24 @@ pub(crate) fn create(
     host::age(&mut wire, version);
     let mut warnings = limits::adapt(&mut wire, capacity);
     check_config(&config)?;
-    host::check(&config, &wire, networking_config.as_ref(), version, capacity)?;
+    host::check(&config, &wire, version, capacity)?;
+    let mut endpoints = super::network::endpoints_wanted(networking_config)?;
+    if !config.mac_address.is_empty() {
+        // Clients before 1.44 chose it for the container, which had one network then.
+        let mode = match wire.network_mode.as_str() {
+            "" | "default" => "bridge",
+            mode => mode,
+        };
+        let wishes = endpoints.entry(mode.to_owned()).or_default();
+        wishes.mac.clone_from(&config.mac_address);
+    }
     warnings.extend(host::warnings(&config, &wire));
     let request = CreateContainer {
         name: Some(name.to_owned()).filter(|name| !name.is_empty()),
         platform: Some(platform).filter(|p| !p.is_empty()).map(str::parse).transpose()?,
         config: to_engine(config),
         host: host::to_engine(wire)?,
+        endpoints,
     };
     Ok(Asked { request, warnings })
 }
@@ -70,11 +81,6 @@ fn check_config(config: &ContainerConfig) -> Result<()> {
     let texts = [&config.env, &config.cmd, &config.entrypoint].into_iter().flatten().flatten();
     if texts.chain([&config.user, &config.working_dir]).any(|text| text.contains('\0')) {
         return Err(Error::invalid("invalid argument: a text contains a NUL character"));
-    }
-    if !config.mac_address.is_empty() {
-        return Err(Error::not_implemented(
-            "choosing a MAC address is not implemented yet (see docs/compat.tsv)",
-        ));
     }
     match &config.healthcheck {
         Some(health) => check_health(health),

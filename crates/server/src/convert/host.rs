@@ -1,8 +1,7 @@
 //! `HostConfig`: checked, turned into the engine's, and back.
 
 use super::limits::{self, Capacity};
-use api::{ApiVersion, ContainerConfig, EndpointSettings, HostConfig, Mount, NetworkingConfig};
-use std::collections::BTreeMap;
+use api::{ApiVersion, ContainerConfig, HostConfig, Mount};
 use std::net::IpAddr;
 use stdx::{Error, Result};
 use store::records::container::{self as domain, MountRequest};
@@ -45,7 +44,6 @@ pub(crate) fn age(host: &mut HostConfig, version: ApiVersion) {
 pub(crate) fn check(
     config: &ContainerConfig,
     host: &HostConfig,
-    networking: Option<&NetworkingConfig>,
     version: ApiVersion,
     capacity: &Capacity,
 ) -> Result<()> {
@@ -80,8 +78,7 @@ pub(crate) fn check(
             return Err(Error::invalid("volumes-from specification cannot be an empty string"));
         }
     }
-    missing(host)?;
-    networks(host, networking)
+    missing(host)
 }
 
 fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
@@ -274,7 +271,6 @@ fn published(host: &HostConfig) -> bool {
 fn missing(host: &HostConfig) -> Result<()> {
     let filled = |list: bool| !list;
     let asked = [
-        (published(host) && host.network_mode != "host", "publishing ports (-p, -P)"),
         (
             host.links.as_ref().is_some_and(|l| filled(l.is_empty())),
             "links between containers (--link)",
@@ -285,54 +281,6 @@ fn missing(host: &HostConfig) -> Result<()> {
         return Err(Error::not_implemented(format!(
             "{what}: not implemented yet (see docs/compat.tsv)"
         )));
-    }
-    Ok(())
-}
-
-/// One network, the one of `NetworkMode`, without wishes: the client sends that for every container.
-fn networks(host: &HostConfig, networking: Option<&NetworkingConfig>) -> Result<()> {
-    let endpoints = networking.and_then(|n| n.endpoints_config.as_ref());
-    let nil: Vec<String> = endpoints
-        .iter()
-        .flat_map(|map| map.iter())
-        .filter(|(_, endpoint)| endpoint.is_none())
-        .map(|(name, _)| format!("invalid config for network {name}: EndpointsConfig is nil"))
-        .collect();
-    match nil.as_slice() {
-        [] => {}
-        [one] => return Err(Error::invalid(one.as_str())),
-        many => {
-            let lines: Vec<String> = many.iter().map(|line| format!("* {line}")).collect();
-            return Err(Error::invalid(lines.join("\n")));
-        }
-    }
-    let mode = match host.network_mode.as_str() {
-        "" | "default" => "bridge",
-        mode => mode,
-    };
-    for (name, endpoint) in endpoints.iter().flat_map(|map| map.iter()) {
-        let name = if matches!(name.as_str(), "" | "default") { "bridge" } else { name };
-        if name != mode {
-            return Err(Error::not_implemented(format!(
-                "network {name} beside {mode}: several networks are not implemented yet (see docs/compat.tsv)"
-            )));
-        }
-        let wishes = |e: &EndpointSettings| {
-            let some =
-                |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-            e.ipam_config
-                .as_ref()
-                .is_some_and(|ipam| *ipam != api::network::EndpointIpam::default())
-                || some(&e.links)
-                || some(&e.aliases)
-                || !e.mac_address.is_empty()
-                || e.driver_opts.as_ref().is_some_and(|options| !options.is_empty())
-        };
-        if endpoint.as_ref().is_some_and(wishes) {
-            return Err(Error::not_implemented(
-                "addresses, aliases, links and options of a network endpoint are not implemented yet (see docs/compat.tsv)",
-            ));
-        }
     }
     Ok(())
 }
@@ -407,6 +355,8 @@ pub(crate) fn to_engine(wire: HostConfig) -> Result<domain::HostConfig> {
         oom_score_adj: i32::try_from(wire.oom_score_adj).unwrap_or_default(),
         pid_mode: wire.pid_mode,
         privileged: wire.privileged,
+        port_bindings: super::network::bindings(wire.port_bindings.unwrap_or_default()),
+        links: wire.links.unwrap_or_default(),
         publish_all_ports: wire.publish_all_ports,
         readonly_rootfs: wire.readonly_rootfs,
         security_opt: wire.security_opt.unwrap_or_default(),
@@ -517,7 +467,7 @@ pub(crate) fn to_wire(host: &domain::HostConfig) -> HostConfig {
             config: Some(host.log.options.clone()),
         },
         network_mode: host.network_mode.clone(),
-        port_bindings: Some(BTreeMap::new()),
+        port_bindings: Some(super::network::bindings_to_wire(&host.port_bindings)),
         restart_policy: api::RestartPolicy {
             name: host.restart.name.clone(),
             maximum_retry_count: host.restart.maximum_retry_count,

@@ -64,6 +64,7 @@ struct Choice<'f> {
     names: Patterns,
     exited: Vec<i32>,
     expose: Vec<(u16, u16, String)>,
+    publish: Vec<(u16, u16, String)>,
     /// Ids of containers. The list is walked from the newest on: `since` wants what comes before its container,
     /// `before` what comes after its own, and the latter is forgotten once it has been passed.
     since: Option<String>,
@@ -100,11 +101,11 @@ impl<'f> Choice<'f> {
             };
             filters.values(name).map(parse).collect::<Result<Vec<_>>>()
         };
-        ports("publish")?;
         Ok(Self {
             names: Patterns::new(filters, "name"),
             exited: filters.values("exited").map(code).collect::<Result<_>>()?,
             expose: ports("expose")?,
+            publish: ports("publish")?,
             since: None,
             before: None,
             over: false,
@@ -172,21 +173,29 @@ impl<'f> Choice<'f> {
                         || mount.source.as_os_str() == wanted
                 })
             })
-            && (self.expose.is_empty()
-                || has_ports(view) && record.config.exposed_ports.iter().any(|port| self.exposes(port)))
-            // Nothing is published yet.
-            && !filters.has("publish")
+            && (self.expose.is_empty() && self.publish.is_empty() || self.has_port(view))
+    }
+
+    /// Whether one of its ports is among those that are wanted, published or exposed.
+    fn has_port(&self, view: &ContainerView) -> bool {
+        let among = |wanted: &[(u16, u16, String)], port: u16, kind: &str| {
+            wanted.iter().any(|(first, last, of)| (*first..=*last).contains(&port) && of == kind)
+        };
+        let exposed = |port: &String| {
+            port_range(port).is_ok_and(|(number, _, kind)| among(&self.expose, number, &kind))
+        };
+        let ports = &view.network.ports;
+        has_ports(view) && view.record.config.exposed_ports.iter().any(exposed)
+            || ports.iter().any(|p| {
+                among(&self.publish, p.port, &p.protocol)
+                    || among(&self.expose, p.container, &p.protocol)
+            })
     }
 
     fn exited(&self, view: &ContainerView) -> bool {
         !matches!(view.state.status, Status::Running | Status::Paused | Status::Restarting)
             && !view.state.started.is_zero()
             && self.exited.contains(&view.state.code)
-    }
-
-    fn exposes(&self, port: &str) -> bool {
-        let Ok((number, _, kind)) = port_range(port) else { return false };
-        self.expose.iter().any(|(first, last, of)| (first..=last).contains(&&number) && *of == kind)
     }
 }
 

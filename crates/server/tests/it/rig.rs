@@ -48,6 +48,10 @@ impl network::Driver for NoNetwork {
         Ok(())
     }
 
+    fn detach(&self, _: &network::EndpointId) -> stdx::Result<()> {
+        Ok(())
+    }
+
     fn recover(&self, _: Vec<network::Live>) -> stdx::Result<network::Recovered> {
         Ok(network::Recovered::default())
     }
@@ -77,7 +81,7 @@ impl Rig {
             Ok(Drivers {
                 content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
                 snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
-                bridge: Arc::new(NoNetwork),
+                networks: vec![Arc::new(NoNetwork)],
                 volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
                 logs: logging::Registry::new(
                     vec![Arc::new(jsonlog::JsonFile)],

@@ -40,6 +40,68 @@ pub struct ContainerRecord {
     /// are nobody else's.
     #[serde(default)]
     pub user_namespace: Option<UserNamespace>,
+    /// The networks that it is on, or is to be on when it is started, by their names. `None` in a record of before there
+    /// were networks: see [`ContainerRecord::networks`].
+    #[serde(default)]
+    pub endpoints: Option<BTreeMap<String, EndpointWishes>>,
+}
+
+impl ContainerRecord {
+    /// The networks that it is on, or is to be on when it is started, by their names.
+    pub fn networks(&self) -> BTreeMap<String, EndpointWishes> {
+        self.endpoints.clone().unwrap_or_else(|| self.network_of_mode())
+    }
+
+    /// The networks that its next start puts it on: who was taken from all of them is on the one of its mode again.
+    pub fn networks_at_start(&self) -> BTreeMap<String, EndpointWishes> {
+        match &self.endpoints {
+            Some(endpoints) if !endpoints.is_empty() => endpoints.clone(),
+            _ => self.network_of_mode(),
+        }
+    }
+
+    /// The network that `host.network_mode` names; none when it is another container's.
+    fn network_of_mode(&self) -> BTreeMap<String, EndpointWishes> {
+        match self.host.network_mode.as_str() {
+            mode if mode.starts_with("container:") => BTreeMap::new(),
+            "" | "default" => BTreeMap::from([("bridge".to_owned(), EndpointWishes::default())]),
+            mode => BTreeMap::from([(mode.to_owned(), EndpointWishes::default())]),
+        }
+    }
+}
+
+/// What a container's user wants of its place on a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointWishes {
+    /// The network's id, once it has been looked up; from then on another network of the same name is not meant.
+    pub network_id: String,
+    /// Its IPv4 address; empty: any.
+    pub ipv4: String,
+    /// Its IPv6 address; empty: any.
+    pub ipv6: String,
+    /// Further addresses of its link.
+    pub link_local: Vec<String>,
+    /// Its Ethernet address; empty: any.
+    pub mac: String,
+    /// Further names that it has on the network.
+    pub aliases: Vec<String>,
+    /// Other containers that it knows by further names: `name:alias`.
+    pub links: Vec<String>,
+    /// Options for the network's driver.
+    pub options: BTreeMap<String, String>,
+    /// Of its networks the one with the highest priority leads to everything else.
+    pub gateway_priority: i64,
+}
+
+/// Where on the host a port of a container is to be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortBinding {
+    /// The host's address; empty: all of them.
+    pub address: String,
+    /// The host's port, or a range of which one is taken; empty: any.
+    pub port: String,
 }
 
 /// Which user namespace a container has.
@@ -236,6 +298,10 @@ pub struct HostConfig {
     pub pid_mode: String,
     /// All capabilities, devices and no confinement.
     pub privileged: bool,
+    /// Ports that are published, by the container's own, such as `80/tcp`.
+    pub port_bindings: BTreeMap<String, Vec<PortBinding>>,
+    /// Containers on the default network that it knows by further names: `name:alias`.
+    pub links: Vec<String>,
     /// Publish every exposed port.
     pub publish_all_ports: bool,
     /// The root file system is read-only.

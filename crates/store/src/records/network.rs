@@ -34,6 +34,15 @@ pub struct NetworkRecord {
     /// It has IPv6 addresses.
     #[serde(default)]
     pub ipv6: bool,
+    /// It has no IPv4 addresses.
+    #[serde(default)]
+    pub no_ipv4: bool,
+    /// It is only what others take their configuration from.
+    #[serde(default)]
+    pub config_only: bool,
+    /// The network that it has its configuration from; empty: none.
+    #[serde(default)]
+    pub config_from: String,
 }
 
 /// The address management of a network.
@@ -68,8 +77,16 @@ pub struct PoolRecord {
     pub chosen: bool,
 }
 
-/// A running container's attachment to a network: `network.json` in its runtime folder, written before the attachment is
-/// made and again when it is.
+/// A running container's attachments: `network.json` in its runtime folder, written before an attachment is made and
+/// again when it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxRecord {
+    /// One a network.
+    pub endpoints: Vec<EndpointRecord>,
+}
+
+/// A running container's attachment to a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndpointRecord {
@@ -77,6 +94,10 @@ pub struct EndpointRecord {
     pub id: String,
     /// The network's id.
     pub network: String,
+    /// The network's name.
+    pub name: String,
+    /// The names by which the container is known on the network.
+    pub dns_names: Vec<String>,
     /// The link inside the container; empty until it is made.
     pub interface: String,
     /// Its other end.
@@ -85,8 +106,46 @@ pub struct EndpointRecord {
     pub mac: String,
     /// Its addresses with the prefix of their subnet.
     pub addresses: Vec<String>,
-    /// Where everything else goes.
+    /// The network's gateway; empty: it has none.
     pub gateway: String,
+    /// Its gateway for IPv6; empty: it has none.
+    pub gateway_v6: String,
+    /// Everything else goes this way.
+    pub default_route: bool,
+    /// The ports of the host that lead here.
+    pub ports: Vec<PortRecord>,
+}
+
+impl EndpointRecord {
+    /// Its IPv4 address and the bits of its prefix.
+    pub fn ipv4(&self) -> Option<(&str, u8)> {
+        self.address(|address| !address.contains(':'))
+    }
+
+    /// Its IPv6 address and the bits of its prefix.
+    pub fn ipv6(&self) -> Option<(&str, u8)> {
+        self.address(|address| address.contains(':'))
+    }
+
+    fn address(&self, of_family: impl Fn(&str) -> bool) -> Option<(&str, u8)> {
+        let address = self.addresses.iter().find(|address| of_family(address))?;
+        let (address, prefix) = address.split_once('/')?;
+        Some((address, prefix.parse().ok()?))
+    }
+}
+
+/// A port of the host that leads to a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortRecord {
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// The container's port.
+    pub container: u16,
+    /// The host's address.
+    pub address: String,
+    /// The host's port.
+    pub port: u16,
 }
 
 impl Record for NetworkRecord {

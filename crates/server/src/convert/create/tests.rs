@@ -107,16 +107,28 @@ fn what_is_not_there_yet_is_said_to_be() {
         let error = host(fields).expect_err(fields);
         assert_eq!(error.kind(), Kind::NotImplemented, "{fields}: {error}");
     };
-    missing(r#""PortBindings":{"80/tcp":[{"HostPort":"80"}]}"#);
-    missing(r#""PublishAllPorts":true"#);
     missing(r#""Links":["a:b"]"#);
-    for json in [
-        r#"{"MacAddress":"02:42:ac:11:00:09"}"#,
-        r#"{"Image":"b","NetworkingConfig":{"EndpointsConfig":{"other":{}}}}"#,
-        r#"{"Image":"b","NetworkingConfig":{"EndpointsConfig":{"default":{"Aliases":["x"]}}}}"#,
-    ] {
-        assert_eq!(convert(json, 45).expect_err(json).kind(), Kind::NotImplemented);
-    }
+}
+
+#[test]
+fn wishes_for_networks_reach_the_engine() {
+    let body = r#"{"Image":"b","MacAddress":"02:42:ac:11:00:09","HostConfig":{"NetworkMode":"front",
+        "PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}],"53/udp":null}},
+        "NetworkingConfig":{"EndpointsConfig":{"front":{"Aliases":["x"],"IPAMConfig":{"IPv4Address":"10.0.0.9"}},
+        "back":{"DriverOpts":{"a":"b"},"GwPriority":7}}}}"#;
+    let CreateContainer { host, endpoints, .. } = convert(body, 48).expect("a request").request;
+    let front = &endpoints["front"];
+    assert_eq!((front.ipv4.as_str(), front.mac.as_str()), ("10.0.0.9", "02:42:ac:11:00:09"));
+    assert_eq!(front.aliases, ["x"]);
+    assert_eq!(
+        (endpoints["back"].gateway_priority, endpoints["back"].options["a"].as_str()),
+        (7, "b")
+    );
+    let published = &host.port_bindings["80/tcp"][0];
+    assert_eq!((published.address.as_str(), published.port.as_str()), ("127.0.0.1", "8080"));
+    assert!(host.port_bindings["53/udp"].is_empty());
+    let shown = host::to_wire(&host).port_bindings.expect("given");
+    assert_eq!(shown["80/tcp"].as_ref().expect("given")[0].host_port, "8080");
 }
 
 #[test]
@@ -156,7 +168,8 @@ fn what_the_docker_client_sends_is_converted() {
         "IPv6Gateway":"","GlobalIPv6Address":"","GlobalIPv6PrefixLen":0,"DNSNames":null}}}}"#;
     let Asked { request, warnings } = convert(body, 47).expect("a request");
     assert!(warnings.is_empty());
-    let CreateContainer { name, platform, config, host } = request;
+    let CreateContainer { name, platform, config, host, endpoints } = request;
+    assert!(endpoints.contains_key("default"));
     assert_eq!((name, platform), (None, None));
     assert!(config.tty && config.open_stdin && config.stdin_once && host.auto_remove);
     assert_eq!(config.cmd, Some(vec!["sh".to_owned()]));

@@ -1,0 +1,360 @@
+//! The networks of this daemon, and who is on them.
+
+use super::request::{self, CreateNetwork};
+use super::{BRIDGE, endpoint, is_predefined};
+use crate::events::Events;
+use network::{Driver, EndpointId, Live, Network, NetworkId, Sandboxes};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use stdx::time::Timestamp;
+use stdx::{Error, Kind, Result, fail_point};
+use store::Store;
+use store::records::network::{EndpointRecord, IpamRecord, NetworkRecord, PoolRecord};
+
+#[derive(Debug)]
+pub(crate) struct Networks {
+    drivers: Vec<Arc<dyn Driver>>,
+    store: Arc<Store>,
+    pub(super) events: Arc<Events>,
+    table: RwLock<Table>,
+    /// Held by whoever makes or removes a network on the host: one at a time.
+    making: Mutex<()>,
+    pub(super) ready: Sandboxes,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By id.
+    networks: BTreeMap<String, Known>,
+    /// Ids by name.
+    names: HashMap<String, String>,
+    /// By container.
+    endpoints: HashMap<String, Vec<Held>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    record: NetworkRecord,
+    /// It is on the host. The default one is made when the first container needs it, so that a daemon without such
+    /// containers leaves the host as it is.
+    made: bool,
+}
+
+/// A container's place on a network.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) id: EndpointId,
+    /// The network's id.
+    pub(super) network: String,
+    /// The world was told that the container is on the network.
+    pub(super) told: bool,
+}
+
+impl Networks {
+    /// The networks as the store remembers them; the default three are made up once.
+    pub(crate) fn open(
+        store: Arc<Store>,
+        drivers: Vec<Arc<dyn Driver>>,
+        events: Arc<Events>,
+    ) -> Result<Self> {
+        let mut records: Vec<NetworkRecord> =
+            store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
+        if records.is_empty() {
+            records = [(BRIDGE, "bridge"), ("host", "host"), ("none", "null")]
+                .into_iter()
+                .map(|(name, driver)| default_record(name, driver))
+                .collect::<Result<_>>()?;
+            store.write(|batch| records.iter().try_for_each(|r| batch.put(&r.id, r)))?;
+        }
+        let mut table = Table::default();
+        records.into_iter().for_each(|record| table.insert(record, false));
+        Ok(Self {
+            drivers,
+            store,
+            events,
+            table: RwLock::new(table),
+            making: Mutex::default(),
+            ready: Sandboxes::new(2)?,
+        })
+    }
+
+    /// The networks, for listing.
+    pub(crate) fn all(&self) -> Vec<NetworkRecord> {
+        self.read().networks.values().map(|known| known.record.clone()).collect()
+    }
+
+    /// The network that a user means.
+    pub(crate) fn find(&self, named: &str) -> Result<NetworkRecord> {
+        let table = self.read();
+        if let Some(known) = table.exactly(named) {
+            return Ok(known.record.clone());
+        }
+        let mut starting = table.networks.range(named.to_owned()..);
+        let mut next = || starting.next().filter(|(id, _)| id.starts_with(named));
+        match (next(), next()) {
+            (Some((_, known)), None) if !named.is_empty() => Ok(known.record.clone()),
+            (Some(_), Some(_)) if !named.is_empty() => Err(Error::invalid(format!(
+                "network {named} is ambiguous (2 matches found based on ID prefix)"
+            ))),
+            _ => Err(endpoint::not_found(named)),
+        }
+    }
+
+    /// The id of the network of that name; empty for an unknown one.
+    pub(crate) fn id_of(&self, name: &str) -> String {
+        self.read().names.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn create(&self, asked: CreateNetwork) -> Result<NetworkRecord> {
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let configuration = match asked.config_from.as_str() {
+            "" => None,
+            name => self.find(name).ok(),
+        };
+        let mut record = asked.record(configuration.as_ref())?;
+        if self.read().names.contains_key(&record.name) {
+            return Err(Error::conflict(format!(
+                "network with name {} already exists",
+                record.name
+            )));
+        }
+        let config = request::config(&record)?;
+        let driver = if record.config_only { None } else { Some(self.driver(&record.driver)?) };
+        if let Some(driver) = &driver {
+            let made = driver.create(&config)?;
+            fill_in(&mut record, &made);
+        }
+        // A crash here leaves a link whose mark names a network that nobody knows: it is removed at the next start.
+        fail_point!("network.create.before-record");
+        if let Err(e) = self.store.write(|batch| batch.put(&record.id, &record)) {
+            if let Some(driver) = &driver {
+                self.take_away(driver, &config.id);
+            }
+            return Err(e);
+        }
+        fail_point!("network.create.after-record");
+        self.write().insert(record.clone(), driver.is_some());
+        Ok(record)
+    }
+
+    pub(super) fn remove(&self, id: &str) -> Result<()> {
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // Out of the table nobody comes to it any more.
+        let known = self.write().take(id)?;
+        fail_point!("network.remove.before-record");
+        if let Err(e) = self.store.write(|batch| batch.remove::<NetworkRecord>(id)) {
+            self.write().insert(known.record, known.made);
+            return Err(e);
+        }
+        fail_point!("network.remove.after-record");
+        if known.made
+            && let Ok(driver) = self.driver(&known.record.driver)
+            && let Ok(network) = request::id_of(&known.record)
+        {
+            self.take_away(&driver, &network);
+        }
+        Ok(())
+    }
+
+    /// Takes a network without a record from the host. What fails is tried again at the next start.
+    fn take_away(&self, driver: &Arc<dyn Driver>, network: &NetworkId) {
+        if let Err(e) = driver.delete(network) {
+            tracing::warn!("network {network} is left on the host until the next start: {e}");
+        }
+    }
+
+    /// The driver of that name.
+    pub(super) fn driver(&self, name: &str) -> Result<Arc<dyn Driver>> {
+        let driver = self.drivers.iter().find(|driver| driver.name() == name);
+        driver.cloned().ok_or_else(|| Error::not_found(format!("plugin {name:?} not found")))
+    }
+
+    /// The network on which a container is to be: by the id that it had when the container was first on it, or by name.
+    pub(super) fn meant(&self, name: &str, id: &str) -> Result<NetworkRecord> {
+        let table = self.read();
+        let known = if id.is_empty() { table.exactly(name) } else { table.networks.get(id) };
+        let wanted = if id.is_empty() { name } else { id };
+        known.map(|known| known.record.clone()).ok_or_else(|| endpoint::not_found(wanted))
+    }
+
+    /// Makes sure that a network is on the host. Returns its driver.
+    pub(super) fn ensure_made(&self, id: &str) -> Result<Arc<dyn Driver>> {
+        let known =
+            |table: &Table| table.networks.get(id).cloned().ok_or_else(|| endpoint::not_found(id));
+        let now = known(&self.read())?;
+        if now.made {
+            return self.driver(&now.record.driver);
+        }
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = known(&self.read())?;
+        let driver = self.driver(&now.record.driver)?;
+        if now.made {
+            return Ok(driver);
+        }
+        let mut record = now.record.clone();
+        let made = driver.create(&request::config(&record)?)?;
+        fill_in(&mut record, &made);
+        if record != now.record {
+            // The subnet that was found free stays the network's.
+            self.store.write(|batch| batch.put(&record.id, &record))?;
+        }
+        self.write().insert(record, true);
+        Ok(driver)
+    }
+
+    /// Makes the networks again that were there, adopts those who are on them, and removes what has no owner.
+    pub(crate) fn recover(&self, live: Vec<(EndpointRecord, Live)>) -> Result<()> {
+        for record in self.all() {
+            // Once the default bridge was made it stays, like Docker's.
+            let was_made = !is_predefined(&record.name) || !record.ipam.pools.is_empty();
+            if record.config_only || !was_made || matches!(record.name.as_str(), "host" | "none") {
+                continue;
+            }
+            // A daemon that cannot make a network now still serves what does not need it, and tries again.
+            if let Err(e) = self.ensure_made(&record.id) {
+                tracing::warn!("make network {}: {e}", record.name);
+            }
+        }
+        let mut by_driver: BTreeMap<&'static str, Vec<Live>> =
+            self.drivers.iter().map(|driver| (driver.name(), Vec::new())).collect();
+        for (owned, live) in live {
+            let held = Held { id: live.endpoint.id, network: owned.network.clone(), told: true };
+            let container = live.endpoint.container.to_string();
+            self.write().endpoints.entry(container).or_default().push(held);
+            let network = self.meant("", &owned.network);
+            match network.and_then(|network| self.driver(&network.driver)) {
+                Ok(driver) => by_driver.entry(driver.name()).or_default().push(live),
+                Err(e) => tracing::warn!("endpoint {}: {e}", owned.id),
+            }
+        }
+        for driver in &self.drivers {
+            let recovered = driver.recover(by_driver.remove(driver.name()).unwrap_or_default())?;
+            for link in &recovered.removed {
+                tracing::info!("removed link {link}, whose container is gone");
+            }
+            for error in &recovered.failed {
+                tracing::warn!("network recovery: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a container takes a place on a network: from now on it cannot be removed.
+    pub(super) fn hold(&self, container: &str, network: &str, id: EndpointId) -> Result<()> {
+        let mut table = self.write();
+        if !table.networks.contains_key(network) {
+            return Err(endpoint::not_found(network));
+        }
+        let held = Held { id, network: network.to_owned(), told: false };
+        table.endpoints.entry(container.to_owned()).or_default().push(held);
+        Ok(())
+    }
+
+    /// Notes that the world was told of all of a container's places.
+    pub(super) fn told(&self, container: &str) -> Vec<Held> {
+        let mut table = self.write();
+        let all = table.endpoints.get_mut(container).map(Vec::as_mut_slice).unwrap_or_default();
+        let news = all.iter().filter(|held| !held.told).cloned().collect();
+        all.iter_mut().for_each(|held| held.told = true);
+        news
+    }
+
+    /// A container's place on a network, which it has no more.
+    pub(super) fn let_go(&self, container: &str, id: EndpointId) -> Option<Held> {
+        let mut table = self.write();
+        let all = table.endpoints.get_mut(container)?;
+        let at = all.iter().position(|held| held.id == id)?;
+        let held = all.remove(at);
+        if all.is_empty() {
+            table.endpoints.remove(container);
+        }
+        Some(held)
+    }
+
+    /// All of a container's places, which it has no more.
+    pub(super) fn let_all_go(&self, container: &str) -> Vec<Held> {
+        self.write().endpoints.remove(container).unwrap_or_default()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn insert(&mut self, record: NetworkRecord, made: bool) {
+        self.names.insert(record.name.clone(), record.id.clone());
+        self.networks.insert(record.id.clone(), Known { record, made });
+    }
+
+    fn exactly(&self, named: &str) -> Option<&Known> {
+        let id = self.names.get(named).map_or(named, String::as_str);
+        self.networks.get(named).or_else(|| self.networks.get(id))
+    }
+
+    /// Takes a network out that may be removed.
+    fn take(&mut self, id: &str) -> Result<Known> {
+        let forbidden = |text: String| Err(Error::new(Kind::Forbidden, text));
+        let known = self.networks.get(id).ok_or_else(|| endpoint::not_found(id))?;
+        let name = known.record.name.clone();
+        if is_predefined(&name) {
+            return forbidden(format!("{name} is a pre-defined network and cannot be removed"));
+        }
+        if self.endpoints.values().flatten().any(|held| held.network == id) {
+            return forbidden(format!(
+                "error while removing network: network {name} id {id} has active endpoints"
+            ));
+        }
+        if known.record.config_only
+            && self.networks.values().any(|other| other.record.config_from == name)
+        {
+            return forbidden(format!("configuration network {name:?} is in use"));
+        }
+        self.names.remove(&name);
+        self.networks.remove(id).ok_or_else(|| endpoint::not_found(id))
+    }
+}
+
+fn default_record(name: &str, driver: &str) -> Result<NetworkRecord> {
+    Ok(NetworkRecord {
+        id: NetworkId::random()?.to_string(),
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        created: Timestamp::now().to_string(),
+        ipam: IpamRecord { driver: "default".to_owned(), ..IpamRecord::default() },
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        internal: false,
+        attachable: false,
+        ipv6: false,
+        no_ipv4: false,
+        config_only: false,
+        config_from: String::new(),
+    })
+}
+
+/// What the driver chose is recorded, so that the network keeps it.
+fn fill_in(record: &mut NetworkRecord, made: &Network) {
+    for pool in &made.pools {
+        let subnet = pool.subnet.to_string();
+        if record.ipam.pools.iter().any(|known| known.subnet == subnet) {
+            continue;
+        }
+        record.ipam.pools.push(PoolRecord {
+            subnet,
+            gateway: pool.gateway.map(|g| g.to_string()).unwrap_or_default(),
+            range: String::new(),
+            auxiliary: BTreeMap::new(),
+            chosen: false,
+        });
+    }
+    if record.name == BRIDGE
+        && let Some(interface) = &made.interface
+    {
+        record.options.insert("com.docker.network.bridge.name".to_owned(), interface.clone());
+    }
+}
