@@ -1,7 +1,6 @@
 //! Network namespaces, ready to be joined to networks.
 
-use crate::route::Family;
-use crate::{Joined, route};
+use crate::route;
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -13,14 +12,6 @@ use std::time::Duration;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::{Batch, Protocol, Socket};
 use sys::netns;
-
-/// There is no such table of routes, as nothing was ever put into it.
-const ENOENT: i32 = 2;
-/// There is no such route.
-const ESRCH: i32 = 3;
-/// The kernel has no IPv6.
-const EOPNOTSUPP: i32 = 95;
-const EAFNOSUPPORT: i32 = 97;
 
 /// What every new namespace is set to, as Docker does for containers with a namespace of their own:
 /// unprivileged processes may bind any port and send echo requests (moby since 20.10), and links that come later have no
@@ -86,51 +77,77 @@ impl Sandbox {
     /// The number that the next link inside will most likely have, and a free name: `eth0`, `eth1`, … The number is the
     /// kernel's choice; in a new namespace it counts up, in one that lost links it need not.
     pub fn next_link(&self) -> (u32, String) {
+        self.next_link_named("eth")
+    }
+
+    /// The same with another beginning of the name.
+    pub fn next_link_named(&self, prefix: &str) -> (u32, String) {
         let index = self.links.iter().map(|(index, _)| *index).max().unwrap_or(route::LOOPBACK) + 1;
         let taken = |name: &str| self.links.iter().any(|(_, other)| other == name);
-        let name = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
+        let name = (0..).map(|n| format!("{prefix}{n}")).find(|name| !taken(name));
         (index, name.expect("there are fewer links than numbers"))
     }
 
-    /// A link inside is gone.
-    pub fn unlinked(&mut self, name: &str) {
-        self.links.retain(|(_, link)| link != name);
+    /// Makes exactly these the default routes, each a link's name and the gateway behind it; none leaves the sandbox
+    /// without a way out. Packets may get lost for a moment where a family's gateway changes.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such link; the routes are as they were then.
+    pub fn set_default_routes(&mut self, wanted: &[(&str, IpAddr)]) -> Result<()> {
+        let links = route::links(&mut self.route)?;
+        let wanted = wanted
+            .iter()
+            .map(|(name, gateway)| {
+                let link = links.iter().find(|link| link.name == *name);
+                let link =
+                    link.ok_or_else(|| Error::not_found(format!("no link {name} in the sandbox")))?;
+                Ok(route::DefaultRoute { index: link.index, gateway: *gateway })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let present = route::default_routes(&mut self.route)?;
+        let mut batch = Batch::new();
+        for old in present.iter().filter(|old| !wanted.contains(old)) {
+            route::delete_default_route(&mut batch, old.index, old.gateway);
+        }
+        for new in wanted.iter().filter(|new| !present.contains(new)) {
+            route::add_default_route(&mut batch, new.index, new.gateway);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.route
+            .execute(batch)
+            .map_err(|e| Error::internal("set the default routes").caused_by(e))
     }
 
-    /// Everything that is not in a subnet of its links goes through `through` from now on, and through no other link;
-    /// `None`: nowhere.
-    pub fn turn_default_routes(&mut self, through: Option<&Joined>) -> Result<()> {
-        let failed = |e| Error::internal("change the default route").caused_by(e);
-        for family in [Family::V4, Family::V6] {
-            loop {
-                let mut batch = Batch::new();
-                route::delete_default_route(&mut batch, family);
-                match self.route.execute(batch) {
-                    Ok(()) => {}
-                    Err(e)
-                        if matches!(
-                            e.errno(),
-                            Some(ENOENT | ESRCH | EAFNOSUPPORT | EOPNOTSUPP)
-                        ) =>
-                    {
-                        break;
+    /// Writes network sysctls of the namespace, `net/…` and their values.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the kernel refuses a value; `NotFound` when there is no such setting.
+    pub fn sysctls(&self, settings: Vec<(String, String)>) -> Result<()> {
+        let wrote = netns::inside(self.netns.as_fd(), move || {
+            for (key, value) in settings {
+                if let Err(e) = std::fs::write(format!("/proc/sys/{key}"), &value) {
+                    return Some((key, value, e));
+                }
+            }
+            None
+        });
+        match wrote.context(|| "enter network namespace")? {
+            None => Ok(()),
+            Some((key, value, e)) => {
+                let key = key.replace('/', ".");
+                match e.kind() {
+                    io::ErrorKind::NotFound => {
+                        Err(Error::not_found(format!("sysctl {key} is not there")))
                     }
-                    Err(e) => return Err(failed(e)),
+                    io::ErrorKind::InvalidInput => {
+                        Err(Error::invalid(format!("sysctl {key} cannot be {value:?}")))
+                    }
+                    _ => Err(Error::io(format!("set sysctl {key}"), e)),
                 }
             }
         }
-        let Some(joined) = through else { return Ok(()) };
-        let index = self.links.iter().find(|(_, name)| *name == joined.interface);
-        let Some((index, _)) = index else {
-            return Err(Error::internal(format!("no link {} in the sandbox", joined.interface)));
-        };
-        let mut batch = Batch::new();
-        for gateway in &joined.gateways {
-            if let IpAddr::V4(gateway) = gateway {
-                route::add_default_route(&mut batch, *index, *gateway);
-            }
-        }
-        self.route.execute(batch).map_err(failed)
     }
 
     /// A link was made inside.

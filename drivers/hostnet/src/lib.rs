@@ -60,10 +60,6 @@ impl Driver for HostNet {
         Ok(())
     }
 
-    fn detach(&self, _endpoint: &EndpointId) -> Result<()> {
-        Ok(())
-    }
-
     fn recover(&self, _live: Vec<Live>) -> Result<Recovered> {
         Ok(Recovered::default())
     }

@@ -7,6 +7,7 @@ use container::services::Sandbox;
 use container::{Endpoints, Networking};
 use network::{EndpointId, PortRequest};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use stdx::fs::{Durability, replace};
@@ -169,8 +170,12 @@ impl Networks {
             owned.ports.clear();
         }
         let next = endpoints.iter_mut().find(|e| Some(&e.name) == gateway.as_ref());
-        let joined = next.as_deref().map(endpoint::joined_of);
-        sandbox.turn_default_routes(joined.as_ref())?;
+        let gateways: Vec<(&str, IpAddr)> = next
+            .iter()
+            .flat_map(|next| [&next.gateway, &next.gateway_v6].map(|gateway| (next, gateway)))
+            .filter_map(|(next, gateway)| Some((next.interface.as_str(), gateway.parse().ok()?)))
+            .collect();
+        sandbox.set_default_routes(&gateways)?;
         fail_point!("network.turn.after-routes");
         if let Some(next) = next {
             next.default_route = true;
@@ -261,7 +266,7 @@ impl Networking for Networks {
         let at = endpoints.iter().position(|e| e.name == network);
         let leaving = at.map(|at| endpoints.remove(at));
         let mut sandbox = network::Sandbox::adopt(netns)?;
-        let held = self.give_up(record, leaving, &mut sandbox)?;
+        let held = self.give_up(record, leaving)?;
         fail_point!("network.disconnect.after-link");
         self.turn(record, &mut endpoints, &mut sandbox)?;
         write(runtime_dir, &endpoints)?;
@@ -308,7 +313,7 @@ impl Networks {
         runtime_dir: &Path,
     ) -> Error {
         let undone = (|| {
-            self.give_up(record, endpoints.pop(), sandbox)?;
+            self.give_up(record, endpoints.pop())?;
             for owned in &mut before {
                 owned.default_route = false;
                 owned.ports.clear();
@@ -326,13 +331,11 @@ impl Networks {
         &self,
         record: &ContainerRecord,
         owned: Option<EndpointRecord>,
-        sandbox: &mut network::Sandbox,
     ) -> Result<Option<Held>> {
         let Some(owned) = owned else { return Ok(None) };
         let id = id_of(&owned)?;
         let network = self.meant(&owned.name, &owned.network)?;
         self.driver(&network.driver)?.detach(&id)?;
-        sandbox.unlinked(&owned.interface);
         Ok(self.let_go(&record.id, id))
     }
 }

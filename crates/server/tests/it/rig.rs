@@ -48,10 +48,6 @@ impl network::Driver for NoNetwork {
         Ok(())
     }
 
-    fn detach(&self, _: &network::EndpointId) -> stdx::Result<()> {
-        Ok(())
-    }
-
     fn recover(&self, _: Vec<network::Live>) -> stdx::Result<network::Recovered> {
         Ok(network::Recovered::default())
     }
