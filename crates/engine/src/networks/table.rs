@@ -106,6 +106,12 @@ impl Networks {
     }
 
     pub(super) fn create(&self, asked: CreateNetwork) -> Result<NetworkRecord> {
+        // The default network has the first of the free subnets, whichever is made first.
+        if !asked.config_only
+            && let Err(e) = self.ensure_made(&self.id_of(BRIDGE))
+        {
+            tracing::warn!("make the default network: {e}");
+        }
         let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let configuration = match asked.config_from.as_str() {
             "" => None,

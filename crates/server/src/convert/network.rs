@@ -18,6 +18,7 @@ pub(crate) fn network(
     containers: BTreeMap<String, NetworkContainer>,
     version: ApiVersion,
 ) -> Network {
+    let predefined = matches!(record.name.as_str(), "bridge" | "host" | "none");
     let pools: Vec<IpamConfig> = record.ipam.pools.into_iter().map(pool).collect();
     Network {
         name: record.name,
@@ -29,7 +30,8 @@ pub(crate) fn network(
         enable_ipv6: record.ipv6,
         ipam: Ipam {
             driver: record.ipam.driver,
-            options: Some(record.ipam.options).filter(|options| !options.is_empty()),
+            // Docker's own three have none at all.
+            options: Some(record.ipam.options).filter(|options| !options.is_empty() || !predefined),
             config: Some(pools).filter(|pools| !pools.is_empty()),
         },
         internal: record.internal,

@@ -203,7 +203,7 @@ fn an_endpoint_comes_and_goes_while_the_container_runs() {
         let endpoint = Endpoint {
             network: second,
             default_route: false,
-            ..Endpoint::new(EndpointId::random().unwrap(), second, a.endpoint.container.clone())
+            ..Endpoint::new(EndpointId::random().unwrap(), second, a.endpoint.container)
         };
         let joined = bridge.join(&endpoint, &mut a.sandbox).unwrap();
         assert_eq!(joined.interface, "eth1");
