@@ -11,7 +11,9 @@ use stdx::Result;
 /// The implementations for a daemon that is set like this.
 pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     let root = &settings.data_root;
-    let ipam = network::ipam::Default::new(network::pools::defaults());
+    let mut pools = network::pools::defaults();
+    pools.push(network::pools::unique_local(&seed(settings)));
+    let ipam = network::ipam::Default::new(pools);
     Ok(Drivers {
         content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
@@ -37,6 +39,14 @@ fn open_log(format: Format, path: &Path, query: Query) -> Result<Box<dyn logging
         Format::Json => jsonlog::open(path, query),
         Format::Local => locallog::open(path, query),
     }
+}
+
+/// What tells this daemon from all others, for the IPv6 subnets that it chooses.
+fn seed(settings: &Settings) -> Vec<u8> {
+    // A machine without an id has only the folder's name; the subnets of networks that exist are recorded either way.
+    let mut seed = std::fs::read("/etc/machine-id").unwrap_or_default();
+    seed.extend_from_slice(settings.data_root.as_os_str().as_encoded_bytes());
+    seed
 }
 
 fn bridge_config(settings: &Settings) -> bridge::Config {

@@ -4,29 +4,35 @@ mod bitmap;
 
 pub use bitmap::Bitmap;
 
-use crate::pools::{self, Pool};
-use ipnet::{IpNet, Ipv4Net};
+use crate::PoolConfig;
+use crate::pools::{self, Family, Pool};
+use ipnet::IpNet;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stdx::{Error, Kind, Result};
 
 /// Address management. Pools are named by their subnet.
 pub trait Ipam: Send + Sync + std::fmt::Debug {
-    /// Takes a subnet: the one asked for, or one that overlaps nothing in `taken`.
+    /// Takes a subnet: the one asked for, or one of the family that overlaps nothing in `taken`.
     ///
     /// # Errors
     /// `Forbidden` when it overlaps another pool or none is left.
-    fn pool(&self, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet>;
+    fn pool(&self, family: Family, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet>;
 
     /// Gives the subnet back, with all its addresses.
     fn release_pool(&self, pool: &IpNet);
 
-    /// Takes an address of the pool: the one asked for, or the lowest that is free.
+    /// Takes an address of the pool: the one asked for, or the lowest that is free in `range`, a part of the pool.
     ///
     /// # Errors
     /// `Forbidden` when it is taken or none is left; `InvalidArgument` when it is not in the pool.
-    fn allocate(&self, pool: &IpNet, wanted: Option<IpAddr>) -> Result<IpAddr>;
+    fn allocate(
+        &self,
+        pool: &IpNet,
+        range: Option<&IpNet>,
+        wanted: Option<IpAddr>,
+    ) -> Result<IpAddr>;
 
     /// Gives an address back. That it was free already is success.
     fn release(&self, pool: &IpNet, address: IpAddr);
@@ -37,28 +43,29 @@ pub trait Ipam: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct Default {
     pools: Vec<Pool>,
-    taken: Mutex<HashMap<Ipv4Net, Bitmap>>,
+    taken: Mutex<HashMap<IpNet, Bitmap>>,
 }
 
 impl Default {
-    /// Address management over these pools.
+    /// Address management over these pools. IPv6 networks get a subnet by themselves only where one of them is IPv6
+    /// ([`pools::unique_local`]).
     pub fn new(pools: Vec<Pool>) -> Self {
         Self { pools, taken: Mutex::default() }
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<Ipv4Net, Bitmap>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<IpNet, Bitmap>> {
         // Every change below is one insert or remove: a panic elsewhere leaves the map whole.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ipam for Default {
-    fn pool(&self, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet> {
+    fn pool(&self, family: Family, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet> {
         let mut ours = self.taken();
         let subnet = match wanted {
             Some(wanted) => {
-                let wanted = v4(&wanted)?;
-                if ours.keys().any(|other| pools::overlap(*other, wanted)) {
+                let wanted = wanted.trunc();
+                if ours.keys().any(|other| pools::overlap(other, &wanted)) {
                     return Err(Error::new(
                         Kind::Forbidden,
                         "Pool overlaps with other one on this address space",
@@ -67,71 +74,111 @@ impl Ipam for Default {
                 wanted
             }
             None => {
-                let all: Vec<IpNet> =
-                    taken.iter().copied().chain(ours.keys().map(|n| IpNet::V4(*n))).collect();
-                pools::first_free(&self.pools, &all).ok_or_else(|| {
-                    let text = "could not find an available, non-overlapping IPv4 address pool among the defaults to \
-                                assign to the network";
+                let all: Vec<IpNet> = taken.iter().chain(ours.keys()).copied().collect();
+                pools::first_free(&self.pools, family, &all).ok_or_else(|| {
+                    let text = format!(
+                        "could not find an available, non-overlapping {family} address pool among the defaults to \
+                         assign to the network"
+                    );
                     Error::new(Kind::Forbidden, text)
                 })?
             }
         };
         ours.insert(subnet, Bitmap::new(subnet));
-        Ok(IpNet::V4(subnet))
+        Ok(subnet)
     }
 
     fn release_pool(&self, pool: &IpNet) {
-        if let Ok(pool) = v4(pool) {
-            self.taken().remove(&pool);
-        }
+        self.taken().remove(&pool.trunc());
     }
 
-    fn allocate(&self, pool: &IpNet, wanted: Option<IpAddr>) -> Result<IpAddr> {
-        let subnet = v4(pool)?;
+    fn allocate(
+        &self,
+        pool: &IpNet,
+        range: Option<&IpNet>,
+        wanted: Option<IpAddr>,
+    ) -> Result<IpAddr> {
         let mut ours = self.taken();
         let bitmap = ours
-            .get_mut(&subnet)
+            .get_mut(&pool.trunc())
             .ok_or_else(|| Error::internal(format!("no address pool {pool}")))?;
-        match wanted {
-            None => bitmap.first().map(IpAddr::V4).ok_or_else(|| {
+        let Some(wanted) = wanted else {
+            let free = match range {
+                Some(range) => bitmap.first_of(range),
+                None => bitmap.first(),
+            };
+            return free.ok_or_else(|| {
                 Error::new(Kind::Forbidden, format!("No available addresses in {pool}"))
-            }),
-            Some(IpAddr::V4(address)) if bitmap.usable(address) => {
-                if bitmap.take(address) {
-                    Ok(IpAddr::V4(address))
-                } else {
-                    Err(Error::new(Kind::Forbidden, "Address already in use"))
-                }
-            }
-            Some(address) => Err(Error::invalid(format!(
-                "Requested address is out of range: {address} in {pool}"
-            ))),
+            });
+        };
+        if !pool.contains(&wanted) {
+            let text = format!("Requested address is out of range: {wanted} in {pool}");
+            Err(Error::invalid(text))
+        } else if bitmap.take(wanted) {
+            Ok(wanted)
+        } else {
+            // The network's and the broadcast address count as taken, as Docker says.
+            Err(Error::new(Kind::Forbidden, "Address already in use"))
         }
     }
 
     fn release(&self, pool: &IpNet, address: IpAddr) {
-        if let (Ok(pool), IpAddr::V4(address)) = (v4(pool), address)
-            && let Some(bitmap) = self.taken().get_mut(&pool)
-        {
+        if let Some(bitmap) = self.taken().get_mut(&pool.trunc()) {
             bitmap.free(address);
         }
     }
 }
 
-/// The first address of a subnet that a host can have: where Docker puts the gateway.
-pub fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
-    match subnet.prefix_len() {
-        31 | 32 => subnet.network(),
-        _ => Ipv4Addr::from(u32::from(subnet.network()) + 1),
+/// Whether the addresses that networks shall give can be at all; every fault is told, in Docker's words.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn check<'a>(pools: impl IntoIterator<Item = &'a PoolConfig>) -> Result<()> {
+    let faults: Vec<String> = pools.into_iter().flat_map(faults).collect();
+    if faults.is_empty() {
+        return Ok(());
     }
+    Err(Error::invalid(format!("invalid network config:\n{}", faults.join("\n"))))
 }
 
-fn v4(net: &IpNet) -> Result<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Ok(net.trunc()),
-        IpNet::V6(net) => {
-            Err(Error::not_implemented(format!("IPv6 subnets are not there yet: {net}")))
+fn faults(pool: &PoolConfig) -> Vec<String> {
+    let mut faults = Vec::new();
+    let Some(subnet) = pool.subnet else {
+        if pool.range.is_some() || pool.gateway.is_some() || !pool.auxiliary.is_empty() {
+            faults.push("every ip-range or gateway must have a corresponding subnet".into());
         }
+        return faults;
+    };
+    if subnet != subnet.trunc() {
+        faults.push(format!("invalid subnet {subnet}: it should be {}", subnet.trunc()));
+    }
+    if let Some(range) = pool.range {
+        if range != range.trunc() {
+            faults.push(format!("invalid ip-range {range}: it should be {}", range.trunc()));
+        }
+        if !subnet.contains(&range.trunc()) {
+            faults.push(format!(
+                "invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"
+            ));
+        }
+    }
+    let named = pool.gateway.iter().map(|a| ("gateway", a));
+    for (what, address) in named.chain(pool.auxiliary.iter().map(|a| ("auxiliary address", a))) {
+        if !subnet.contains(address) {
+            faults.push(format!(
+                "invalid {what} {address}: parent subnet {subnet} doesn't contain this address"
+            ));
+        }
+    }
+    faults
+}
+
+/// The first address of a subnet that a host can have: where Docker puts the gateway.
+pub fn first_host(subnet: &IpNet) -> IpAddr {
+    match subnet {
+        _ if subnet.max_prefix_len() - subnet.prefix_len() <= 1 => subnet.network(),
+        IpNet::V4(net) => Ipv4Addr::from(u32::from(net.network()) + 1).into(),
+        IpNet::V6(net) => Ipv6Addr::from(u128::from(net.network()) + 1).into(),
     }
 }
 
@@ -142,37 +189,84 @@ mod tests {
     #[test]
     fn pools_and_addresses() {
         let ipam = Default::new(pools::defaults());
-        let a = ipam.pool(None, &["172.17.0.0/16".parse().unwrap()]).unwrap();
+        let a = ipam.pool(Family::V4, None, &["172.17.0.0/16".parse().unwrap()]).unwrap();
         assert_eq!(a.to_string(), "172.18.0.0/16");
-        let b = ipam.pool(None, &[]).unwrap();
+        let b = ipam.pool(Family::V4, None, &[]).unwrap();
         assert_eq!(b.to_string(), "172.17.0.0/16");
-        assert_eq!(ipam.pool(None, &[]).unwrap().to_string(), "172.19.0.0/16");
-        let overlap = ipam.pool(Some("172.17.9.0/24".parse().unwrap()), &[]).unwrap_err();
+        assert_eq!(ipam.pool(Family::V4, None, &[]).unwrap().to_string(), "172.19.0.0/16");
+        let overlap =
+            ipam.pool(Family::V4, Some("172.17.9.0/24".parse().unwrap()), &[]).unwrap_err();
         assert_eq!(overlap.kind(), Kind::Forbidden);
 
         assert_eq!(
-            ipam.allocate(&b, Some("172.17.0.1".parse().unwrap())).unwrap().to_string(),
+            ipam.allocate(&b, None, Some("172.17.0.1".parse().unwrap())).unwrap().to_string(),
             "172.17.0.1"
         );
-        let two = ipam.allocate(&b, None).unwrap();
+        let two = ipam.allocate(&b, None, None).unwrap();
         assert_eq!(two.to_string(), "172.17.0.2");
-        assert_eq!(ipam.allocate(&b, Some(two)).unwrap_err().to_string(), "Address already in use");
         assert_eq!(
-            ipam.allocate(&b, Some("10.0.0.1".parse().unwrap())).unwrap_err().kind(),
+            ipam.allocate(&b, None, Some(two)).unwrap_err().to_string(),
+            "Address already in use"
+        );
+        assert_eq!(
+            ipam.allocate(&b, None, Some("10.0.0.1".parse().unwrap())).unwrap_err().kind(),
             Kind::InvalidArgument
         );
         assert_eq!(
-            ipam.allocate(&b, Some("172.17.0.0".parse().unwrap())).unwrap_err().kind(),
-            Kind::InvalidArgument
+            ipam.allocate(&b, None, Some("172.17.0.0".parse().unwrap())).unwrap_err().kind(),
+            Kind::Forbidden
         );
-        assert_eq!(ipam.allocate(&b, None).unwrap().to_string(), "172.17.0.3");
+        assert_eq!(ipam.allocate(&b, None, None).unwrap().to_string(), "172.17.0.3");
         ipam.release(&b, two);
         ipam.release(&b, two);
-        assert_eq!(ipam.allocate(&b, None).unwrap(), two);
+        assert_eq!(ipam.allocate(&b, None, None).unwrap(), two);
 
         ipam.release_pool(&b);
-        assert!(ipam.allocate(&b, None).is_err());
-        assert_eq!(ipam.pool(None, &[]).unwrap(), b);
-        assert!(ipam.pool(Some("fd00::/64".parse().unwrap()), &[]).is_err());
+        assert!(ipam.allocate(&b, None, None).is_err());
+        assert_eq!(ipam.pool(Family::V4, None, &[]).unwrap(), b);
+        let six = ipam.pool(Family::V6, Some("fd01::/64".parse().unwrap()), &[]).unwrap();
+        assert_eq!(ipam.allocate(&six, None, None).unwrap().to_string(), "fd01::1");
+        let range = "fd01::100/120".parse().unwrap();
+        assert_eq!(ipam.allocate(&six, Some(&range), None).unwrap().to_string(), "fd01::100");
+        assert!(ipam.allocate(&six, None, Some("10.0.0.1".parse().unwrap())).is_err());
+        let none = ipam.pool(Family::V6, None, &[]).unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network"
+        );
+        for (subnet, first) in
+            [("10.0.0.0/8", "10.0.0.1"), ("10.8.0.0/31", "10.8.0.0"), ("fd00::/64", "fd00::1")]
+        {
+            assert_eq!(first_host(&subnet.parse().unwrap()).to_string(), first);
+        }
+    }
+
+    #[test]
+    fn impossible_addresses_are_told_all_at_once() {
+        let check = |subnet: &str, range: &str, gateway: &str, auxiliary: &str| {
+            let pool = PoolConfig {
+                subnet: subnet.parse().ok(),
+                range: range.parse().ok(),
+                gateway: gateway.parse().ok(),
+                auxiliary: auxiliary.parse().into_iter().collect(),
+            };
+            super::check([&pool]).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        for good in [
+            check("10.1.0.0/16", "10.1.4.0/24", "10.1.0.1", "10.1.0.9"),
+            check("fd00::/64", "", "fd00::1", ""),
+            check("", "", "", ""),
+        ] {
+            assert_eq!(good, "");
+        }
+        assert_eq!(
+            check("10.4.0.5/16", "10.5.0.0/24", "10.3.0.1", "fd00::1"),
+            "invalid network config:\n\
+             invalid subnet 10.4.0.5/16: it should be 10.4.0.0/16\n\
+             invalid ip-range 10.5.0.0/24: parent subnet 10.4.0.5/16 doesn't contain ip-range\n\
+             invalid gateway 10.3.0.1: parent subnet 10.4.0.5/16 doesn't contain this address\n\
+             invalid auxiliary address fd00::1: parent subnet 10.4.0.5/16 doesn't contain this address"
+        );
+        assert!(check("", "", "10.0.0.1", "").contains("must have a corresponding subnet"));
     }
 }

@@ -1,7 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A unicast Ethernet address.
@@ -19,6 +19,24 @@ impl Mac {
     pub fn of(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The address for an interface with these addresses: from the first IPv4 address, or else from the last four bytes
+    /// of the first IPv6 address, with `06:42` before them so that the two kinds never meet.
+    pub fn of_any(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Self> {
+        let mut six = None;
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => return Some(Self::of(address)),
+                IpAddr::V6(address) => six = six.or(Some(address)),
+            }
+        }
+        six.map(Self::of_six)
+    }
+
+    fn of_six(address: Ipv6Addr) -> Self {
+        let bytes = address.octets();
+        Self([0x06, 0x42, bytes[12], bytes[13], bytes[14], bytes[15]])
     }
 
     /// The bytes in the order they are sent.
@@ -63,6 +81,16 @@ mod tests {
     #[test]
     fn follows_the_ip_address() {
         assert_eq!(Mac::of(Ipv4Addr::new(172, 17, 0, 2)).to_string(), "02:42:ac:11:00:02");
+    }
+
+    #[test]
+    fn without_ipv4_it_follows_the_ipv6_address() {
+        let of = |all: &[&str]| {
+            Mac::of_any(all.iter().map(|a| a.parse().unwrap())).map(|mac| mac.to_string())
+        };
+        assert_eq!(of(&["fd00::2", "10.0.0.2"]).unwrap(), "02:42:0a:00:00:02");
+        assert_eq!(of(&["fd00::1:2"]).unwrap(), "06:42:00:01:00:02");
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 mod read;
 
-pub use read::{LINK_GROUP, LinkEvent, LinkInfo, addresses, event, link, link_of, links, routes};
+pub use read::{
+    DefaultRoute, LINK_GROUP, LinkEvent, LinkInfo, addresses, default_routes, event, link, link_of,
+    links, routes,
+};
 
 use crate::Mac;
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use sys::netlink::{Attributes, Batch};
 
@@ -21,6 +24,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const NLM_F_DUMP: u16 = 0x300;
@@ -50,6 +54,8 @@ const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+/// `IFA_F_NODAD`: usable at once, without asking whether somebody else has it.
+const IFA_F_NODAD: u8 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -161,35 +167,71 @@ pub fn delete_link(batch: &mut Batch, index: u32) {
     batch.message(RTM_DELLINK, 0, &ifinfo(index, 0, 0), |_| {});
 }
 
-/// Gives a link an address; its subnet becomes reachable through it once it is up.
-pub fn add_address(batch: &mut Batch, index: u32, address: Ipv4Net) {
-    let [i0, i1, i2, i3] = index.to_ne_bytes();
-    let fixed = [AF_INET, address.prefix_len(), 0, 0, i0, i1, i2, i3];
-    batch.message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| {
-        a.put(IFA_LOCAL, &address.addr().octets());
-        a.put(IFA_ADDRESS, &address.addr().octets());
-        if address.prefix_len() < 31 {
-            a.put(IFA_BROADCAST, &address.broadcast().octets());
+/// Gives a link an address; its subnet becomes reachable through it once it is up. An IPv6 address can be used at once:
+/// address management knows that nobody else has it.
+pub fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
+    let flags = if address.addr().is_ipv6() { IFA_F_NODAD } else { 0 };
+    batch.message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &ifaddr(index, address, flags), |a| {
+        let bytes = octets(address.addr());
+        a.put(IFA_LOCAL, &bytes);
+        a.put(IFA_ADDRESS, &bytes);
+        if let IpNet::V4(net) = address
+            && net.prefix_len() < 31
+        {
+            a.put(IFA_BROADCAST, &net.broadcast().octets());
         }
     });
 }
 
 /// Takes an address from a link.
-pub fn delete_address(batch: &mut Batch, index: u32, address: Ipv4Net) {
-    let [i0, i1, i2, i3] = index.to_ne_bytes();
-    batch.message(RTM_DELADDR, 0, &[AF_INET, address.prefix_len(), 0, 0, i0, i1, i2, i3], |a| {
-        a.put(IFA_LOCAL, &address.addr().octets());
+pub fn delete_address(batch: &mut Batch, index: u32, address: IpNet) {
+    batch.message(RTM_DELADDR, 0, &ifaddr(index, address, 0), |a| {
+        a.put(IFA_LOCAL, &octets(address.addr()));
     });
 }
 
-/// Sends everything without a better route to `gateway`.
-pub fn add_default_route(batch: &mut Batch, index: u32, gateway: Ipv4Addr) {
-    // struct rtmsg: family, dst_len, src_len, tos, table main, protocol boot, scope universe, type unicast, flags.
-    let fixed = [AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-    batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| {
-        a.put(RTA_GATEWAY, &gateway.octets());
+/// Sends everything of the gateway's family that has no better route to `gateway`.
+pub fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &default_route(gateway), |a| {
+        a.put(RTA_GATEWAY, &octets(gateway));
         a.u32(RTA_OIF, index);
     });
+}
+
+/// Takes such a route away.
+pub fn delete_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    // Whoever made it, and however: protocol 0 is any.
+    let mut fixed = default_route(gateway);
+    fixed[5] = 0;
+    batch.message(RTM_DELROUTE, 0, &fixed, |a| {
+        a.put(RTA_GATEWAY, &octets(gateway));
+        a.u32(RTA_OIF, index);
+    });
+}
+
+/// `struct rtmsg`: family, dst_len, src_len, tos, table main, protocol boot, scope universe, type unicast, flags.
+fn default_route(gateway: IpAddr) -> [u8; 12] {
+    [family(gateway), 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]
+}
+
+/// `struct ifaddrmsg`.
+fn ifaddr(index: u32, address: IpNet, flags: u8) -> [u8; 8] {
+    let [i0, i1, i2, i3] = index.to_ne_bytes();
+    [family(address.addr()), address.prefix_len(), flags, 0, i0, i1, i2, i3]
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6 as u8,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }
 
 /// `struct ifinfomsg`.

@@ -4,6 +4,7 @@ use crate::route;
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -76,10 +77,77 @@ impl Sandbox {
     /// The number that the next link inside will most likely have, and a free name: `eth0`, `eth1`, … The number is the
     /// kernel's choice; in a new namespace it counts up, in one that lost links it need not.
     pub fn next_link(&self) -> (u32, String) {
+        self.next_link_named("eth")
+    }
+
+    /// The same with another beginning of the name.
+    pub fn next_link_named(&self, prefix: &str) -> (u32, String) {
         let index = self.links.iter().map(|(index, _)| *index).max().unwrap_or(route::LOOPBACK) + 1;
         let taken = |name: &str| self.links.iter().any(|(_, other)| other == name);
-        let name = (0..).map(|n| format!("eth{n}")).find(|name| !taken(name));
+        let name = (0..).map(|n| format!("{prefix}{n}")).find(|name| !taken(name));
         (index, name.expect("there are fewer links than numbers"))
+    }
+
+    /// Makes exactly these the default routes, each a link's name and the gateway behind it; none leaves the sandbox
+    /// without a way out. Packets may get lost for a moment where a family's gateway changes.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such link; the routes are as they were then.
+    pub fn set_default_routes(&mut self, wanted: &[(&str, IpAddr)]) -> Result<()> {
+        let links = route::links(&mut self.route)?;
+        let wanted = wanted
+            .iter()
+            .map(|(name, gateway)| {
+                let link = links.iter().find(|link| link.name == *name);
+                let link =
+                    link.ok_or_else(|| Error::not_found(format!("no link {name} in the sandbox")))?;
+                Ok(route::DefaultRoute { index: link.index, gateway: *gateway })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let present = route::default_routes(&mut self.route)?;
+        let mut batch = Batch::new();
+        for old in present.iter().filter(|old| !wanted.contains(old)) {
+            route::delete_default_route(&mut batch, old.index, old.gateway);
+        }
+        for new in wanted.iter().filter(|new| !present.contains(new)) {
+            route::add_default_route(&mut batch, new.index, new.gateway);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.route
+            .execute(batch)
+            .map_err(|e| Error::internal("set the default routes").caused_by(e))
+    }
+
+    /// Writes network sysctls of the namespace, `net/…` and their values.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the kernel refuses a value; `NotFound` when there is no such setting.
+    pub fn sysctls(&self, settings: Vec<(String, String)>) -> Result<()> {
+        let wrote = netns::inside(self.netns.as_fd(), move || {
+            for (key, value) in settings {
+                if let Err(e) = std::fs::write(format!("/proc/sys/{key}"), &value) {
+                    return Some((key, value, e));
+                }
+            }
+            None
+        });
+        match wrote.context(|| "enter network namespace")? {
+            None => Ok(()),
+            Some((key, value, e)) => {
+                let key = key.replace('/', ".");
+                match e.kind() {
+                    io::ErrorKind::NotFound => {
+                        Err(Error::not_found(format!("sysctl {key} is not there")))
+                    }
+                    io::ErrorKind::InvalidInput => {
+                        Err(Error::invalid(format!("sysctl {key} cannot be {value:?}")))
+                    }
+                    _ => Err(Error::io(format!("set sysctl {key}"), e)),
+                }
+            }
+        }
     }
 
     /// A link was made inside.

@@ -195,6 +195,10 @@ fn put_match(a: &mut Attributes<'_>, question: &Match) {
             load_meta(a, META_NFPROTO);
             compare(a, CMP_EQ, &[NFPROTO_IPV4]);
         }
+        Match::Ipv6 => {
+            load_meta(a, META_NFPROTO);
+            compare(a, CMP_EQ, &[NFPROTO_IPV6]);
+        }
         Match::Source(net) => address(a, Side::Source, CMP_EQ, net),
         Match::Destination(net) => address(a, Side::Destination, CMP_EQ, net),
         Match::NotDestination(net) => address(a, Side::Destination, CMP_NEQ, net),

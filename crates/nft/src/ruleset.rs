@@ -106,6 +106,8 @@ pub enum Match {
     NotOut(String),
     /// It is IPv4.
     Ipv4,
+    /// It is IPv6.
+    Ipv6,
     /// Its source is in this subnet.
     Source(IpNet),
     /// Its destination is in this subnet.

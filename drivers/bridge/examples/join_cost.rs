@@ -101,9 +101,9 @@ fn steps(rounds: usize) -> Result<()> {
             let mut batch = Batch::new();
             let address =
                 Ipv4Net::new(address, 16).map_err(|e| Error::internal("address").caused_by(e))?;
-            route::add_address(&mut batch, index, address);
+            route::add_address(&mut batch, index, address.into());
             route::raise(&mut batch, index);
-            route::add_default_route(&mut batch, index, Ipv4Addr::new(172, 17, 0, 1));
+            route::add_default_route(&mut batch, index, Ipv4Addr::new(172, 17, 0, 1).into());
             run(sandbox.route(), batch)
         })?;
         times[3].time(|| route::link(&mut socket, &name))?;

@@ -55,7 +55,12 @@ pub fn apply(host: &mut Socket, sandbox: &mut Sandbox, plan: &LinkPlan) -> Resul
         });
     }
 
-    match set_up_inside(sandbox, plan).and_then(|index| forward_now(host, plan).map(|()| index)) {
+    let inside = set_up_inside(sandbox, plan).and_then(|index| {
+        forward_now(host, plan)?;
+        speak_ipv6_now(sandbox, plan, index)?;
+        Ok(index)
+    });
+    match inside {
         Ok(index) => {
             sandbox.linked(index, &plan.interface);
             Ok(())
@@ -67,14 +72,19 @@ pub fn apply(host: &mut Socket, sandbox: &mut Sandbox, plan: &LinkPlan) -> Resul
     }
 }
 
-/// Gives the sandbox's end its address and route and raises it. Returns its number.
+/// Gives the sandbox's end its settings, addresses and routes and raises it. Returns its number.
 fn set_up_inside(sandbox: &mut Sandbox, plan: &LinkPlan) -> stdx::Result<u32> {
+    if !plan.sysctls.is_empty() {
+        sandbox.sysctls(plan.sysctls.clone())?;
+    }
     let batch = |index: u32| {
         let mut batch = Batch::new();
-        route::add_address(&mut batch, index, plan.address);
+        for address in plan.addresses.iter().chain(&plan.link_local) {
+            route::add_address(&mut batch, index, *address);
+        }
         route::raise(&mut batch, index);
-        if let Some(gateway) = plan.gateway.filter(|_| plan.default_route) {
-            route::add_default_route(&mut batch, index, gateway);
+        for gateway in plan.gateways.iter().filter(|_| plan.default_route) {
+            route::add_default_route(&mut batch, index, *gateway);
         }
         batch
     };
@@ -107,6 +117,15 @@ fn forward_now(host: &mut Socket, plan: &LinkPlan) -> stdx::Result<()> {
         Some(_) => Ok(()),
         None => Err(Error::internal("the network's bridge vanished")),
     }
+}
+
+/// Makes IPv6 in the sandbox notice that its link has a carrier: until then it neither asks for its neighbours nor answers
+/// them. IPv4 does not look.
+fn speak_ipv6_now(sandbox: &mut Sandbox, plan: &LinkPlan, index: u32) -> stdx::Result<()> {
+    if plan.addresses.iter().any(|address| address.addr().is_ipv6()) {
+        route::link_of(sandbox.route(), index)?;
+    }
+    Ok(())
 }
 
 /// Takes a link away that was made a moment ago. This is the one place that waits for it, on the way of an error.

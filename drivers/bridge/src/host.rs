@@ -1,10 +1,9 @@
 //! The host's side: bridges and what is routed.
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use network::Mac;
 use network::route::{self, LinkInfo};
 use nft::Firewall;
-use std::net::Ipv4Addr;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::{Batch, Protocol, Socket};
 
@@ -13,6 +12,30 @@ use sys::netlink::{Batch, Protocol, Socket};
 pub(crate) struct Host {
     pub(crate) route: Socket,
     pub(crate) firewall: Firewall,
+}
+
+/// A bridge as it shall be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    /// The alias that says that it is ours.
+    pub(crate) mark: &'a str,
+    pub(crate) mac: Mac,
+    pub(crate) mtu: u32,
+    /// The gateways' addresses.
+    pub(crate) addresses: &'a [IpNet],
+    /// The network has IPv6.
+    pub(crate) ipv6: bool,
+    /// The user named it: a bridge that somebody else made will do.
+    pub(crate) foreign: bool,
+}
+
+/// A bridge as it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) index: u32,
+    /// We made it.
+    pub(crate) owned: bool,
 }
 
 impl Host {
@@ -35,69 +58,79 @@ impl Host {
         Ok(taken)
     }
 
-    /// Makes the bridge, or makes the one that is ours right: marked, addressed, up. Returns its number.
-    pub(crate) fn ensure_bridge(
-        &mut self,
-        name: &str,
-        mark: &str,
-        subnet: Ipv4Net,
-        gateway: Ipv4Addr,
-        mtu: u32,
-    ) -> Result<u32> {
-        let link = match route::link(&mut self.route, name)? {
-            Some(link) if link.kind == "bridge" && link.alias == mark => link,
+    /// Makes the bridge, or makes the one that is ours right: marked, addressed, up. A bridge that somebody else made
+    /// gets what it lacks and loses nothing.
+    pub(crate) fn ensure_bridge(&mut self, wanted: &Wanted<'_>) -> Result<Found> {
+        let name = wanted.name;
+        let (link, owned) = match route::link(&mut self.route, name)? {
+            Some(link) if link.kind == "bridge" && link.alias == wanted.mark => (link, true),
+            Some(link) if link.kind == "bridge" && wanted.foreign => (link, false),
             Some(_) => {
                 let text = format!(
                     "a link named {name} exists already and is not this network's; rename or remove it"
                 );
                 return Err(Error::conflict(text));
             }
-            None => self.make_bridge(name, mark, gateway, mtu)?,
+            None => (self.make_bridge(wanted)?, true),
         };
-        // IPv4 only: without this the bridge takes a link-local address that containers could talk to.
-        disable_ipv6(name)?;
-        let address =
-            Ipv4Net::new(gateway, subnet.prefix_len()).expect("the prefix comes from a subnet");
+        if wanted.ipv6 {
+            set_ipv6(name, "accept_ra", "0")?;
+            set_ipv6(name, "disable_ipv6", "0")?;
+        } else if owned {
+            // IPv4 only: without this the bridge takes a link-local address that containers could talk to.
+            set_ipv6(name, "disable_ipv6", "1")?;
+        }
         let mut batch = Batch::new();
-        let mut present = false;
+        let mut missing = wanted.addresses.to_vec();
         for (_, other) in
             route::addresses(&mut self.route)?.into_iter().filter(|(index, _)| *index == link.index)
         {
-            match other {
-                IpNet::V4(other) if other == address => present = true,
-                IpNet::V4(other) => route::delete_address(&mut batch, link.index, other),
-                IpNet::V6(_) => {}
+            let kernels_own = matches!(other, IpNet::V6(six) if six.addr().is_unicast_link_local());
+            if missing.contains(&other) {
+                missing.retain(|address| *address != other);
+            } else if owned && !kernels_own {
+                route::delete_address(&mut batch, link.index, other);
             }
         }
-        if !present {
-            route::add_address(&mut batch, link.index, address);
+        for address in &missing {
+            route::add_address(&mut batch, link.index, *address);
         }
         route::raise(&mut batch, link.index);
         self.route
             .execute(batch)
             .map_err(|e| Error::internal(format!("set up bridge {name}")).caused_by(e))?;
-        Ok(link.index)
+        Ok(Found { index: link.index, owned })
     }
 
-    fn make_bridge(
-        &mut self,
-        name: &str,
-        mark: &str,
-        gateway: Ipv4Addr,
-        mtu: u32,
-    ) -> Result<LinkInfo> {
+    fn make_bridge(&mut self, wanted: &Wanted<'_>) -> Result<LinkInfo> {
+        let name = wanted.name;
         let mut batch = Batch::new();
-        route::add_bridge(&mut batch, name, Mac::of(gateway), mtu);
+        route::add_bridge(&mut batch, name, wanted.mac, wanted.mtu);
         self.route
             .execute(batch)
             .map_err(|e| Error::internal(format!("make bridge {name}")).caused_by(e))?;
         let mut batch = Batch::new();
-        route::set_alias(&mut batch, name, mark);
+        route::set_alias(&mut batch, name, wanted.mark);
         self.route
             .execute(batch)
             .map_err(|e| Error::internal(format!("mark bridge {name}")).caused_by(e))?;
         route::link(&mut self.route, name)?
             .ok_or_else(|| Error::internal(format!("bridge {name} vanished")))
+    }
+
+    /// Takes addresses of ours from a bridge that is not. What is gone already is fine.
+    pub(crate) fn remove_addresses(&mut self, bridge: u32, addresses: &[IpNet]) -> Result<()> {
+        for (index, address) in route::addresses(&mut self.route)? {
+            if index != bridge || !addresses.contains(&address) {
+                continue;
+            }
+            let mut batch = Batch::new();
+            route::delete_address(&mut batch, index, address);
+            self.route
+                .execute(batch)
+                .map_err(|e| Error::internal(format!("remove address {address}")).caused_by(e))?;
+        }
+        Ok(())
     }
 
     /// Removes the links that `which` chooses, and returns their names.
@@ -123,10 +156,10 @@ impl Host {
     }
 }
 
-fn disable_ipv6(link: &str) -> Result<()> {
-    let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
-    match std::fs::write(&path, "1") {
-        // A kernel without IPv6 has nothing to disable.
+fn set_ipv6(link: &str, key: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/{key}");
+    match std::fs::write(&path, value) {
+        // A kernel without IPv6 has nothing to set; what needs it fails with its addresses.
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).context(|| format!("set {path}"))
         }

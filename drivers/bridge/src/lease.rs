@@ -15,16 +15,14 @@ use network::{EndpointId, NetworkId};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// An address that is in use.
+/// Addresses that are in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The network it is of.
     pub network: NetworkId,
-    /// The pool it is of.
-    pub pool: IpNet,
-    /// The address.
-    pub address: IpAddr,
-    /// The host's end of the link that has it.
+    /// The addresses, each with the pool it is of.
+    pub addresses: Vec<(IpNet, IpAddr)>,
+    /// The host's end of the link that has them.
     pub link: String,
 }
 
@@ -129,6 +127,11 @@ impl Leases {
             .count()
     }
 
+    /// The host's end of an endpoint.
+    pub fn link_of(&self, endpoint: &EndpointId) -> Option<String> {
+        self.by_endpoint.get(endpoint).map(|(lease, _)| lease.link.clone())
+    }
+
     /// The links of all leases, with their endpoints.
     pub fn links(&self) -> impl Iterator<Item = (&str, &EndpointId, &Lease)> {
         self.by_endpoint.iter().map(|(id, (lease, _))| (lease.link.as_str(), id, lease))
@@ -156,8 +159,10 @@ mod tests {
     fn lease(n: u8) -> Lease {
         Lease {
             network: NetworkId::from_bytes([0; 32]),
-            pool: "10.0.0.0/24".parse().unwrap(),
-            address: format!("10.0.0.{n}").parse().unwrap(),
+            addresses: vec![(
+                "10.0.0.0/24".parse().unwrap(),
+                format!("10.0.0.{n}").parse().unwrap(),
+            )],
             link: format!("veth{n}"),
         }
     }
@@ -195,7 +200,7 @@ mod tests {
         leases.rename(&id(1), "vethb");
         assert_eq!(leases.link_gone("veth1"), None);
         leases.leave(&id(1));
-        assert_eq!(leases.link_gone("vethb").map(|l| l.address), Some(lease(1).address));
+        assert_eq!(leases.link_gone("vethb").map(|l| l.addresses), Some(lease(1).addresses));
         leases.add(id(2), lease(2));
         leases.forget_network(&lease(2).network);
         assert!(leases.is_empty());

@@ -21,7 +21,9 @@
 pub mod apply;
 mod forwarding;
 mod host;
+mod join;
 pub mod lease;
+mod networks;
 pub mod options;
 pub mod plan;
 mod recover;
@@ -29,19 +31,18 @@ pub mod rules;
 mod watch;
 
 use host::Host;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use lease::{Lease, Leases};
 use network::{
-    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId, Pool,
-    Recovered, Sandbox,
+    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
+    Sandbox,
 };
 use options::Options;
-use plan::Attachment;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stdx::{Context as _, Error, Kind, Result, fail_point};
+use stdx::{Error, Kind, Result};
 
 /// Where this instance of the daemon keeps its things on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +121,18 @@ struct Net {
     /// The bridge's name and number. The number changes when somebody deletes the bridge and we make it again.
     bridge: String,
     index: u32,
-    subnet: Ipv4Net,
-    gateway: Ipv4Addr,
+    /// We made the bridge.
+    owned: bool,
+    /// At most one a family, IPv4 first.
+    pools: Vec<NetPool>,
+}
+
+/// The addresses of one family.
+#[derive(Debug, Clone)]
+struct NetPool {
+    subnet: IpNet,
+    range: Option<IpNet>,
+    gateway: IpAddr,
 }
 
 impl Bridge {
@@ -178,8 +189,12 @@ impl Driver for Bridge {
             state.leases.forget_network(network);
             net
         };
-        host.remove_links(|link| link.index == net.index && link.name == net.bridge)?;
-        self.inner.ipam.release_pool(&IpNet::V4(net.subnet));
+        if net.owned {
+            host.remove_links(|link| link.index == net.index && link.name == net.bridge)?;
+        } else {
+            host.remove_addresses(net.index, &net.bridge_addresses())?;
+        }
+        self.inner.release_pools(&net.pools);
         self.inner.write_rules(&mut host)
     }
 
@@ -191,6 +206,10 @@ impl Driver for Bridge {
         let freed = self.inner.state().leases.leave(endpoint);
         self.inner.release(freed);
         Ok(())
+    }
+
+    fn detach(&self, endpoint: &EndpointId) -> Result<()> {
+        self.inner.detach(endpoint)
     }
 
     fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
@@ -209,209 +228,10 @@ impl Inner {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, config: &NetworkConfig) -> Result<Network> {
-        let mut host = self.host();
-        if let Some(net) = self.state().networks.get(&config.id).cloned() {
-            return Ok(net.answer());
-        }
-        let options = Options::parse(&config.options)?;
-        let bridge = self.config.bridge_of(config, &options);
-        let (subnet, gateway) = self.take_subnet(config, &bridge, &mut host)?;
-        let result = (|| -> Result<Network> {
-            let mark = format!("{}{}", self.config.mark(), config.id);
-            fail_point!("bridge.create.before-link");
-            let index = host.ensure_bridge(&bridge, &mark, subnet, gateway, options.mtu)?;
-            let net = Net {
-                config: config.clone(),
-                options,
-                bridge: bridge.clone(),
-                index,
-                subnet,
-                gateway,
-            };
-            let answer = net.answer();
-            self.state().networks.insert(config.id, net);
-            fail_point!("bridge.create.before-rules");
-            forwarding::note(&self.config.state)?;
-            self.write_rules(&mut host)?;
-            forwarding::enable()?;
-            Ok(answer)
-        })();
-        if result.is_err() {
-            self.state().networks.remove(&config.id);
-            self.ipam.release_pool(&IpNet::V4(subnet));
-        }
-        result.context(|| format!("create network {}", config.name))
-    }
-
-    /// The subnet that was asked for, or a free one, with the gateway's address taken.
-    fn take_subnet(
-        &self,
-        config: &NetworkConfig,
-        bridge: &str,
-        host: &mut Host,
-    ) -> Result<(Ipv4Net, Ipv4Addr)> {
-        if config.ipv6.is_some() {
-            return Err(Error::not_implemented("IPv6 networks are not there yet"));
-        }
-        let wanted = config.ipv4.clone().unwrap_or_default();
-        let taken = if wanted.subnet.is_none() { host.routed_beside(bridge)? } else { Vec::new() };
-        let pool = self.ipam.pool(wanted.subnet, &taken)?;
-        let IpNet::V4(subnet) = pool else {
-            self.ipam.release_pool(&pool);
-            return Err(Error::not_implemented("IPv6 networks are not there yet"));
-        };
-        let gateway =
-            wanted.gateway.unwrap_or_else(|| IpAddr::V4(network::ipam::first_host(subnet)));
-        match self.ipam.allocate(&pool, Some(gateway)) {
-            Ok(IpAddr::V4(gateway)) => Ok((subnet, gateway)),
-            Ok(other) => {
-                self.ipam.release_pool(&pool);
-                Err(Error::internal(format!("address management gave {other} for {gateway}")))
-            }
-            Err(e) => {
-                self.ipam.release_pool(&pool);
-                Err(e)
-            }
-        }
-    }
-
-    /// Writes the firewall table of all networks.
-    fn write_rules(&self, host: &mut Host) -> Result<()> {
-        let guard = forwarding::guarded(&self.config.state)?;
-        let mut networks: Vec<_> = self.state().networks.values().map(Net::rules).collect();
-        networks.sort_by(|a, b| a.bridge.cmp(&b.bridge));
-        if networks.is_empty() {
-            return host.firewall.delete(&self.config.table());
-        }
-        host.firewall.replace(&rules::desired(&self.config.table(), &networks, guard))
-    }
-
-    fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
-        let (index, interface) = sandbox.next_link();
-        let attachment = self.lease(endpoint)?;
-        let plan = plan::plan_join(&attachment, endpoint, index, &interface);
-        match self.attach(endpoint, sandbox, plan) {
-            Ok(joined) => Ok(joined),
-            Err(e) => {
-                // `apply` has taken the link away again: nothing will tell of it.
-                let freed = self.state().leases.forget(&endpoint.id);
-                self.release(freed);
-                Err(e).context(|| format!("join network {}", attachment.name))
-            }
-        }
-    }
-
-    /// Takes an address and writes down whose it is.
-    fn lease(&self, endpoint: &Endpoint) -> Result<Attachment> {
-        let mut state = self.state();
-        let net = state
-            .networks
-            .get(&endpoint.network)
-            .ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?
-            .clone();
-        let pool = IpNet::V4(net.subnet);
-        let address =
-            self.ipam.allocate(&pool, endpoint.ipv4.map(IpAddr::V4)).map_err(|e| match endpoint
-                .ipv4
-            {
-                None => Error::new(
-                    e.kind(),
-                    format!(
-                        "no available IPv4 addresses on this network's address pools: {} ({})",
-                        net.config.name, net.config.id
-                    ),
-                ),
-                Some(_) => e,
-            })?;
-        let IpAddr::V4(v4) = address else {
-            self.ipam.release(&pool, address);
-            return Err(Error::internal(
-                "address management gave an IPv6 address for an IPv4 pool",
-            ));
-        };
-        let lease = Lease {
-            network: endpoint.network,
-            pool,
-            address,
-            link: plan::link_names(&endpoint.id)[0].clone(),
-        };
-        if !state.leases.add(endpoint.id, lease) {
-            self.ipam.release(&pool, address);
-            return Err(Error::conflict(format!(
-                "endpoint {} has been joined already",
-                endpoint.id
-            )));
-        }
-        Ok(net.attachment(v4, self.config.mark()))
-    }
-
-    fn attach(
-        &self,
-        endpoint: &Endpoint,
-        sandbox: &mut Sandbox,
-        mut plan: plan::LinkPlan,
-    ) -> Result<Joined> {
-        let mut host = self.host();
-        let mut outcome = apply::apply(&mut host.route, sandbox, &plan);
-        for name in &plan::link_names(&endpoint.id)[1..] {
-            if !matches!(outcome, Err(apply::Failure::NameTaken)) {
-                break;
-            }
-            plan.host = name.clone();
-            self.state().leases.rename(&endpoint.id, name);
-            outcome = apply::apply(&mut host.route, sandbox, &plan);
-        }
-        if matches!(outcome, Err(apply::Failure::NoBridge)) {
-            // Somebody deleted the bridge under us: make it again, with everybody on it.
-            plan.bridge = self.repair(&mut host, &endpoint.network)?;
-            outcome = apply::apply(&mut host.route, sandbox, &plan);
-        }
-        outcome?;
-        // News that were lost meanwhile may have made the link look gone before it was there.
-        self.state().leases.link_back(&endpoint.id);
-        Ok(plan.joined())
-    }
-
-    /// Gives an address back.
+    /// Gives addresses back.
     fn release(&self, lease: Option<Lease>) {
-        if let Some(lease) = lease {
-            self.ipam.release(&lease.pool, lease.address);
-        }
-    }
-}
-
-impl Net {
-    fn answer(&self) -> Network {
-        Network {
-            interface: Some(self.bridge.clone()),
-            pools: vec![Pool {
-                subnet: IpNet::V4(self.subnet),
-                gateway: Some(IpAddr::V4(self.gateway)),
-            }],
-        }
-    }
-
-    fn rules(&self) -> rules::NetworkRules {
-        rules::NetworkRules {
-            bridge: self.bridge.clone(),
-            subnet: self.subnet,
-            icc: self.options.icc,
-            masquerade: self.options.masquerade,
-            internal: self.config.internal,
-        }
-    }
-
-    fn attachment(&self, address: Ipv4Addr, mark: String) -> Attachment {
-        Attachment {
-            name: self.config.name.clone(),
-            bridge: self.index,
-            mtu: self.options.mtu,
-            subnet: self.subnet,
-            address,
-            gateway: (!self.config.internal).then_some(self.gateway),
-            isolated: !self.options.icc,
-            mark,
+        for (pool, address) in lease.into_iter().flat_map(|lease| lease.addresses) {
+            self.ipam.release(&pool, address);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What joining means, as a value. Pure.
 
-use ipnet::{IpNet, Ipv4Net};
+use crate::options::EndpointOptions;
+use ipnet::IpNet;
 use network::{Endpoint, EndpointId, Joined, Mac};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-/// A network and the address taken in it for one endpoint.
+/// A network and the addresses taken in it for one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// The network's name, for texts.
@@ -13,16 +14,16 @@ pub struct Attachment {
     pub bridge: u32,
     /// Largest packet in bytes.
     pub mtu: u32,
-    /// The network's subnet.
-    pub subnet: Ipv4Net,
-    /// The endpoint's address in it.
-    pub address: Ipv4Addr,
-    /// Where everything else goes; `None` on an internal network.
-    pub gateway: Option<Ipv4Addr>,
+    /// The endpoint's addresses with the prefixes of their subnets, IPv4 first.
+    pub addresses: Vec<IpNet>,
+    /// Where everything else goes, at most one a family; none on an internal network.
+    pub gateways: Vec<IpAddr>,
     /// Other containers on the bridge are not to be reached.
     pub isolated: bool,
     /// What aliases of our links begin with.
     pub mark: String,
+    /// What the sandbox's links are called.
+    pub prefix: String,
 }
 
 /// A pair of links to be made.
@@ -44,21 +45,36 @@ pub struct LinkPlan {
     pub index: u32,
     /// Its Ethernet address.
     pub mac: Mac,
-    /// Its address and the subnet's prefix.
-    pub address: Ipv4Net,
-    /// The network's gateway.
-    pub gateway: Option<Ipv4Addr>,
-    /// Everything else goes through it.
+    /// Its addresses and their subnets' prefixes.
+    pub addresses: Vec<IpNet>,
+    /// Addresses beside those of the network.
+    pub link_local: Vec<IpNet>,
+    /// The network's gateways.
+    pub gateways: Vec<IpAddr>,
+    /// Everything else goes through them.
     pub default_route: bool,
+    /// Settings of the sandbox's end, written before it gets its addresses.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// The plan for one endpoint whose end in the sandbox gets this number and name.
 pub fn plan_join(
     attachment: &Attachment,
     endpoint: &Endpoint,
+    options: &EndpointOptions,
     index: u32,
     interface: &str,
 ) -> LinkPlan {
+    let addresses = attachment.addresses.clone();
+    let mac = endpoint.mac.or_else(|| Mac::of_any(addresses.iter().map(IpNet::addr)));
+    let mut sysctls = Vec::new();
+    if addresses.iter().any(|address| address.addr().is_ipv6()) {
+        // New namespaces have it switched off for links that come (CVE-2024-32473). What a neighbour announces is not
+        // believed: addresses and routes are ours to give (CVE-2020-13401).
+        sysctls.push((format!("net/ipv6/conf/{interface}/accept_ra"), "0".to_owned()));
+        sysctls.push((format!("net/ipv6/conf/{interface}/disable_ipv6"), "0".to_owned()));
+    }
+    sysctls.extend(options.sysctls_of(interface));
     LinkPlan {
         host: link_names(&endpoint.id)[0].clone(),
         alias: alias(&attachment.mark, &endpoint.id),
@@ -67,12 +83,19 @@ pub fn plan_join(
         mtu: attachment.mtu,
         interface: interface.to_owned(),
         index,
-        mac: endpoint.mac.unwrap_or_else(|| Mac::of(attachment.address)),
-        address: Ipv4Net::new(attachment.address, attachment.subnet.prefix_len())
-            .expect("the prefix comes from a subnet"),
-        gateway: attachment.gateway,
+        mac: mac.expect("a network has addresses of at least one family"),
+        addresses,
+        link_local: endpoint.link_local.iter().map(|address| link_local(*address)).collect(),
+        gateways: attachment.gateways.clone(),
         default_route: endpoint.default_route,
+        sysctls,
     }
+}
+
+/// The prefix that link-local addresses have (RFC 3927, RFC 4291).
+fn link_local(address: IpAddr) -> IpNet {
+    let prefix = if address.is_ipv4() { 16 } else { 64 };
+    IpNet::new(address, prefix).expect("the prefix is one of the family")
 }
 
 impl LinkPlan {
@@ -82,8 +105,8 @@ impl LinkPlan {
             interface: self.interface.clone(),
             host_interface: Some(self.host.clone()),
             mac: Some(self.mac),
-            addresses: vec![IpNet::V4(self.address)],
-            gateways: self.gateway.map(IpAddr::V4).into_iter().collect(),
+            addresses: self.addresses.clone(),
+            gateways: self.gateways.clone(),
         }
     }
 }
@@ -122,12 +145,35 @@ mod tests {
             name: "bridge".into(),
             bridge: 4,
             mtu: 1500,
-            subnet: "172.17.0.0/16".parse().unwrap(),
-            address: "172.17.0.2".parse().unwrap(),
-            gateway: Some("172.17.0.1".parse().unwrap()),
+            addresses: vec!["172.17.0.2/16".parse().unwrap()],
+            gateways: vec!["172.17.0.1".parse().unwrap()],
             isolated: false,
             mark: "gantry:gantry:".into(),
+            prefix: "eth".into(),
         }
+    }
+
+    fn plan_join(at: &Attachment, endpoint: &Endpoint, index: u32, name: &str) -> LinkPlan {
+        super::plan_join(at, endpoint, &EndpointOptions::default(), index, name)
+    }
+
+    #[test]
+    fn ipv6_is_switched_on_where_the_network_has_it() {
+        let plain = plan_join(&attachment(), &endpoint(None), 2, "eth0");
+        assert!(plain.sysctls.is_empty());
+        let both = ["172.17.0.2/16", "fd00::2/64"].map(|a| a.parse().unwrap()).to_vec();
+        let dual = Attachment { addresses: both, ..attachment() };
+        let mut endpoint = endpoint(None);
+        endpoint.link_local = vec!["169.254.9.9".parse().unwrap(), "fe80::9".parse().unwrap()];
+        let plan = plan_join(&dual, &endpoint, 2, "eth0");
+        let on = ("net/ipv6/conf/eth0/disable_ipv6".to_owned(), "0".to_owned());
+        assert!(plan.sysctls.contains(&on), "{:?}", plan.sysctls);
+        assert_eq!(plan.mac.to_string(), "02:42:ac:11:00:02");
+        assert_eq!(plan.joined().addresses.len(), 2);
+        assert_eq!(
+            plan.link_local.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["169.254.9.9/16", "fe80::9/64"]
+        );
     }
 
     #[test]
@@ -136,7 +182,6 @@ mod tests {
         assert_eq!(plan.host, "veth0123456");
         assert_eq!(plan.alias, format!("gantry:gantry:{}", endpoint(None).id));
         assert_eq!(plan.mac.to_string(), "02:42:ac:11:00:02");
-        assert_eq!(plan.address.to_string(), "172.17.0.2/16");
         let joined = plan.joined();
         assert_eq!(joined.interface, "eth0");
         assert_eq!(joined.gateways, ["172.17.0.1".parse::<IpAddr>().unwrap()]);
@@ -145,10 +190,10 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_kept() {
-        let internal = Attachment { gateway: None, isolated: true, ..attachment() };
+        let internal = Attachment { gateways: Vec::new(), isolated: true, ..attachment() };
         let plan = plan_join(&internal, &endpoint(Some("02:00:00:00:00:09")), 7, "eth3");
         assert_eq!(plan.mac.to_string(), "02:00:00:00:00:09");
-        assert_eq!((plan.gateway, plan.isolated, plan.index), (None, true, 7));
+        assert_eq!((plan.gateways.len(), plan.isolated, plan.index), (0, true, 7));
         assert!(plan.joined().gateways.is_empty());
     }
 

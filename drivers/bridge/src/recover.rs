@@ -3,12 +3,15 @@
 use crate::Inner;
 use crate::apply::apply;
 use crate::host::Host;
+use crate::join::prefixed;
 use crate::lease::Lease;
+use crate::options::EndpointOptions;
 use crate::plan::{self, link_names};
 use ipnet::IpNet;
 use network::route;
 use network::{Live, NetworkId, Recovered, Sandbox};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use stdx::{Error, Result};
 use sys::netlink::Batch;
 
@@ -47,21 +50,31 @@ impl Inner {
         let net = self.state().networks.get(&endpoint.network).cloned();
         let net =
             net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
-        let address = joined.addresses.iter().find_map(|address| match address {
-            IpNet::V4(address) => Some(address.addr()),
-            IpNet::V6(_) => None,
-        });
-        let address = address.ok_or_else(|| Error::internal("its record has no address"))?;
-        let pool = IpNet::V4(net.subnet);
+        let pool_of = |address: &IpAddr| {
+            net.pools.iter().find(|pool| pool.subnet.contains(address)).map(|pool| pool.subnet)
+        };
+        let addresses: Vec<(IpNet, IpAddr)> = joined
+            .addresses
+            .iter()
+            .filter_map(|address| Some((pool_of(&address.addr())?, address.addr())))
+            .collect();
+        if addresses.is_empty() {
+            return Err(Error::internal("its record has no address of the network"));
+        }
         let link = joined.host_interface.unwrap_or_else(|| link_names(&endpoint.id)[0].clone());
         let lease =
-            Lease { network: endpoint.network, pool, address: address.into(), link: link.clone() };
+            Lease { network: endpoint.network, addresses: addresses.clone(), link: link.clone() };
         if !self.state().leases.add(endpoint.id, lease) {
             return Ok(false);
         }
-        if let Err(e) = self.ipam.allocate(&pool, Some(address.into())) {
-            self.state().leases.forget(&endpoint.id);
-            return Err(e);
+        for (done, (pool, address)) in addresses.iter().enumerate() {
+            if let Err(e) = self.ipam.allocate(pool, None, Some(*address)) {
+                self.state().leases.forget(&endpoint.id);
+                for (pool, address) in &addresses[..done] {
+                    self.ipam.release(pool, *address);
+                }
+                return Err(e);
+            }
         }
 
         let mut host = self.host();
@@ -79,9 +92,11 @@ impl Inner {
                 let netns =
                     netns.ok_or_else(|| Error::not_found(format!("link {link} is gone")))?;
                 let mut sandbox = Sandbox::adopt(netns)?;
-                let (index, interface) = sandbox.next_link();
-                let attachment = net.attachment(address, mark);
-                let mut plan = plan::plan_join(&attachment, &endpoint, index, &interface);
+                let options = EndpointOptions::parse(&endpoint.options)?;
+                let attachment = net.attachment(prefixed(&addresses), mark);
+                let (index, interface) = sandbox.next_link_named(&attachment.prefix);
+                let interface = options.name.as_deref().unwrap_or(&interface);
+                let mut plan = plan::plan_join(&attachment, &endpoint, &options, index, interface);
                 plan.host = link;
                 plan.mac = joined.mac.unwrap_or(plan.mac);
                 apply(&mut host.route, &mut sandbox, &plan).map_err(Error::from)?;
@@ -97,18 +112,12 @@ impl Inner {
         let mut net =
             net.ok_or_else(|| Error::not_found(format!("network {network} not found")))?;
         let mark = self.config.mark();
-        let bridge_mark = format!("{mark}{network}");
-        net.index = host.ensure_bridge(
-            &net.bridge,
-            &bridge_mark,
-            net.subnet,
-            net.gateway,
-            net.options.mtu,
-        )?;
+        let found = self.ensure_bridge(&net, host)?;
+        (net.index, net.owned) = (found.index, found.owned);
         let ports: Vec<_> = {
             let mut state = self.state();
             if let Some(known) = state.networks.get_mut(network) {
-                known.index = net.index;
+                (known.index, known.owned) = (net.index, net.owned);
             }
             let ours = state.leases.links().filter(|(_, _, lease)| lease.network == *network);
             ours.map(|(link, id, _)| (link.to_owned(), plan::alias(&mark, id))).collect()

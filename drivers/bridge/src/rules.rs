@@ -10,7 +10,8 @@
 //! Nobody outside reaches a container's own address, also not by a route to the host (moby 28 drops such packets too);
 //! only answers and what was published come in. Between two bridges nothing passes.
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use network::Family;
 use nft::{Action, Base, Chain, ChainKind, Hook, Match, Policy, Rule, Ruleset, State};
 
 /// What the firewall must know about a network.
@@ -18,8 +19,8 @@ use nft::{Action, Base, Chain, ChainKind, Hook, Match, Policy, Rule, Ruleset, St
 pub struct NetworkRules {
     /// Its bridge.
     pub bridge: String,
-    /// Its subnet.
-    pub subnet: Ipv4Net,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
     /// Containers on it may talk to each other. It matters here only where br_netfilter sends bridged packets through
     /// this table; without it, ports are isolated from each other in the bridge.
     pub icc: bool,
@@ -29,9 +30,9 @@ pub struct NetworkRules {
     pub internal: bool,
 }
 
-/// The whole table. With `guard`, IPv4 packets that have nothing to do with our networks are not forwarded: the host did
-/// not forward before we needed it to, and is not to become a router by the way.
-pub fn desired(table: &str, networks: &[NetworkRules], guard: bool) -> Ruleset {
+/// The whole table. Packets of the families in `guard` that have nothing to do with our networks are not forwarded:
+/// the host did not forward them before we needed it to, and is not to become a router by the way.
+pub fn desired(table: &str, networks: &[NetworkRules], guard: &[Family]) -> Ruleset {
     let mut forward: Vec<Rule> = Vec::new();
     for network in networks {
         let bridge = || network.bridge.clone();
@@ -42,16 +43,20 @@ pub fn desired(table: &str, networks: &[NetworkRules], guard: bool) -> Ruleset {
         let action = if network.internal { Action::Drop } else { Action::Accept };
         forward.push(Rule::new([Match::In(network.bridge.clone())], action));
     }
-    if guard {
-        let rule = Rule::new([Match::Ipv4], Action::Drop);
+    for family in guard {
+        let question = match family {
+            Family::V4 => Match::Ipv4,
+            Family::V6 => Match::Ipv6,
+        };
+        let rule = Rule::new([question], Action::Drop);
         forward.push(rule.comment("this host did not forward before there were containers"));
     }
     let postrouting = networks
         .iter()
         .filter(|network| network.masquerade && !network.internal)
-        .map(|network| {
-            let matches =
-                [Match::Source(IpNet::V4(network.subnet)), Match::NotOut(network.bridge.clone())];
+        .flat_map(|network| network.subnets.iter().map(|subnet| (*subnet, &network.bridge)))
+        .map(|(subnet, bridge)| {
+            let matches = [Match::Source(subnet), Match::NotOut(bridge.clone())];
             Rule::new(matches, Action::Masquerade)
         })
         .collect();
@@ -98,8 +103,14 @@ mod tests {
     use super::*;
 
     fn network(bridge: &str, subnet: &str) -> NetworkRules {
-        let subnet = subnet.parse().unwrap();
-        NetworkRules { bridge: bridge.into(), subnet, icc: true, masquerade: true, internal: false }
+        let subnets = vec![subnet.parse().unwrap()];
+        NetworkRules {
+            bridge: bridge.into(),
+            subnets,
+            icc: true,
+            masquerade: true,
+            internal: false,
+        }
     }
 
     fn chain<'a>(rules: &'a Ruleset, name: &str) -> &'a [Rule] {
@@ -111,7 +122,7 @@ mod tests {
         let rules = desired(
             "gantry",
             &[network("gantry0", "172.17.0.0/16"), network("br-a", "172.18.0.0/16")],
-            false,
+            &[],
         );
         // From br-a to gantry0 the first rule wins: between bridges nothing passes.
         let forward = chain(&rules, "forward");
@@ -127,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_host_that_did_not_forward_is_guarded() {
-        let rules = desired("gantry", &[network("gantry0", "172.17.0.0/16")], true);
+        let rules = desired("gantry", &[network("gantry0", "172.17.0.0/16")], &[Family::V4]);
         let last = chain(&rules, "forward").last().unwrap();
         assert_eq!((last.matches.as_slice(), &last.action), (&[Match::Ipv4][..], &Action::Drop));
     }
@@ -136,11 +147,11 @@ mod tests {
     fn internal_networks_and_quiet_neighbours() {
         let internal =
             NetworkRules { internal: true, icc: false, ..network("br-a", "10.0.0.0/24") };
-        let rules = desired("gantry", &[internal], false);
+        let rules = desired("gantry", &[internal], &[]);
         assert!(chain(&rules, "postrouting").is_empty());
         assert_eq!(chain(&rules, "forward")[1].action, Action::Drop);
         assert!(chain(&rules, "in-br-a").iter().all(|r| r.action == Action::Drop));
         let open = NetworkRules { masquerade: false, ..network("br-a", "10.0.0.0/24") };
-        assert!(chain(&desired("gantry", &[open], false), "postrouting").is_empty());
+        assert!(chain(&desired("gantry", &[open], &[]), "postrouting").is_empty());
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     AF_INET, AF_INET6, IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME,
-    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, NLM_F_DUMP, RTA_DST, RTM_DELLINK, RTM_GETADDR,
-    RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, ifinfo,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, NLM_F_DUMP, RTA_DST, RTA_GATEWAY, RTA_OIF,
+    RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
+    ifinfo,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
@@ -92,6 +93,23 @@ pub fn routes(socket: &mut Socket) -> Result<Vec<IpNet>> {
     Ok(answers.iter().filter(|m| m.kind == RTM_NEWROUTE).filter_map(parse_route).collect())
 }
 
+/// Where everything goes that has no better route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The number of the link.
+    pub index: u32,
+    /// Who takes it on from there.
+    pub gateway: IpAddr,
+}
+
+/// The default routes of the main table that have a gateway, of both families.
+pub fn default_routes(socket: &mut Socket) -> Result<Vec<DefaultRoute>> {
+    let mut batch = Batch::new();
+    batch.message(RTM_GETROUTE, NLM_F_DUMP, &[0; 12], |_| {});
+    let answers = socket.query(&batch).map_err(|e| Error::internal("list routes").caused_by(e))?;
+    Ok(answers.iter().filter(|m| m.kind == RTM_NEWROUTE).filter_map(parse_default).collect())
+}
+
 /// What a message of [`LINK_GROUP`] tells.
 pub fn event(message: &Message) -> Option<LinkEvent> {
     // Bridges tell of their ports in the same group, under their own family: a port that leaves its bridge is an
@@ -148,6 +166,21 @@ fn parse_route(message: &Message) -> Option<IpNet> {
         .find(|(k, _)| *k == RTA_DST)
         .map_or(&unspecified[..size], |(_, v)| v);
     net(fixed[0], value, fixed[1])
+}
+
+fn parse_default(message: &Message) -> Option<DefaultRoute> {
+    let fixed = message.body.first_chunk::<12>()?;
+    // Destination of length zero, table main, unicast.
+    if fixed[1] != 0 || fixed[4] != 254 || fixed[7] != 1 {
+        return None;
+    }
+    let (_, gateway) = message.attributes(12).find(|(k, _)| *k == RTA_GATEWAY)?;
+    let (_, index) = message.attributes(12).find(|(k, _)| *k == RTA_OIF)?;
+    let full = if fixed[0] == AF_INET { 32 } else { 128 };
+    Some(DefaultRoute {
+        index: u32::from_ne_bytes(index.try_into().ok()?),
+        gateway: net(fixed[0], gateway, full)?.addr(),
+    })
 }
 
 fn net(family: u8, address: &[u8], prefix: u8) -> Option<IpNet> {

@@ -28,7 +28,7 @@ impl Lan {
         };
         host.execute(|b| route::add_veth(b, &veth));
         let uplink = host.link(name).unwrap().index;
-        let prefixed = |address| ipnet::Ipv4Net::new(address, 24).unwrap();
+        let prefixed = |address| ipnet::Ipv4Net::new(address, 24).unwrap().into();
         host.execute(|b| {
             route::add_address(b, uplink, prefixed(here));
             route::raise(b, uplink);
@@ -36,7 +36,7 @@ impl Lan {
         let mut inside = Batch::new();
         route::add_address(&mut inside, index, prefixed(there));
         route::raise(&mut inside, index);
-        route::add_default_route(&mut inside, index, here);
+        route::add_default_route(&mut inside, index, here.into());
         sandbox.route().execute(inside).unwrap();
         Self { sandbox, host: here, address: there }
     }

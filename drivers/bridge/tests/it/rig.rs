@@ -48,7 +48,9 @@ impl Host {
     }
 
     pub(crate) fn open(&self) -> Bridge {
-        let ipam: Arc<dyn Ipam> = Arc::new(ipam::Default::new(pools::defaults()));
+        let ipam: Arc<dyn Ipam> = Arc::new(ipam::Default::new(
+            [&pools::defaults()[..], &[pools::unique_local(b"a host")]].concat(),
+        ));
         Bridge::open(self.config(), ipam).unwrap()
     }
 

@@ -1,0 +1,153 @@
+//! Attaching endpoints and taking them off again.
+
+use crate::lease::Lease;
+use crate::options::EndpointOptions;
+use crate::plan::{self, Attachment, LinkPlan};
+use crate::{Inner, Net, apply};
+use ipnet::IpNet;
+use network::{Endpoint, EndpointId, Family, Joined, Sandbox, route};
+use std::net::IpAddr;
+use stdx::{Context as _, Error, Result};
+use sys::netlink::Batch;
+
+const ENODEV: i32 = 19;
+
+impl Inner {
+    pub(crate) fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
+        let options = EndpointOptions::parse(&endpoint.options)?;
+        let attachment = self.lease(endpoint)?;
+        let (index, free) = sandbox.next_link_named(&attachment.prefix);
+        let interface = options.name.as_deref().unwrap_or(&free);
+        let plan = plan::plan_join(&attachment, endpoint, &options, index, interface);
+        match self.attach(endpoint, sandbox, plan) {
+            Ok(joined) => Ok(joined),
+            Err(e) => {
+                // `apply` has taken the link away again: nothing will tell of it.
+                let freed = self.state().leases.forget(&endpoint.id);
+                self.release(freed);
+                Err(e).context(|| format!("join network {}", attachment.name))
+            }
+        }
+    }
+
+    /// Takes addresses and writes down whose they are.
+    fn lease(&self, endpoint: &Endpoint) -> Result<Attachment> {
+        let mut state = self.state();
+        let net = state
+            .networks
+            .get(&endpoint.network)
+            .ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?
+            .clone();
+        let mut lease = Lease {
+            network: endpoint.network,
+            addresses: Vec::new(),
+            link: plan::link_names(&endpoint.id)[0].clone(),
+        };
+        if let Err(e) = self.take_addresses(&net, endpoint, &mut lease.addresses) {
+            self.release(Some(lease));
+            return Err(e);
+        }
+        let addresses = prefixed(&lease.addresses);
+        if !state.leases.add(endpoint.id, lease.clone()) {
+            self.release(Some(lease));
+            return Err(Error::conflict(format!(
+                "endpoint {} has been joined already",
+                endpoint.id
+            )));
+        }
+        Ok(net.attachment(addresses, self.config.mark()))
+    }
+
+    fn take_addresses(
+        &self,
+        net: &Net,
+        endpoint: &Endpoint,
+        taken: &mut Vec<(IpNet, IpAddr)>,
+    ) -> Result<()> {
+        let asked = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
+        for address in asked.into_iter().flatten() {
+            if !net.pools.iter().any(|pool| pool.subnet.contains(&address)) {
+                return Err(Error::invalid(format!(
+                    "no configured subnet or ip-range contain the IP address {address}"
+                )));
+            }
+        }
+        for pool in &net.pools {
+            let family = Family::of(&pool.subnet);
+            let wanted = asked[usize::from(family == Family::V6)];
+            let address = self.ipam.allocate(&pool.subnet, pool.range.as_ref(), wanted);
+            let address = address.map_err(|e| match wanted {
+                None => Error::new(
+                    e.kind(),
+                    format!(
+                        "no available {family} addresses on this network's address pools: {} ({})",
+                        net.config.name, net.config.id
+                    ),
+                ),
+                Some(_) => e,
+            })?;
+            taken.push((pool.subnet, address));
+        }
+        Ok(())
+    }
+
+    fn attach(
+        &self,
+        endpoint: &Endpoint,
+        sandbox: &mut Sandbox,
+        mut plan: LinkPlan,
+    ) -> Result<Joined> {
+        let mut host = self.host();
+        let mut outcome = apply::apply(&mut host.route, sandbox, &plan);
+        for name in &plan::link_names(&endpoint.id)[1..] {
+            if !matches!(outcome, Err(apply::Failure::NameTaken)) {
+                break;
+            }
+            plan.host = name.clone();
+            self.state().leases.rename(&endpoint.id, name);
+            outcome = apply::apply(&mut host.route, sandbox, &plan);
+        }
+        if matches!(outcome, Err(apply::Failure::NoBridge)) {
+            // Somebody deleted the bridge under us: make it again, with everybody on it.
+            plan.bridge = self.repair(&mut host, &endpoint.network)?;
+            outcome = apply::apply(&mut host.route, sandbox, &plan);
+        }
+        outcome?;
+        // News that were lost meanwhile may have made the link look gone before it was there.
+        self.state().leases.link_back(&endpoint.id);
+        Ok(plan.joined())
+    }
+
+    /// Takes the endpoint's link away now.
+    pub(crate) fn detach(&self, endpoint: &EndpointId) -> Result<()> {
+        let Some(link) = self.state().leases.link_of(endpoint) else { return Ok(()) };
+        let mut host = self.host();
+        let mark = plan::alias(&self.config.mark(), endpoint);
+        let found = route::link(&mut host.route, &link)?.filter(|found| found.alias == mark);
+        if let Some(found) = found {
+            let mut batch = Batch::new();
+            route::delete_link(&mut batch, found.index);
+            match host.route.execute(batch) {
+                // It went with its namespace meanwhile.
+                Err(e) if e.errno() == Some(ENODEV) => {}
+                result => result
+                    .map_err(|e| Error::internal(format!("remove link {link}")).caused_by(e))?,
+            }
+        }
+        drop(host);
+        // Gone for certain: the address is free, whatever the news say later.
+        let freed = self.state().leases.forget(endpoint);
+        self.release(freed);
+        Ok(())
+    }
+}
+
+/// Addresses with the prefixes of their pools.
+pub(crate) fn prefixed(addresses: &[(IpNet, IpAddr)]) -> Vec<IpNet> {
+    addresses
+        .iter()
+        .map(|(pool, address)| {
+            IpNet::new(*address, pool.prefix_len()).expect("the prefix comes from a subnet")
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! Making networks: subnets, bridges, rules.
+
+use crate::forwarding;
+use crate::host::{Found, Host, Wanted};
+use crate::options::{GatewayMode, Options};
+use crate::plan::Attachment;
+use crate::{Inner, Net, NetPool, rules};
+use ipnet::IpNet;
+use network::{Family, Mac, Network, NetworkConfig, Pool, PoolConfig, ipam};
+use stdx::{Context as _, Error, Result, fail_point};
+
+impl Inner {
+    pub(crate) fn create(&self, config: &NetworkConfig) -> Result<Network> {
+        let mut host = self.host();
+        if let Some(net) = self.state().networks.get(&config.id).cloned() {
+            return Ok(net.answer());
+        }
+        let options = Options::parse(&config.options)?;
+        let isolated = [options.mode_v4, options.mode_v6].contains(&GatewayMode::Isolated);
+        if isolated && !config.internal {
+            let text = "gateway mode 'isolated' can only be used for an internal network";
+            return Err(Error::invalid(text));
+        }
+        let bridge = self.config.bridge_of(config, &options);
+        if let Some(other) = self.state().networks.values().find(|net| net.bridge == bridge) {
+            return Err(Error::new(
+                stdx::Kind::Forbidden,
+                format!(
+                    "cannot create network {} ({bridge}): conflicts with network {} ({bridge}): networks have same \
+                     bridge name",
+                    config.id, other.config.id
+                ),
+            ));
+        }
+        let pools = self.take_subnets(config, &bridge, &mut host)?;
+        let mut net = Net { config: config.clone(), options, bridge, index: 0, owned: true, pools };
+        let result = self.make(&mut net, &mut host);
+        if result.is_err() {
+            self.state().networks.remove(&config.id);
+            self.release_pools(&net.pools);
+        }
+        result.context(|| format!("create network {}", config.name))
+    }
+
+    fn make(&self, net: &mut Net, host: &mut Host) -> Result<Network> {
+        fail_point!("bridge.create.before-link");
+        let found = self.ensure_bridge(net, host)?;
+        (net.index, net.owned) = (found.index, found.owned);
+        let answer = net.answer();
+        self.state().networks.insert(net.config.id, net.clone());
+        fail_point!("bridge.create.before-rules");
+        let families: Vec<Family> = net.pools.iter().map(|p| Family::of(&p.subnet)).collect();
+        for family in &families {
+            forwarding::note(&self.config.state, *family)?;
+        }
+        self.write_rules(host)?;
+        for family in &families {
+            forwarding::enable(&self.config.state, *family)?;
+        }
+        Ok(answer)
+    }
+
+    /// Makes the network's bridge, or finds it.
+    pub(crate) fn ensure_bridge(&self, net: &Net, host: &mut Host) -> Result<Found> {
+        let mac = Mac::of_any(net.pools.iter().map(|pool| pool.gateway));
+        host.ensure_bridge(&Wanted {
+            name: &net.bridge,
+            mark: &format!("{}{}", self.config.mark(), net.config.id),
+            mac: mac.expect("a network has addresses of at least one family"),
+            mtu: net.options.mtu,
+            addresses: &net.bridge_addresses(),
+            ipv6: net.pools.iter().any(|pool| Family::of(&pool.subnet) == Family::V6),
+            foreign: net.options.name.is_some(),
+        })
+    }
+
+    /// The subnets that were asked for, or free ones, with the gateways' and the auxiliary addresses taken.
+    fn take_subnets(
+        &self,
+        config: &NetworkConfig,
+        bridge: &str,
+        host: &mut Host,
+    ) -> Result<Vec<NetPool>> {
+        let wanted = [(Family::V4, &config.ipv4), (Family::V6, &config.ipv6)];
+        let wanted: Vec<_> =
+            wanted.into_iter().filter_map(|(f, pool)| Some((f, pool.as_ref()?))).collect();
+        if wanted.is_empty() {
+            return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
+        }
+        ipam::check(wanted.iter().map(|(_, pool)| *pool))?;
+        let mut taken = Vec::new();
+        if wanted.iter().any(|(_, pool)| pool.subnet.is_none()) {
+            taken = host.routed_beside(bridge)?;
+        }
+        let mut pools = Vec::new();
+        for (family, pool) in wanted {
+            match self.take_subnet(family, pool, &taken) {
+                Ok(pool) => pools.push(pool),
+                Err(e) => {
+                    self.release_pools(&pools);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(pools)
+    }
+
+    fn take_subnet(&self, family: Family, wanted: &PoolConfig, taken: &[IpNet]) -> Result<NetPool> {
+        let subnet = self.ipam.pool(family, wanted.subnet, taken)?;
+        let result = (|| -> Result<NetPool> {
+            let first = match wanted.range {
+                // As Docker: also where it is not the first that a host can have.
+                Some(range) if range.network() != subnet.network() => range.network(),
+                _ => ipam::first_host(&subnet),
+            };
+            let gateway = wanted.gateway.unwrap_or(first);
+            let taken = |what: String| move |e: Error| Error::new(e.kind(), format!("{what}: {e}"));
+            self.ipam
+                .allocate(&subnet, None, Some(gateway))
+                .map_err(taken(format!("failed to allocate gateway ({gateway})")))?;
+            for address in &wanted.auxiliary {
+                let what = format!("failed to allocate secondary ip address ({address})");
+                self.ipam.allocate(&subnet, None, Some(*address)).map_err(taken(what))?;
+            }
+            Ok(NetPool { subnet, range: wanted.range, gateway })
+        })();
+        if result.is_err() {
+            self.ipam.release_pool(&subnet);
+        }
+        result
+    }
+
+    pub(crate) fn release_pools(&self, pools: &[NetPool]) {
+        for pool in pools {
+            self.ipam.release_pool(&pool.subnet);
+        }
+    }
+
+    /// Writes the firewall table of all networks.
+    pub(crate) fn write_rules(&self, host: &mut Host) -> Result<()> {
+        let guard = [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(|family| match forwarding::guarded(&self.config.state, family) {
+                Ok(true) => Some(Ok(family)),
+                Ok(false) => None,
+                Err(e) => Some(Err(e)),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut networks: Vec<_> = self.state().networks.values().map(Net::rules).collect();
+        networks.sort_by(|a, b| a.bridge.cmp(&b.bridge));
+        if networks.is_empty() {
+            return host.firewall.delete(&self.config.table());
+        }
+        host.firewall.replace(&rules::desired(&self.config.table(), &networks, &guard))
+    }
+}
+
+impl Net {
+    pub(crate) fn answer(&self) -> Network {
+        let pools = self.pools.iter();
+        Network {
+            interface: Some(self.bridge.clone()),
+            pools: pools
+                .map(|pool| Pool { subnet: pool.subnet, gateway: Some(pool.gateway) })
+                .collect(),
+        }
+    }
+
+    /// The host's own addresses on the bridge.
+    pub(crate) fn bridge_addresses(&self) -> Vec<IpNet> {
+        let has = |pool: &&NetPool| match Family::of(&pool.subnet) {
+            Family::V4 => !self.options.inhibit_v4 && self.options.mode_v4 != GatewayMode::Isolated,
+            Family::V6 => self.options.mode_v6 != GatewayMode::Isolated,
+        };
+        self.pools
+            .iter()
+            .filter(has)
+            .map(|pool| {
+                IpNet::new(pool.gateway, pool.subnet.prefix_len())
+                    .expect("the prefix comes from a subnet")
+            })
+            .collect()
+    }
+
+    pub(crate) fn rules(&self) -> rules::NetworkRules {
+        rules::NetworkRules {
+            bridge: self.bridge.clone(),
+            subnets: self.pools.iter().map(|pool| pool.subnet).collect(),
+            icc: self.options.icc,
+            masquerade: self.options.masquerade,
+            internal: self.config.internal,
+        }
+    }
+
+    /// What an endpoint with these addresses is attached to.
+    pub(crate) fn attachment(&self, addresses: Vec<IpNet>, mark: String) -> Attachment {
+        let gateways = self.pools.iter().filter(|_| !self.config.internal);
+        Attachment {
+            name: self.config.name.clone(),
+            bridge: self.index,
+            mtu: self.options.mtu,
+            addresses,
+            gateways: gateways.map(|pool| pool.gateway).collect(),
+            isolated: !self.options.icc,
+            mark,
+            prefix: self.options.prefix.clone(),
+        }
+    }
+}
