@@ -37,6 +37,9 @@ pub struct ConfigFile {
     /// `--format` of `images`.
     #[serde(rename = "imagesFormat")]
     pub images_format: String,
+    /// `--format` of `network ls`.
+    #[serde(rename = "networksFormat")]
+    pub networks_format: String,
     /// `--format` of `volume ls`.
     #[serde(rename = "volumesFormat")]
     pub volumes_format: String,

@@ -137,6 +137,12 @@ impl Client {
         self.json(answer, what).await
     }
 
+    /// A request with a JSON body whose answer says nothing but that it is done.
+    pub(crate) async fn tell<B: Serialize>(&self, target: Target, body: &B) -> Result<()> {
+        let answer = self.send(Method::POST, &target, Some(encode(body)?), &[]).await?;
+        self.bytes(answer, "answer").await.map(|_| ())
+    }
+
     /// A request whose answer says nothing but that it is done.
     pub(crate) async fn command(&self, method: Method, target: Target) -> Result<()> {
         let answer = self.send(method, &target, None, &[]).await?;

@@ -24,6 +24,7 @@ mod hijack;
 mod host;
 mod images;
 mod lines;
+mod networks;
 pub mod stdcopy;
 mod system;
 mod transport;

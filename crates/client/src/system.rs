@@ -87,13 +87,6 @@ impl Client {
         Ok((deleted.unwrap_or_default(), report.space_reclaimed))
     }
 
-    /// `GET /networks/{name}` as the daemon wrote it.
-    pub async fn inspect_network_raw(&self, name: &str) -> Result<bytes::Bytes> {
-        let target = Target::new("/networks/", name, "");
-        let answer = self.send(Method::GET, &target, None, &[]).await?;
-        self.bytes(answer, "network").await
-    }
-
     /// `POST /auth`
     pub async fn login(&self, auth: &api::AuthConfig) -> Result<api::AuthResponse> {
         self.post_json(Target::path("/auth"), auth, "login").await

@@ -23,7 +23,7 @@ mod tests;
 use funcs::Mode;
 pub use funcs::{json, quoted};
 pub use printf::significant;
-pub use value::{Entry, Map, Nil, Row, Value};
+pub use value::{Entry, Map, Nil, Row, Value, moment};
 
 /// A template, parsed once and executed for every row.
 #[derive(Debug)]

@@ -17,6 +17,8 @@ const MAPS: &[&str] = &[
     "ExposedPorts",
     "Annotations",
     "Options",
+    "AuxiliaryAddresses",
+    "Containers",
 ];
 
 /// Names whose null is a Go pointer and prints `<nil>`.
@@ -47,7 +49,8 @@ const POINTERS: &[&str] = &[
 const DURATIONS: &[&str] = &["Interval", "Timeout", "StartPeriod", "StartInterval"];
 
 /// Names of numbers, booleans and lists that JSON leaves out when they are zero, false and empty.
-const NUMBERS: &[&str] = &["Retries", "VirtualSize", "KernelMemory", "KernelMemoryTCP"];
+const NUMBERS: &[&str] =
+    &["Retries", "VirtualSize", "KernelMemory", "KernelMemoryTCP", "GwPriority"];
 const BOOLEANS: &[&str] = &["ArgsEscaped", "NetworkDisabled", "ReadOnly"];
 const LISTS: &[&str] = &["Shell", "ClientErrors", "ServerErrors"];
 

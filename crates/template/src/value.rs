@@ -23,6 +23,8 @@ pub enum Value {
     Int(i64),
     /// A span of time in nanoseconds, which Go prints as `1m30s`.
     Duration(i64),
+    /// A moment as JSON has it (RFC 3339), which Go prints as `2026-11-22 01:02:03.5 +0000 UTC`.
+    Time(Rc<str>),
     /// A number with a fraction, or beyond 63 bits.
     Float(f64),
     /// Text.
@@ -115,7 +117,7 @@ impl Value {
             Self::Str(s) => !s.is_empty(),
             Self::List(l) => !l.is_empty(),
             Self::Map(m) => m.is_struct || !m.entries.is_empty(),
-            Self::Row(_) => true,
+            Self::Row(_) | Self::Time(_) => true,
         }
     }
 
@@ -126,6 +128,7 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Duration(_) => "time.Duration",
+            Self::Time(_) => "time.Time",
             Self::Float(_) => "float64",
             Self::Str(_) => "string",
             Self::List(list)
@@ -192,6 +195,7 @@ impl Map {
 const GO_NAMES: &[(&str, &str)] = &[
     ("Id", "ID"),
     ("ApiVersion", "APIVersion"),
+    ("AuxiliaryAddresses", "AuxAddress"),
     ("CpuCfsPeriod", "CPUCfsPeriod"),
     ("CpuCfsQuota", "CPUCfsQuota"),
     ("CpuCount", "CPUCount"),
@@ -205,6 +209,23 @@ const GO_NAMES: &[(&str, &str)] = &[
     ("HttpsProxy", "HTTPSProxy"),
     ("NanoCpus", "NanoCPUs"),
 ];
+
+/// As Go prints moments, for an RFC 3339 text; anything else stays as it is.
+pub fn moment(text: &str) -> String {
+    let Some((date, time)) = text.split_once('T') else { return text.to_owned() };
+    let Some(at) = time.find(['Z', '+', '-']) else { return text.to_owned() };
+    let (clock, zone) = time.split_at(at);
+    let clock = match clock.split_once('.') {
+        Some((clock, fraction)) => match fraction.trim_end_matches('0') {
+            "" => clock.to_owned(),
+            fraction => format!("{clock}.{fraction}"),
+        },
+        None => clock.to_owned(),
+    };
+    let zone = zone.replace(':', "");
+    let zone = if zone == "Z" { "+0000 UTC".to_owned() } else { format!("{zone} {zone}") };
+    format!("{date} {clock} {zone}")
+}
 
 /// As Go prints spans of time: `1h2m3.5s`, `500ms`, `0s`.
 fn duration(nanos: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,6 +270,7 @@ impl fmt::Display for Value {
             Self::Bool(b) => write!(f, "{b}"),
             Self::Int(i) => write!(f, "{i}"),
             Self::Duration(nanos) => duration(*nanos, f),
+            Self::Time(text) => f.write_str(&moment(text)),
             Self::Float(x) => f.write_str(&super::printf::general(*x)),
             Self::Str(s) => f.write_str(s),
             Self::List(list) => {
@@ -312,7 +334,7 @@ impl Serialize for Value {
             Self::Bool(b) => serializer.serialize_bool(*b),
             Self::Int(i) | Self::Duration(i) => serializer.serialize_i64(*i),
             Self::Float(x) => serializer.serialize_f64(*x),
-            Self::Str(s) => serializer.serialize_str(s),
+            Self::Str(s) | Self::Time(s) => serializer.serialize_str(s),
             Self::List(list) => {
                 let mut seq = serializer.serialize_seq(Some(list.len()))?;
                 for item in list.iter() {

@@ -48,10 +48,36 @@ fn record(which: Which, line: &str) -> Value {
         .into_iter()
         // Docker's client also waits for containers that it leaves alone.
         .filter(|r| !(r.line.ends_with("/wait?condition=next-exit") && line.contains(" -d")))
-        .map(|r| r.line)
+        .map(|r| match r.line.starts_with("POST /networks/") && !r.body.is_empty() {
+            true => {
+                format!("{} {}", r.line, without_nothing(serde_json::from_str(&r.body).unwrap()))
+            }
+            false => r.line,
+        })
         .collect();
     requests.sort();
     json!({ "code": code, "out": timeless(&out), "err": timeless(&err), "requests": requests })
+}
+
+/// A body without what means the same as not being there, by which clients differ.
+fn without_nothing(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let map = map.into_iter().map(|(name, value)| (name, without_nothing(value)));
+            let is_nothing = |value: &Value| match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Number(n) => n.as_i64() == Some(0),
+                Value::String(s) => s.is_empty(),
+                Value::Array(a) => a.is_empty(),
+                Value::Object(o) => o.is_empty(),
+                Value::Bool(true) => false,
+            };
+            // That a family is not wanted is something.
+            Value::Object(map.filter(|(n, v)| n.starts_with("Enable") || !is_nothing(v)).collect())
+        }
+        Value::Array(list) => list.into_iter().map(without_nothing).collect(),
+        other => other,
+    }
 }
 
 /// `2 years ago` will be three one day.

@@ -335,7 +335,7 @@ fn commands_that_are_not_there_yet_say_so() {
         assert_eq!((outcome.code, outcome.err), (1, want), "{line}");
     };
     check("build .", "build");
-    check("network ls", "network ls");
+    check("plugin ls", "plugin ls");
     check("image save a", "image save");
     check("secret create x", "secret create");
     check("compose up -d", "compose up");

@@ -77,6 +77,11 @@ async fn images(app: &App, matches: &Matches) -> Result<u8> {
     all(app, matches, async |client, name| image(client, name).await).await
 }
 
+pub(super) async fn networks(app: &App, matches: &Matches) -> Result<u8> {
+    let verbose = matches.is("verbose");
+    all(app, matches, async |client, name| network(client, name, verbose).await).await
+}
+
 pub(super) async fn volumes(app: &App, matches: &Matches) -> Result<u8> {
     all(app, matches, async |client, name| volume(client, name).await).await
 }
@@ -87,7 +92,7 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
         "container" => containers(app, matches).await,
         "image" => all(app, matches, async |client, name| image(client, name).await).await,
         "volume" => volumes(app, matches).await,
-        "network" => all(app, matches, async |client, name| network(client, name).await).await,
+        "network" => networks(app, matches).await,
         "" => {
             all(app, matches, async |client, name| {
                 if name.is_empty() {
@@ -103,7 +108,7 @@ async fn anything(app: &App, matches: &Matches) -> Result<u8> {
                     Err(e) if is_absent(&e) => {}
                     other => return other,
                 }
-                match network(client, name).await {
+                match network(client, name, false).await {
                     Err(e) if is_absent(&e) => {}
                     other => return other,
                 }
@@ -205,10 +210,13 @@ async fn volume(client: &Client, name: &str) -> client::Result<Document> {
     Ok(Document { value, raw, by_json_names: false })
 }
 
-/// A network's document is shown as it is.
-async fn network(client: &Client, name: &str) -> client::Result<Document> {
-    let raw = client.inspect_network_raw(name).await?;
-    Ok(Document { value: read(&raw)?, raw, by_json_names: true })
+async fn network(client: &Client, name: &str, verbose: bool) -> client::Result<Document> {
+    if name.trim().is_empty() {
+        return Err(client::Error::Stream(super::network::NO_NAME.to_owned()));
+    }
+    let raw = client.inspect_network_raw(name, verbose).await?;
+    let network: api::Network = read(&raw)?;
+    Ok(Document { value: super::network_ls::in_full(&network), raw, by_json_names: true })
 }
 
 fn typed<T: serde::Serialize + serde::de::DeserializeOwned>(

@@ -20,6 +20,10 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod network;
+mod network_connect;
+mod network_create;
+mod network_ls;
 mod pause;
 mod port;
 mod prune;
@@ -56,6 +60,7 @@ pub(crate) struct Group {
 const GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", not_yet: &[] },
     Group { name: "image", about: "Manage images", not_yet: &["build", "import", "push", "save"] },
+    Group { name: "network", about: "Manage networks", not_yet: &[] },
     Group { name: "volume", about: "Manage volumes", not_yet: &[] },
     Group { name: "context", about: "Manage contexts", not_yet: &[] },
     Group { name: "system", about: "Manage Docker", not_yet: &[] },
@@ -71,7 +76,6 @@ const NOT_YET: &[&str] = &[
     "config",
     "import",
     "manifest",
-    "network",
     "node",
     "plugin",
     "push",
@@ -115,6 +119,13 @@ const COMMANDS: &[&Command] = &[
     &login::LOGIN,
     &login::LOGOUT,
     &logs::COMMAND,
+    &network_connect::CONNECT,
+    &network_connect::DISCONNECT,
+    &network_create::COMMAND,
+    &network::INSPECT,
+    &network::PRUNE,
+    &network::REMOVE,
+    &network_ls::COMMAND,
     &pause::COMMAND,
     &port::COMMAND,
     &prune::CONTAINERS,
@@ -201,7 +212,6 @@ fn is_group_to_come(word: &str) -> bool {
             | "compose"
             | "config"
             | "manifest"
-            | "network"
             | "node"
             | "plugin"
             | "secret"

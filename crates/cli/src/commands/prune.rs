@@ -175,14 +175,17 @@ pub(super) fn confirm(matches: &Matches, warning: &str) -> Result<()> {
     if matches.is("force") {
         return Ok(());
     }
-    output::print(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N] "))?;
+    // Whoever says no has not failed.
+    let question = format!("WARNING! {warning}\nAre you sure you want to continue?");
+    if agrees(&question)? { Ok(()) } else { Err(Failure::silent(0)) }
+}
+
+/// Asks a question that only `y` answers with yes.
+pub(super) fn agrees(question: &str) -> Result<bool> {
+    output::print(&format!("{question} [y/N] "))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y") {
-        return Ok(());
-    }
-    // Whoever says no has not failed.
-    Err(Failure::silent(0))
+    Ok(matches!(answer.trim(), "y" | "Y"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use types::ByteSize;
 
 const BYTES: Kind = Kind { name: "bytes", check: check::bytes };
-const MAP: Kind = Kind { name: "map", check: check::anything };
 
 const AVAILABILITY: Flag =
     Flag::text("availability", "Cluster Volume availability (\"active\", \"pause\", \"drain\")")
@@ -34,11 +33,11 @@ pub(super) const CREATE: Command = Command {
         Flag::new("label", Kind::list(check::label), "Set metadata for a volume"),
         Flag::new("limit-bytes", BYTES, "Minimum size of the Cluster Volume in bytes"),
         Flag::text("name", "Specify volume name").hidden(),
-        Flag::new("opt", MAP, "Set driver specific options").short('o').default("map[]"),
+        Flag::new("opt", Kind::MAP, "Set driver specific options").short('o').default("map[]"),
         Flag::new("required-bytes", BYTES, "Maximum size of the Cluster Volume in bytes"),
         Flag::text("scope", "Cluster Volume access scope (\"single\", \"multi\")")
             .default("\"single\""),
-        Flag::new("secret", MAP, "Cluster Volume secrets").default("map[]"),
+        Flag::new("secret", Kind::MAP, "Cluster Volume secrets").default("map[]"),
         Flag::text(
             "sharing",
             "Cluster Volume access sharing (\"none\", \"readonly\", \"onewriter\", \"all\")",
@@ -100,7 +99,7 @@ async fn create(app: &App, matches: &Matches) -> Result<u8> {
     Ok(0)
 }
 
-fn pairs(flags: &[String]) -> BTreeMap<String, String> {
+pub(super) fn pairs(flags: &[String]) -> BTreeMap<String, String> {
     let pair = |flag: &String| {
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
         (name.to_owned(), value.to_owned())

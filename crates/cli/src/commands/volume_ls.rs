@@ -73,7 +73,7 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
 }
 
 /// As people sort: runs of digits by their number.
-fn natural(a: &str, b: &str) -> std::cmp::Ordering {
+pub(super) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
     loop {

@@ -43,6 +43,14 @@ pub fn uint16(text: &str) -> Checked {
         .map(|_| ())
 }
 
+/// A decimal number of 16 bits, as `ParseUint` reads it.
+pub fn decimal16(text: &str) -> Checked {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
+    }
+    text.parse::<u16>().map(|_| ()).map_err(|_| range("ParseUint", text))
+}
+
 /// An unsigned number of 64 bits.
 pub fn uint(text: &str) -> Checked {
     number(text, "ParseUint", false)
@@ -75,6 +83,63 @@ fn number(text: &str, function: &str, signed: bool) -> Result<i128, String> {
     }
     let value = i128::from_str_radix(digits, base).map_err(|_| range(function, text))?;
     Ok(if negative { -value } else { value })
+}
+
+/// Texts with commas between them, each perhaps in quotes.
+pub fn strings(text: &str) -> Checked {
+    to_strings(text).map(|_| ())
+}
+
+/// Texts with commas between them; nothing is no text at all.
+pub fn to_strings(text: &str) -> Result<Vec<String>, String> {
+    if text.is_empty() { Ok(Vec::new()) } else { csv(text) }
+}
+
+/// Splits a line of comma-separated values in which a field may be quoted, as Go's `encoding/csv` does.
+pub fn csv(text: &str) -> Result<Vec<String>, String> {
+    let wrong = |rest: &str, what: &str| {
+        let column = text.len() - rest.len() + 1;
+        format!("parse error on line 1, column {column}: {what}")
+    };
+    const EXTRANEOUS: &str = "extraneous or missing \" in quoted-field";
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let (field, next) =
+                rest.split_once(',').map_or((rest, None), |(field, next)| (field, Some(next)));
+            if let Some(at) = field.find('"') {
+                return Err(wrong(&rest[at..], "bare \" in non-quoted-field"));
+            }
+            fields.push(field.to_owned());
+            match next {
+                Some(next) => rest = next,
+                None => return Ok(fields),
+            }
+            continue;
+        };
+        let mut field = String::new();
+        let mut inside = quoted;
+        let closing = loop {
+            let end = inside.find('"').ok_or_else(|| wrong("", EXTRANEOUS))?;
+            field.push_str(&inside[..end]);
+            let closing = &inside[end..];
+            inside = &closing[1..];
+            match inside.strip_prefix('"') {
+                Some(more) => {
+                    field.push('"');
+                    inside = more;
+                }
+                None => break closing,
+            }
+        };
+        fields.push(field);
+        match inside.strip_prefix(',') {
+            Some(next) => rest = next,
+            None if inside.is_empty() => return Ok(fields),
+            None => return Err(wrong(closing, EXTRANEOUS)),
+        }
+    }
 }
 
 /// Memory: `512m`, `1.5g`.
@@ -171,7 +236,7 @@ pub fn split_extra_host(text: &str) -> Result<(String, String), String> {
         text.split_once('=').or_else(|| text.split_once(':')).filter(|(name, _)| !name.is_empty());
     let (name, address) = split.ok_or_else(|| format!("bad format for add-host: {text:?}"))?;
     let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    if plain != "host-gateway" && plain.parse::<IpAddr>().is_err() {
+    if address != "host-gateway" && plain.parse::<IpAddr>().is_err() {
         return Err(format!("invalid IP address in add-host: {address:?}"));
     }
     Ok((name.to_owned(), plain.to_owned()))

@@ -104,6 +104,10 @@ impl Kind {
     pub const INT: Self = Self { name: "int", check: check::int };
     /// Several texts.
     pub const LIST: Self = Self { name: "list", check: check::anything };
+    /// Several texts, of which one flag may have several with commas between them.
+    pub const STRINGS: Self = Self { name: "strings", check: check::strings };
+    /// Texts by name.
+    pub const MAP: Self = Self { name: "map", check: check::anything };
     /// Conditions of lists.
     pub const FILTER: Self = Self { name: "filter", check: check::filter };
 

@@ -206,6 +206,15 @@ impl Matches {
         self.values.iter().filter(|(n, _)| *n == name).map(|(_, v)| v.clone()).collect()
     }
 
+    /// Every value of a flag whose values are lists with commas ([`super::Kind::STRINGS`]).
+    pub fn strings(&self, name: &str) -> Vec<String> {
+        // What cannot be split has been refused when it was typed.
+        self.list(name)
+            .iter()
+            .flat_map(|line| check::to_strings(line).unwrap_or_default())
+            .collect()
+    }
+
     /// A switch that is off unless given.
     pub fn is(&self, name: &str) -> bool {
         self.is_or(name, false)

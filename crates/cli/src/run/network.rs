@@ -17,6 +17,7 @@ struct Attachment {
     mac: String,
     link_local: Vec<String>,
     links: Vec<String>,
+    gw_priority: Option<i64>,
 }
 
 /// Says what is wrong with a `--network`.
@@ -30,36 +31,41 @@ pub(super) fn networks(matches: &Matches) -> Result<(String, NetworkingConfig), 
     for flag in matches.list("network") {
         attachments.push(parse(&flag)?);
     }
-    if attachments.is_empty() {
+    // The default network always has an endpoint; one that was typed only when there is something to say about it, as
+    // daemons before 1.44 took but one.
+    let is_default = attachments.is_empty();
+    if is_default {
         attachments.push(Attachment { target: "default".into(), ..Attachment::default() });
     }
     apply_flags(&mut attachments[0], matches)?;
-    let several = attachments.len() > 1;
+    let keeps_empty = is_default || attachments.len() > 1;
     let mut endpoints = BTreeMap::new();
     for attachment in &attachments {
         let user_defined = is_user_defined(&attachment.target);
-        if several
-            && !user_defined
-            && attachment.target != "bridge"
-            && attachment.target != "default"
-        {
-            return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".into());
+        if attachment.target.trim().is_empty() {
+            return Err("no name set for network".into());
         }
         if !user_defined && !attachment.aliases.is_empty() {
             return Err(
                 "network-scoped aliases are only supported for user-defined networks".into()
             );
         }
+        if !attachment.mac.is_empty() && !is_mac(&attachment.mac) {
+            return Err(format!("{} is not a valid mac address", attachment.mac));
+        }
         if endpoints.contains_key(&attachment.target) {
             return Err(format!("network {:?} is specified multiple times", attachment.target));
         }
         endpoints.insert(attachment.target.clone(), Some(endpoint(attachment, user_defined)));
     }
-    let mode = attachments.swap_remove(0).target;
-    if !is_user_defined(&mode) && mode != "default" && mode != "bridge" && !several {
-        // `host`, `none` and another container's network have no endpoint of this container.
-        endpoints.clear();
+    let user_defined = attachments.iter().filter(|a| is_user_defined(&a.target)).count();
+    if user_defined > 0 && user_defined < attachments.len() {
+        return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".into());
     }
+    if !keeps_empty {
+        endpoints.retain(|_, endpoint| *endpoint != Some(EndpointSettings::default()));
+    }
+    let mode = attachments.swap_remove(0).target;
     Ok((mode, NetworkingConfig { endpoints_config: Some(endpoints) }))
 }
 
@@ -99,16 +105,17 @@ fn apply_flags(first: &mut Attachment, matches: &Matches) -> Result<(), String> 
             value.clone_into(field);
         }
     }
-    if !first.mac.is_empty() && !is_mac(&first.mac) {
-        return Err(format!("{} is not a valid mac address", first.mac));
-    }
     Ok(())
 }
 
+/// What Go's `ParseMAC` takes: 6, 8 or 20 bytes with colons or dashes between them, or in pairs with dots.
 fn is_mac(text: &str) -> bool {
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    parts.len() == 6
-        && parts.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))
+    let is = |separator: char, digits: usize, counts: [usize; 3]| {
+        let parts: Vec<&str> = text.split(separator).collect();
+        counts.contains(&parts.len())
+            && parts.iter().all(|p| p.len() == digits && p.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    is(':', 2, [6, 8, 20]) || is('-', 2, [6, 8, 20]) || is('.', 4, [3, 4, 10])
 }
 
 fn endpoint(attachment: &Attachment, user_defined: bool) -> EndpointSettings {
@@ -124,25 +131,19 @@ fn endpoint(attachment: &Attachment, user_defined: bool) -> EndpointSettings {
         aliases: list(&attachment.aliases),
         mac_address: attachment.mac.clone(),
         driver_opts: Some(attachment.driver_opts.clone()).filter(|o| !o.is_empty()),
+        gw_priority: attachment.gw_priority,
         ..EndpointSettings::default()
     }
 }
 
 fn parse(text: &str) -> Result<Attachment, String> {
     let mut attachment = Attachment::default();
-    let is_long = text.split(',').any(|field| {
-        let key = field.split_once('=').map(|(key, _)| key);
-        key.is_some_and(|key| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-        })
-    });
-    if !is_long {
+    if !is_long(text) {
         text.clone_into(&mut attachment.target);
         return Ok(attachment);
     }
     for field in csv(text)? {
-        let Some((key, value)) = field.split_once('=').filter(|(_, value)| !value.is_empty())
-        else {
+        let Some((key, value)) = field.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             return Err(format!("invalid field {field}"));
         };
         let value = value.trim();
@@ -154,17 +155,14 @@ fn parse(text: &str) -> Result<Attachment, String> {
             "mac-address" => value.clone_into(&mut attachment.mac),
             "link-local-ip" => attachment.link_local.push(value.to_owned()),
             "driver-opt" => {
+                // Docker's client makes values small as well, which names of interfaces do not survive.
                 let (name, value) = value
                     .split_once('=')
+                    .filter(|(name, _)| !name.is_empty())
                     .ok_or("invalid key value pair format in driver options")?;
                 attachment.driver_opts.insert(name.trim().to_lowercase(), value.trim().to_owned());
             }
-            "gw-priority" => {
-                return Err(
-                    "gw-priority needs API 1.48, which is not there yet (see docs/compat.tsv)"
-                        .into(),
-                );
-            }
+            "gw-priority" => attachment.gw_priority = Some(priority(value)?),
             _ => return Err(format!("invalid field key {key}")),
         }
     }
@@ -172,4 +170,22 @@ fn parse(text: &str) -> Result<Attachment, String> {
         return Err("network name/id is not specified".into());
     }
     Ok(attachment)
+}
+
+/// Docker takes for the long form whatever has a word on either side of some `=`.
+fn is_long(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices('=').any(|(at, _)| {
+        text[..at].chars().next_back().is_some_and(is_word)
+            && text[at + 1..].chars().next().is_some_and(is_word)
+    })
+}
+
+fn priority(text: &str) -> Result<i64, String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    text.parse().map_err(|_| {
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        format!("invalid gw-priority ({text}): {why}")
+    })
 }

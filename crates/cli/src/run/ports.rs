@@ -1,5 +1,6 @@
 //! `-p`, `--publish`, `--expose`.
 
+use crate::flags::check;
 use crate::run::csv;
 use api::{Empty, PortBinding, PortMap};
 use std::collections::BTreeMap;
@@ -39,7 +40,9 @@ fn from_long(text: &str) -> Result<String, String> {
         (String::new(), String::new(), "tcp".to_owned());
     for field in csv(text)? {
         let (key, value) =
-            field.split_once('=').ok_or_else(|| format!("invalid field: {field}"))?;
+            field.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                format!("invalid publish opts format (should be name=value but got '{field}')")
+            })?;
         match key.to_lowercase().as_str() {
             "target" => value.clone_into(&mut target),
             "published" => value.clone_into(&mut published),
@@ -62,6 +65,9 @@ fn one(text: &str) -> Result<Vec<(String, PortBinding)>, String> {
         [ip @ .., host, container] => (ip.join(":"), *host, *container),
         [] => (String::new(), "", ""),
     };
+    if ip.starts_with('[') && !ip.contains(']') {
+        return Err(format!("invalid IP address {ip}: address {ip}:: missing ']' in address"));
+    }
     let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(&ip);
     if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
         return Err(format!("invalid IP address: {ip}"));
@@ -114,12 +120,9 @@ fn check_protocol(protocol: &str) -> Result<String, String> {
 }
 
 fn range(text: &str) -> Result<(u16, u16), String> {
-    let port = |text: &str| match text.parse::<u16>() {
-        Ok(port) => Ok(port),
-        Err(_) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
-            Err(format!("strconv.ParseUint: parsing {text:?}: value out of range"))
-        }
-        Err(_) => Err(format!("strconv.ParseUint: parsing {text:?}: invalid syntax")),
+    let port = |text: &str| {
+        check::decimal16(text)?;
+        text.parse::<u16>().map_err(|e| e.to_string())
     };
     if text.is_empty() {
         return Err("empty string specified for ports".into());
