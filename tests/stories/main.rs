@@ -19,6 +19,7 @@ mod life;
 mod limits;
 mod logs;
 mod network;
+mod networks;
 mod nospace;
 mod races;
 mod restart;

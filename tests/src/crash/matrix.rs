@@ -28,6 +28,14 @@ enum Operation {
     CreateVolume,
     /// `volume rm` of it.
     RemoveVolume,
+    /// `network create`.
+    CreateNetwork,
+    /// `network rm` of it.
+    RemoveNetwork,
+    /// `network connect` of a container that runs.
+    Connect,
+    /// `network disconnect` of it.
+    Disconnect,
     /// `commit` of a container that runs.
     Commit,
     /// The first container of a daemon whose network does not exist yet.
@@ -49,7 +57,7 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 27] = [
+const OPERATIONS: [(&str, Operation); 33] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -64,6 +72,12 @@ const OPERATIONS: [(&str, Operation); 27] = [
     ("container.stop.", Operation::Stop),
     ("container.update.", Operation::Update),
     ("container.remove.", Operation::Remove),
+    ("container.network.", Operation::Connect),
+    ("network.create.", Operation::CreateNetwork),
+    ("network.remove.", Operation::RemoveNetwork),
+    ("network.connect.", Operation::Connect),
+    ("network.turn.", Operation::Connect),
+    ("network.disconnect.", Operation::Disconnect),
     ("network.", Operation::Run),
     ("shim.", Operation::Run),
     ("localvol.create.", Operation::Run),
@@ -127,6 +141,16 @@ fn one(point: &str) -> Result<(), String> {
         Operation::RemoveVolume => {
             want(scene.client.run(&["volume", "create", "victim"]))?;
         }
+        Operation::RemoveNetwork => {
+            want(scene.client.run(&["network", "create", "a-net"]))?;
+        }
+        Operation::Connect | Operation::Disconnect => {
+            want(scene.client.run(&["network", "create", "a-net"]))?;
+            want(scene.client.run(&["run", "-d", "--name", "victim", "busybox", "sleep", "1000"]))?;
+            if operation == Operation::Disconnect {
+                want(scene.client.run(&["network", "connect", "a-net", "victim"]))?;
+            }
+        }
         Operation::FirstRun => {
             want(scene.client.run(&["rm", "-f", "bystander"]))?;
         }
@@ -189,6 +213,10 @@ fn one(point: &str) -> Result<(), String> {
         Operation::RemoveImage => &["rmi", "extra"],
         Operation::CreateVolume => &["volume", "create", "victim"],
         Operation::RemoveVolume => &["volume", "rm", "victim"],
+        Operation::CreateNetwork => &["network", "create", "a-net"],
+        Operation::RemoveNetwork => &["network", "rm", "a-net"],
+        Operation::Connect => &["network", "connect", "a-net", "victim"],
+        Operation::Disconnect => &["network", "disconnect", "a-net", "victim"],
         Operation::Commit => &["commit", "victim", "made:1"],
     };
     let output = scene.client.run(command);
@@ -221,6 +249,9 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Commit => finish_commit(&scene)?,
         Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
         Operation::CreateVolume | Operation::RemoveVolume => finish_volume(&scene)?,
+        Operation::CreateNetwork | Operation::RemoveNetwork => finish_network(&scene)?,
+        Operation::Connect => finish_connect(&scene, point)?,
+        Operation::Disconnect => finish_disconnect(&scene)?,
     }
     drop(registry);
     if operation == Operation::FirstRun {
@@ -236,6 +267,63 @@ fn finish_volume(scene: &Scene) -> Result<(), String> {
     want(scene.client.run(&["volume", "create", "victim"]))?;
     want(scene.client.run(&["run", "--rm", "-v", "victim:/v", "busybox", "touch", "/v/x"]))?;
     want(scene.client.run(&["volume", "rm", "victim"])).map(drop)
+}
+
+/// It is there or it is not; either way it can be made, used and removed.
+fn finish_network(scene: &Scene) -> Result<(), String> {
+    let client = &scene.client;
+    if client.run(&["network", "inspect", "a-net"]).code != 0 {
+        want(client.run(&["network", "create", "a-net"]))?;
+    }
+    want(client.run(&["run", "--rm", "--network", "a-net", "busybox", "true"]))?;
+    remove_network(scene)
+}
+
+/// The container is on the network or it is not, and its way out leads through one that it is on.
+fn finish_connect(scene: &Scene, point: &str) -> Result<(), String> {
+    let client = &scene.client;
+    let connected = networks(scene)?.contains("a-net");
+    // What was written down is done to its end.
+    if connected == point.ends_with("before-record") {
+        return Err(format!("connected: {connected}"));
+    }
+    let route = want(client.run(&["exec", "victim", "ip", "route"]))?;
+    let links = route.stdout.lines().filter(|line| !line.starts_with("default")).count();
+    let through = if connected { "dev eth1" } else { "dev eth0" };
+    if links != 1 + usize::from(connected)
+        || !route.stdout.lines().any(|l| l.starts_with("default") && l.contains(through))
+    {
+        return Err(format!("connected: {connected}, but {route}"));
+    }
+    if connected {
+        want(client.run(&["network", "disconnect", "a-net", "victim"]))?;
+    }
+    want(client.run(&["network", "connect", "a-net", "victim"]))?;
+    want(client.run(&["rm", "-f", "victim"]))?;
+    remove_network(scene)
+}
+
+/// It has left the network, which can be removed.
+fn finish_disconnect(scene: &Scene) -> Result<(), String> {
+    if networks(scene)?.contains("a-net") {
+        return Err("it is on the network still".to_owned());
+    }
+    let route = want(scene.client.run(&["exec", "victim", "ip", "route"]))?;
+    if !route.stdout.contains("dev eth0") || route.stdout.contains("dev eth1") {
+        return Err(route.to_string());
+    }
+    remove_network(scene)?;
+    want(scene.client.run(&["rm", "-f", "victim"])).map(drop)
+}
+
+fn networks(scene: &Scene) -> Result<String, String> {
+    let format = "{{json .NetworkSettings.Networks}}";
+    Ok(want(scene.client.run(&["inspect", "-f", format, "victim"]))?.stdout)
+}
+
+/// A container's link may be on its way out for some milliseconds, which is no reason to refuse.
+fn remove_network(scene: &Scene) -> Result<(), String> {
+    want(scene.client.run(&["network", "rm", "a-net"])).map(drop)
 }
 
 /// A run that writes, with options for its log.

@@ -90,6 +90,29 @@ impl Driver {
         Ok(())
     }
 
+    /// Does what a daemon that died in the middle of a connection, or of its end, left half done.
+    pub(super) async fn settle_networks(&mut self) {
+        let Some(wanted) = self.now.record.endpoints.clone() else { return };
+        let linked = |name: &&String| !matches!(name.as_str(), "host" | "none");
+        let here = self.now.endpoints.clone();
+        let missing = wanted.keys().filter(linked).filter(|name| !here.contains_key(*name));
+        let link: Relink =
+            |networks, record, network, netns, dir| networks.connect(record, network, netns, dir);
+        let unlink: Relink = |networks, record, network, netns, dir| {
+            networks.disconnect(record, network, netns, dir)
+        };
+        let steps = missing.map(|name| (name, link)).chain(
+            here.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name, unlink)),
+        );
+        for (name, relink) in steps {
+            let Some(live) = self.now.phase.live() else { return };
+            match self.relink_running(live.clone(), name.clone(), relink).await {
+                Ok(endpoints) => self.now.endpoints = endpoints,
+                Err(e) => tracing::error!(container = %self.now.record.id, "network {name}: {e}"),
+            }
+        }
+    }
+
     async fn relink_running(
         &self,
         live: Live,

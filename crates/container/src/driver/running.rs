@@ -262,6 +262,8 @@ impl Driver {
             self.ended(&exit, None).await;
             return;
         }
+        self.settle_networks().await;
+        self.publish();
         self.end_old_probes(&shim, state).await;
         if self.now.record.last.limits_pending {
             let limits = crate::limits::change(&self.now.record.host.resources);

@@ -22,7 +22,8 @@ impl Networks {
         if let Ok(SandboxRecord { endpoints }) = serde_json::from_slice(&bytes)
             && !endpoints.is_empty()
         {
-            return endpoints;
+            // Whose link had not been made when the daemon died is on no network.
+            return endpoints.into_iter().filter(|e| !e.interface.is_empty()).collect();
         }
         // Of a daemon that knew one network only.
         let alone =

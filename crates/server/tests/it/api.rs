@@ -87,7 +87,7 @@ async fn what_is_not_there_yet_says_so() {
             }
         }
     }
-    assert!(seen.0 > 30 && seen.1 > 20, "{seen:?}");
+    assert!(seen.0 > 30 && seen.1 > 15, "{seen:?}");
 }
 
 #[tokio::test]
@@ -384,11 +384,11 @@ async fn a_container_that_does_not_run_answers_as_in_docker() {
     assert_eq!(
         create(
             "",
-            r#"{"Image":"tiny","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}}"#
+            r#"{"Image":"tiny","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"x"}]}}}"#
         )
         .await
-        .error(501),
-        "publishing ports (-p, -P): not implemented yet (see docs/compat.tsv)"
+        .error(400),
+        "invalid port specification: \"x\""
     );
     let wait = rig.post(&v("other/wait"), "").await;
     assert_eq!((wait.status, wait.body.as_str()), (200, "{\"StatusCode\":0}\n"));

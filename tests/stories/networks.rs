@@ -1,0 +1,172 @@
+//! Networks of users: made, joined, left and removed, also while containers run and across the daemon's death.
+
+use testkit::process::{PATIENCE, eventually};
+use testkit::{Cli, Client, Daemon, need};
+
+fn inspect(client: &Client, name: &str, template: &str) -> String {
+    client.run(&["inspect", "-f", template, name]).ok().text().to_owned()
+}
+
+fn default_route(client: &Client, name: &str) -> String {
+    let routes = client.run(&["exec", name, "ip", "route"]).ok();
+    let default = routes.stdout.lines().find(|line| line.starts_with("default"));
+    default.unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn networks_are_made_joined_left_and_removed() {
+    need!(Root);
+    let daemon = Daemon::start();
+    for client in Cli::all().into_iter().map(|cli| daemon.client(cli)) {
+        client.run(&["network", "create", "--subnet", "10.50.0.0/24", "front"]).ok();
+        client.run(&["network", "create", "--internal", "back"]).ok();
+        client
+            .run(&["network", "create", "front"])
+            .exits(1)
+            .says("network with name front already exists");
+        client
+            .run(&["network", "create", "--subnet", "10.50.0.128/25", "third"])
+            .exits(1)
+            .says("Pool overlaps with other one on this address space");
+
+        let run = ["run", "-d", "--name", "web", "--network", "front", "--ip", "10.50.0.9"];
+        let more = ["--network-alias", "www", "-h", "shop", "busybox", "sleep", "1000"];
+        client.run(&[&run[..], &more[..]].concat()).ok();
+        let settings = inspect(&client, "web", "{{json .NetworkSettings.Networks}}");
+        assert!(settings.contains(r#""IPAddress":"10.50.0.9""#), "{settings}");
+        assert!(settings.contains(r#""Aliases":["www""#), "{settings}");
+        client.run(&["exec", "web", "cat", "/etc/hosts"]).ok().says("10.50.0.9\tshop");
+        client
+            .run(&["run", "--rm", "--network", "front", "--ip", "10.50.0.9", "busybox", "true"])
+            .exits(125)
+            .says("Address already in use");
+
+        // Another network of a running container: an internal one does not lead outside, the default one does.
+        client.run(&["network", "connect", "back", "web"]).ok();
+        assert_eq!(default_route(&client, "web"), "default via 10.50.0.1 dev eth0");
+        client.run(&["network", "connect", "bridge", "web"]).ok();
+        assert!(default_route(&client, "web").ends_with("dev eth2"));
+        client
+            .run(&["network", "rm", "back"])
+            .exits(1)
+            .says("error while removing network: network back id ")
+            .says(" has active endpoints");
+        client.run(&["network", "disconnect", "bridge", "web"]).ok();
+        assert_eq!(default_route(&client, "web"), "default via 10.50.0.1 dev eth0");
+        client.run(&["exec", "web", "ip", "link", "show", "eth2"]).exits(2);
+
+        // Taken from all of them it has none, until it is started again.
+        client.run(&["network", "disconnect", "front", "web"]).ok();
+        client.run(&["network", "disconnect", "back", "web"]).ok();
+        assert_eq!(inspect(&client, "web", "{{json .NetworkSettings.Networks}}"), "{}");
+        assert_eq!(default_route(&client, "web"), "");
+        client.run(&["restart", "-t", "0", "web"]).ok();
+        assert!(
+            inspect(&client, "web", "{{json .NetworkSettings.Networks}}").contains("\"front\"")
+        );
+
+        client.run(&["rm", "-f", "web"]).ok();
+        client.run(&["network", "rm", "front"]).ok().prints("front\n");
+        client.run(&["network", "prune", "-f"]).ok().says("back");
+        client.run(&["network", "rm", "front"]).exits(1).says("network front not found");
+        let left = client.run(&["network", "ls", "--format", "{{.Name}}"]).ok();
+        assert_eq!(left.stdout, "bridge\nhost\nnone\n");
+    }
+}
+
+#[test]
+fn what_networks_cannot_do_is_said_as_docker_says_it() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    client.run(&["network", "create", "net"]).ok();
+    for (name, network) in [("plain", "net"), ("on-host", "host"), ("alone", "none")] {
+        client
+            .run(&["run", "-d", "--name", name, "--network", network, "busybox", "sleep", "1000"])
+            .ok();
+    }
+    let shares = "container sharing network namespace with another container or host cannot be connected to any other \
+                  network";
+    let of_host = "container cannot be disconnected from host network or connected to host network";
+    let private = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+    for (args, text) in [
+        (
+            &["connect", "net", "plain"][..],
+            "endpoint with name plain already exists in network net",
+        ),
+        (&["connect", "host", "plain"], of_host),
+        (&["connect", "none", "plain"], private),
+        (&["connect", "net", "alone"], private),
+        (&["connect", "net", "on-host"], shares),
+        (&["disconnect", "host", "on-host"], of_host),
+        (&["disconnect", "bridge", "plain"], "is not connected to network bridge"),
+        (&["connect", "nope", "plain"], "network nope not found"),
+        (&["connect", "net", "nope"], "No such container: nope"),
+        (
+            &["connect", "--alias", "x", "bridge", "plain"],
+            "network-scoped alias is supported only for containers in user defined networks",
+        ),
+        (
+            &["connect", "--ip", "10.0.0.9", "bridge", "plain"],
+            "user specified IP address is supported on user defined networks only",
+        ),
+        (&["rm", "bridge"], "bridge is a pre-defined network and cannot be removed"),
+        (&["create", "host"], "operation is not permitted on predefined host network"),
+        (&["create", "-d", "nonsense", "x"], "plugin \"nonsense\" not found"),
+        (&["create", "-d", "host", "x"], "only one instance of \"host\" network is allowed"),
+        (
+            &["create", "--config-from", "nope", "x"],
+            "configuration network \"nope\" does not exist",
+        ),
+    ] {
+        client.run(&[&["network"], args].concat()).exits(1).says(text);
+    }
+    for (flags, text) in [
+        (
+            &["--network", "net", "--ip", "10.9.8.7"][..],
+            "user specified IP address is supported only when connecting to networks with user configured subnets",
+        ),
+        (&["--network", "nope"], "network nope not found"),
+    ] {
+        let args = [&["run", "--rm"], flags, &["busybox", "true"]].concat();
+        client.run(&args).exits(125).says(text);
+    }
+    // A refused connection leaves everything as it was.
+    client.run(&["exec", "plain", "ip", "link", "show", "eth1"]).exits(2);
+    assert!(!inspect(&client, "plain", "{{json .NetworkSettings.Networks}}").contains("bridge"));
+}
+
+#[test]
+fn networks_and_who_is_on_them_outlive_the_daemon() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    let client = daemon.gantry();
+    client.run(&["network", "create", "one"]).ok();
+    client.run(&["network", "create", "two"]).ok();
+    client
+        .run(&["run", "-d", "--name", "web", "--network", "one", "busybox", "sleep", "1000"])
+        .ok();
+    client.run(&["network", "connect", "two", "web"]).ok();
+    let networks = "{{json .NetworkSettings.Networks}}";
+    let before = inspect(&client, "web", networks);
+    daemon.kill9();
+    daemon.up();
+    assert_eq!(inspect(&client, "web", networks), before);
+    client.run(&["network", "rm", "two"]).exits(1).says("has active endpoints");
+    client.run(&["network", "disconnect", "one", "web"]).ok();
+    assert!(default_route(&client, "web").ends_with("dev eth1"));
+    // Its neighbour comes to the same bridge and reaches it.
+    let address =
+        inspect(&client, "web", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+    let ping =
+        ["run", "--rm", "--network", "two", "busybox", "ping", "-c", "1", "-W", "2", &address];
+    client.run(&ping).ok();
+    client.run(&["rm", "-f", "web"]).ok();
+    for network in ["one", "two"] {
+        eventually("the network is free", PATIENCE, || {
+            client.run(&["network", "rm", network]).code == 0
+        });
+    }
+    let links = daemon.host().run("ip", &["-o", "link"]).ok();
+    assert!(!links.stdout.contains("br-"), "{links}");
+}
