@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 const DAEMON: [&str; 1] = ["gantryd"];
 const CLIENT: [&str; 1] = ["gantry"];
-const SMALL: [&str; 3] = ["gantry-shim", "gantry-runtime", "gantry-init"];
+const SMALL: [&str; 4] = ["gantry-shim", "gantry-netd", "gantry-runtime", "gantry-init"];
 
 /// Which profile the daemon and the client are built with, and which the static helpers.
 struct Profiles {

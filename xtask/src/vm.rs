@@ -179,7 +179,7 @@ fn tests(filters: &[String]) -> Result<(Vec<Suite>, Vec<PathBuf>)> {
     ensure!(output.status.success(), "building the tests failed: {}", output.status);
     let mut suites = Vec::new();
     let mut programs: Vec<PathBuf> =
-        ["gantry", "gantryd", "gantry-shim", "gantry-runtime", "gantry-init"]
+        ["gantry", "gantryd", "gantry-shim", "gantry-netd", "gantry-runtime", "gantry-init"]
             .map(|name| sh::programs().join(name))
             .into();
     for line in String::from_utf8_lossy(&output.stdout).lines() {

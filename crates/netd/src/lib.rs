@@ -21,6 +21,8 @@ pub mod protocol;
 pub mod state;
 
 mod packet;
+mod serve;
 
 pub use client::{Client, Config};
+pub use serve::run;
 pub use state::{Endpoint, Forward, Id, Network, Sandbox};

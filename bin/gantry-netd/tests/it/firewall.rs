@@ -1,0 +1,118 @@
+//! Our tables, and others' hands.
+
+use crate::rig::*;
+use nft::{Action, Base, Chain, ChainKind, Hook, Policy, Rule, Ruleset};
+use std::time::Duration;
+use sys::netlink::{Batch, Protocol, Socket};
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+fn ruleset(chains: &[&str]) -> Batch {
+    let chains = chains
+        .iter()
+        .map(|name| Chain {
+            name: (*name).to_owned(),
+            base: Some(Base {
+                kind: ChainKind::Filter,
+                hook: Hook::Forward,
+                priority: 0,
+                policy: Policy::Accept,
+            }),
+            rules: vec![Rule::new([], Action::Accept).comment("ours")],
+        })
+        .collect();
+    nft::encode(&Ruleset { name: "gantry-test".into(), chains }).unwrap()
+}
+
+fn listing() -> String {
+    run("nft", &["list", "ruleset"])
+}
+
+/// The daemon's part: the file, then the kernel, and the watch.
+fn set_up(host: &Host) -> Socket {
+    let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+    host.client.write_firewall(Some(ruleset(&["one"]).bytes())).unwrap();
+    socket.execute(ruleset(&["one"])).unwrap();
+    host.client.watch_firewall(socket.port().unwrap()).unwrap();
+    socket
+}
+
+#[test]
+fn a_flushed_ruleset_is_back_within_two_seconds() {
+    let mut host = Host::new();
+    let _socket = set_up(&host);
+    let whole = listing();
+    assert!(whole.contains("comment \"ours\""), "{whole}");
+    for harm in
+        ["flush ruleset", "delete table inet gantry-test", "flush chain inet gantry-test one"]
+    {
+        run("nft", &[harm]);
+        assert_ne!(listing(), whole);
+        let took = wait_for(harm, LIMIT, || listing() == whole);
+        println!("{harm}: back after {took:?}");
+    }
+    // A rule that somebody put in.
+    run("nft", &["insert rule inet gantry-test one drop"]);
+    wait_for("a foreign rule goes", LIMIT, || listing() == whole);
+    // Without a daemon.
+    host.client = host.another_client();
+    run("nft", &["flush ruleset"]);
+    wait_for("back without a daemon", LIMIT, || listing() == whole);
+}
+
+#[test]
+fn what_is_meant_and_what_is_not_ours_is_left_alone() {
+    let host = Host::new();
+    let mut socket = set_up(&host);
+    // The daemon changes a part: file first.
+    host.client.write_firewall(Some(ruleset(&["one", "two"]).bytes())).unwrap();
+    let mut change = Batch::transaction(10);
+    change.message(10 << 8 | 3, 0x400, &[1, 0, 0, 0], |a| {
+        a.string(1, "gantry-test");
+        a.string(3, "three");
+    });
+    socket.execute(change).unwrap();
+    // Others change theirs.
+    run("nft", &["add table inet others"]);
+    run("nft", &["delete table inet others"]);
+    // Same name, another family.
+    run("nft", &["add table ip gantry-test"]);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(host.client.status().unwrap().unwrap().replayed, 0);
+    assert!(listing().contains("chain three"));
+    // What is put back is what the file says.
+    run("nft", &["flush ruleset"]);
+    wait_for("back", LIMIT, || listing().contains("chain two"));
+    assert!(!listing().contains("chain three"));
+    // Given up, it stays away.
+    host.client.write_firewall(None).unwrap();
+    run("nft", &["delete table inet gantry-test"]);
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!listing().contains("table"));
+    assert_eq!(host.client.status().unwrap().unwrap().replayed, 1);
+}
+
+#[test]
+fn a_helper_that_starts_puts_back_what_is_missing_and_a_fight_is_slow() {
+    let host = Host::new();
+    host.client.write_firewall(Some(ruleset(&["one"]).bytes())).unwrap();
+    assert!(host.client.adopt().unwrap());
+    assert!(listing().contains("chain one"));
+    assert_eq!(host.client.status().unwrap().unwrap().replayed, 1);
+    // Somebody deletes it whenever it is there.
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        if listing().contains("chain one") {
+            run("nft", &["delete table inet gantry-test"]);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let replayed = host.client.status().unwrap().unwrap().replayed;
+    assert!((5..=10).contains(&replayed), "{replayed}");
+    // A file that is none is told, and does not end it.
+    host.client.write_firewall(Some(b"nonsense")).unwrap();
+    run("nft", &["add table inet gantry-test"]);
+    run("nft", &["delete table inet gantry-test"]);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(host.client.status().unwrap().is_some());
+}

@@ -1,0 +1,67 @@
+//! What the process makes of itself.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use stdx::{Context as _, Error, Result};
+
+/// The listening socket: our standard input, which becomes `/dev/null`.
+pub(crate) fn listener() -> Result<OwnedFd> {
+    let take = || -> io::Result<OwnedFd> {
+        let stdin = io::stdin();
+        if !rustix::net::sockopt::socket_acceptconn(&stdin)? {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let socket = stdin.as_fd().try_clone_to_owned()?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(null)?;
+        Ok(socket)
+    };
+    take().map_err(|e| {
+        Error::invalid("the standard input is no listening socket: gantryd starts this program")
+            .caused_by(e)
+    })
+}
+
+/// Leaves the daemon's session: what ends the daemon does not end this process.
+pub(crate) fn detach() -> Result<()> {
+    let detach = || -> io::Result<()> {
+        sys::process::close_on_exec_from(3)?;
+        // One that leads its group already stays in its session.
+        let _leader = rustix::process::setsid();
+        rustix::process::chdir("/")?;
+        rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::thread::set_name(c"gantry-netd")?;
+        // Sockets of hundreds of containers, and of their queries.
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        Ok(rustix::process::setrlimit(Resource::Nofile, all)?)
+    };
+    detach().context(|| "detach from the daemon")
+}
+
+/// Gives up what is not needed from here on.
+///
+/// | kept | for |
+/// |---|---|
+/// | `CAP_SYS_ADMIN` | entering network namespaces |
+/// | `CAP_NET_ADMIN` | the redirect inside them, our tables outside |
+/// | `CAP_SYS_PTRACE` | opening the namespace of a container that has a user namespace |
+pub(crate) fn confine() -> Result<()> {
+    let confine = || -> io::Result<()> {
+        rustix::thread::set_no_new_privs(true)?;
+        rustix::thread::clear_ambient_capability_set()?;
+        let keep = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE;
+        let now = rustix::thread::capabilities(None)?;
+        let left = CapabilitySets {
+            effective: now.effective & keep,
+            permitted: now.permitted & keep,
+            inheritable: CapabilitySet::empty(),
+        };
+        Ok(rustix::thread::set_capabilities(None, left)?)
+    };
+    confine().context(|| "give up capabilities")
+}
