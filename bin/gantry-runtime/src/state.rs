@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use oci::runtime::Spec;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stdx::fs::Durability;
 use stdx::{Context as _, Error, Result};
@@ -14,7 +15,8 @@ pub(crate) struct Dir {
 }
 
 /// The content of `state.json`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) pid: i32,
@@ -23,6 +25,7 @@ pub(crate) struct Record {
     pub(crate) bundle: PathBuf,
     pub(crate) cgroup: String,
     pub(crate) created: String,
+    #[serde(rename = "config")]
     pub(crate) spec: Spec,
 }
 
@@ -87,21 +90,9 @@ impl Dir {
     }
 
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        let value = json!({
-            "id": record.id,
-            "pid": record.pid,
-            "startTime": record.start_time,
-            "bundle": record.bundle,
-            "cgroup": record.cgroup,
-            "created": record.created,
-            "config": record.spec,
-        });
-        stdx::fs::replace(
-            &self.path.join("state.json"),
-            value.to_string().as_bytes(),
-            0o600,
-            Durability::Process,
-        )
+        let text = serde_json::to_vec(record)
+            .map_err(|e| Error::internal("write the state").caused_by(e))?;
+        stdx::fs::replace(&self.path.join("state.json"), &text, 0o600, Durability::Process)
     }
 
     pub(crate) fn load(&self) -> Result<Record> {
@@ -112,20 +103,7 @@ impl Dir {
             }
             result => result.context(|| format!("read {}", path.display()))?,
         };
-        let value: Value =
-            serde_json::from_slice(&text).map_err(|e| garbled(&path).caused_by(e))?;
-        let text = |key: &str| value[key].as_str().map(str::to_owned).ok_or_else(|| garbled(&path));
-        let number = |key: &str| value[key].as_i64().ok_or_else(|| garbled(&path));
-        Ok(Record {
-            id: text("id")?,
-            pid: i32::try_from(number("pid")?).map_err(|_| garbled(&path))?,
-            start_time: u64::try_from(number("startTime")?).map_err(|_| garbled(&path))?,
-            bundle: text("bundle")?.into(),
-            cgroup: text("cgroup")?,
-            created: text("created")?,
-            spec: serde_json::from_value(value["config"].clone())
-                .map_err(|e| garbled(&path).caused_by(e))?,
-        })
+        serde_json::from_slice(&text).map_err(|e| garbled(&path).caused_by(e))
     }
 
     /// Where the container is in its life now.

@@ -25,7 +25,7 @@ pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, NetworkResources, Pids,
     RdmaLimit, Resources, ThrottleDevice, WeightDevice,
 };
-pub use seccomp::{Arg, Seccomp, Syscall};
+pub use seccomp::{Arg, Names, Seccomp, Syscall};
 
 /// Whether a field holds its type's default, in which case it is left out of the document.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,13 +1,11 @@
 //! Verdicts → instructions.
 
-use std::collections::BTreeMap;
-
 use oci::runtime::Seccomp;
 use stdx::{Error, Kind, Result};
 
 use crate::arch::X32_BIT;
 use crate::assembler::{Assembler, IF_EQ, IF_GE, IF_GT, Target};
-use crate::rules::{Alternative, FLAGS, KILL_PROCESS, Operator, Test, Verdict, Verdicts, verdicts};
+use crate::rules::{Alternative, FLAGS, KILL_PROCESS, Operator, Rules, Test, Verdict, Verdicts};
 use crate::{Arch, Program};
 
 /// Offsets in `struct seccomp_data`; all our machines are little-endian.
@@ -35,18 +33,19 @@ pub fn compile(filter: &Seccomp, arch: Arch) -> Result<Program> {
             spoken_of.push(named);
         }
     }
+    let rules = Rules::of(filter)?;
     let mut out = Assembler::default();
     // Written last to first: the machine's own ABI ends up next to the start, where most calls go.
     let mut start = Target::Return(KILL_PROCESS);
     let x32 = match spoken_of.contains(&Arch::X32) && arch != Arch::X32 {
-        true => Some(ranges(verdicts(filter, Arch::X32)?, Arch::X32)),
+        true => Some(ranges(rules.verdicts(Arch::X32), Arch::X32)),
         false => None,
     };
     for abi in spoken_of.into_iter().rev() {
         if abi == Arch::X32 && arch != Arch::X32 {
             continue;
         }
-        let verdicts = verdicts(filter, abi)?;
+        let verdicts = rules.verdicts(abi);
         let default = verdicts.default;
         let newer = verdicts.newer;
         let above = match &x32 {
@@ -87,31 +86,30 @@ struct Range {
 /// The whole number space as ranges with different verdicts, in order.
 fn ranges(verdicts: Verdicts, arch: Arch) -> Vec<Range> {
     let Verdicts { by_number, default, newer, last } = verdicts;
-    let unnamed = |number: u32| {
-        let known = number <= last || number >= arch.private_base();
-        Verdict::Always(if known { default } else { newer })
-    };
-    let mut starts: BTreeMap<u32, Verdict> = BTreeMap::new();
-    starts.insert(arch.number_bits(), unnamed(arch.number_bits()));
-    for edge in [last.checked_add(1), Some(arch.private_base()).filter(|b| *b != u32::MAX)]
-        .into_iter()
-        .flatten()
-    {
-        starts.insert(edge, unnamed(edge));
-    }
-    for number in by_number.keys() {
-        // Entries of named numbers replace these just below.
-        let after = number + 1;
-        starts.insert(after, unnamed(after));
-    }
-    starts.extend(by_number);
-    let mut ranges: Vec<Range> = Vec::with_capacity(starts.len());
-    for (start, verdict) in starts {
-        if ranges.last().is_none_or(|r| r.verdict != verdict) {
-            ranges.push(Range { start, verdict });
+    let mut ranges = Vec::with_capacity(2 * by_number.len() + 3);
+    let unnamed = |ranges: &mut Vec<Range>, from: u32, to: u32| {
+        for start in [from, last + 1, arch.private_base()] {
+            if (from..to).contains(&start) {
+                let known = start <= last || start >= arch.private_base();
+                add(ranges, start, Verdict::Always(if known { default } else { newer }));
+            }
         }
+    };
+    let mut next = arch.number_bits();
+    for (number, verdict) in by_number {
+        unnamed(&mut ranges, next, number);
+        add(&mut ranges, number, verdict);
+        next = number + 1;
     }
+    unnamed(&mut ranges, next, u32::MAX);
     ranges
+}
+
+/// Begins another range, unless it is the same as the one before.
+fn add(ranges: &mut Vec<Range>, start: u32, verdict: Verdict) {
+    if ranges.last().is_none_or(|r| r.verdict != verdict) {
+        ranges.push(Range { start, verdict });
+    }
 }
 
 /// A binary search for the loaded number.

@@ -153,7 +153,10 @@ impl Profile {
                 && no.min_kernel.is_none_or(|min| kernel < min)
         };
         let syscalls = self.syscalls.iter().filter(there).map(|rule| Syscall {
-            names: if rule.name.is_empty() { rule.names.clone() } else { vec![rule.name.clone()] },
+            names: match rule.name.is_empty() {
+                true => rule.names.iter().collect(),
+                false => std::iter::once(&rule.name).collect(),
+            },
             action: rule.action.clone(),
             errno_ret: rule.errno_ret,
             args: rule.args.clone(),

@@ -1,12 +1,10 @@
 //! A resolved profile as a verdict per call number: the meaning of the document, before any instruction.
 
-use std::collections::BTreeMap;
-
 use oci::runtime::{Arg, Seccomp};
 use stdx::{Error, Result};
 
 use crate::Arch;
-use crate::table::number;
+use crate::table::Call;
 
 /// The actions of the OCI specification (for `features`).
 pub const ACTIONS: [&str; 9] = [
@@ -93,8 +91,8 @@ pub(crate) enum Operator {
 /// Everything that a filter says about one ABI.
 #[derive(Debug)]
 pub(crate) struct Verdicts {
-    /// What rules say, by number (x32 with its bit).
-    pub(crate) by_number: BTreeMap<u32, Verdict>,
+    /// What rules say, in order of numbers (x32 with its bit).
+    pub(crate) by_number: Vec<(u32, Verdict)>,
     /// What is answered to other numbers that are not newer.
     pub(crate) default: u32,
     /// What is answered above `last`, private calls aside.
@@ -103,58 +101,94 @@ pub(crate) struct Verdicts {
     pub(crate) last: u32,
 }
 
-/// The verdicts of `filter` for `arch`.
-pub(crate) fn verdicts(filter: &Seccomp, arch: Arch) -> Result<Verdicts> {
-    let default = answer(&filter.default_action, filter.default_errno_ret)?;
-    let mut out = Verdicts {
-        by_number: BTreeMap::new(),
-        default,
-        newer: newer(default),
-        last: arch.number_bits(),
-    };
-    for rule in &filter.syscalls {
-        let answer = answer(&rule.action, rule.errno_ret)?;
-        let alternatives = alternatives(&rule.args)?;
-        for name in &rule.names {
-            if let Some(number) = number(name, arch) {
-                if number < arch.private_base() {
-                    out.last = out.last.max(number);
-                }
-                out.add(number, answer, &alternatives);
-            }
-            // Old i386 programs reach sockets and System V IPC through one call each, told apart by its first argument.
-            // What a rule says of a call must hold for this way too, or a denial could be walked around. Conditions on
-            // arguments cannot be looked at there: they are in memory.
-            if arch == Arch::X86
-                && rule.args.is_empty()
-                && let Some((number, test)) = multiplexed(name)
-            {
-                out.last = out.last.max(number);
-                out.add(number, answer, &[vec![test]]);
-            }
-        }
-    }
-    Ok(out)
+/// A filter's rules with their words understood, to be asked for one ABI after the other.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    default: u32,
+    rules: Vec<Rule>,
+    /// What they say of which calls.
+    said: Vec<Said>,
 }
 
-impl Verdicts {
-    fn add(&mut self, number: u32, answer: u32, alternatives: &[Vec<Test>]) {
-        if answer == self.default {
-            return;
-        }
-        if alternatives.is_empty() {
-            let verdict = self.by_number.entry(number).or_insert(Verdict::Always(answer));
-            if matches!(verdict, Verdict::Depends(_)) {
-                *verdict = Verdict::Always(answer);
+#[derive(Debug)]
+struct Rule {
+    answer: u32,
+    /// None for a rule without conditions.
+    alternatives: Vec<Vec<Test>>,
+}
+
+/// That a rule, by its number, speaks of a call.
+#[derive(Debug)]
+struct Said {
+    call: Call,
+    rule: usize,
+    /// It does so under one condition, for i386: the call stands for many.
+    through: Option<Test>,
+}
+
+impl Rules {
+    /// Reads the rules of `filter`. Names that no kernel has are ignored.
+    pub(crate) fn of(filter: &Seccomp) -> Result<Self> {
+        let default = answer(&filter.default_action, filter.default_errno_ret)?;
+        let mut rules = Vec::with_capacity(filter.syscalls.len());
+        let mut said = Vec::with_capacity(512);
+        for (at, rule) in filter.syscalls.iter().enumerate() {
+            let alternatives = alternatives(&rule.args)?;
+            let always = alternatives.is_empty();
+            rules.push(Rule { answer: answer(&rule.action, rule.errno_ret)?, alternatives });
+            for call in rule.names.iter().filter_map(Call::find) {
+                said.push(Said { call, rule: at, through: None });
+                // Old i386 programs reach sockets and System V IPC through one call each, told apart by its first
+                // argument. What a rule says of a call must hold for this way too, or a denial could be walked around.
+                // Conditions on arguments cannot be looked at there: they are in memory.
+                if always && let Some((call, test)) = multiplexed(call.name()) {
+                    said.push(Said { call, rule: at, through: Some(test) });
+                }
             }
-            return;
         }
-        let verdict = self.by_number.entry(number).or_insert_with(|| Verdict::Depends(Vec::new()));
-        if let Verdict::Depends(all) = verdict {
-            all.extend(
-                alternatives.iter().map(|tests| Alternative { tests: tests.clone(), answer }),
-            );
+        Ok(Self { default, rules, said })
+    }
+
+    /// What they say of `arch`.
+    pub(crate) fn verdicts(&self, arch: Arch) -> Verdicts {
+        let mut last = arch.number_bits();
+        // By number, then in the order of the document.
+        let mut order: Vec<(u32, usize)> = Vec::with_capacity(self.said.len());
+        for (at, said) in self.said.iter().enumerate() {
+            let Some(number) = said.call.number(arch) else { continue };
+            if said.through.is_some() && arch != Arch::X86 {
+                continue;
+            }
+            if number < arch.private_base() {
+                last = last.max(number);
+            }
+            // What does the same as the default is no rule.
+            if self.rules[said.rule].answer != self.default {
+                order.push((number, at));
+            }
         }
+        order.sort_unstable();
+        let mut by_number = Vec::with_capacity(order.len());
+        for all in order.chunk_by(|a, b| a.0 == b.0) {
+            by_number.push((all[0].0, self.verdict(all)));
+        }
+        Verdicts { by_number, default: self.default, newer: newer(self.default), last }
+    }
+
+    /// What becomes of one call, of which `all` is said.
+    fn verdict(&self, all: &[(u32, usize)]) -> Verdict {
+        let all = || all.iter().map(|(_, at)| &self.said[*at]).map(|s| (s, &self.rules[s.rule]));
+        let sure = all().find(|(s, rule)| s.through.is_none() && rule.alternatives.is_empty());
+        if let Some((_, rule)) = sure {
+            return Verdict::Always(rule.answer);
+        }
+        let mut depends = Vec::new();
+        for (said, rule) in all() {
+            let through = said.through.map(|test| vec![test]);
+            let tests = rule.alternatives.iter().cloned().chain(through);
+            depends.extend(tests.map(|tests| Alternative { tests, answer: rule.answer }));
+        }
+        Verdict::Depends(depends)
     }
 }
 
@@ -225,51 +259,50 @@ fn test(arg: &Arg) -> Result<Test> {
 }
 
 /// The call and the test by which i386 reaches `name` through socketcall(2) or ipc(2).
-fn multiplexed(name: &str) -> Option<(u32, Test)> {
-    // uapi linux/net.h and linux/ipc.h.
-    const SOCKETCALL: [&str; 20] = [
-        "socket",
-        "bind",
-        "connect",
-        "listen",
-        "accept",
-        "getsockname",
-        "getpeername",
-        "socketpair",
-        "send",
-        "recv",
-        "sendto",
-        "recvfrom",
-        "shutdown",
-        "setsockopt",
-        "getsockopt",
-        "sendmsg",
-        "recvmsg",
-        "accept4",
-        "recvmmsg",
-        "sendmmsg",
-    ];
-    const IPC: [(&str, u64); 12] = [
-        ("semop", 1),
-        ("semget", 2),
-        ("semctl", 3),
-        ("semtimedop", 4),
-        ("msgsnd", 11),
-        ("msgrcv", 12),
-        ("msgget", 13),
-        ("msgctl", 14),
-        ("shmat", 21),
-        ("shmdt", 22),
-        ("shmget", 23),
-        ("shmctl", 24),
-    ];
-    if let Some(at) = SOCKETCALL.iter().position(|n| *n == name) {
+fn multiplexed(name: &str) -> Option<(Call, Test)> {
+    // The selectors: uapi linux/net.h and linux/ipc.h.
+    let (call, selector) = match name {
+        "socket" => (SOCKETCALL, 1),
+        "bind" => (SOCKETCALL, 2),
+        "connect" => (SOCKETCALL, 3),
+        "listen" => (SOCKETCALL, 4),
+        "accept" => (SOCKETCALL, 5),
+        "getsockname" => (SOCKETCALL, 6),
+        "getpeername" => (SOCKETCALL, 7),
+        "socketpair" => (SOCKETCALL, 8),
+        "send" => (SOCKETCALL, 9),
+        "recv" => (SOCKETCALL, 10),
+        "sendto" => (SOCKETCALL, 11),
+        "recvfrom" => (SOCKETCALL, 12),
+        "shutdown" => (SOCKETCALL, 13),
+        "setsockopt" => (SOCKETCALL, 14),
+        "getsockopt" => (SOCKETCALL, 15),
+        "sendmsg" => (SOCKETCALL, 16),
+        "recvmsg" => (SOCKETCALL, 17),
+        "accept4" => (SOCKETCALL, 18),
+        "recvmmsg" => (SOCKETCALL, 19),
+        "sendmmsg" => (SOCKETCALL, 20),
+        "semop" => (IPC, 1),
+        "semget" => (IPC, 2),
+        "semctl" => (IPC, 3),
+        "semtimedop" => (IPC, 4),
+        "msgsnd" => (IPC, 11),
+        "msgrcv" => (IPC, 12),
+        "msgget" => (IPC, 13),
+        "msgctl" => (IPC, 14),
+        "shmat" => (IPC, 21),
+        "shmdt" => (IPC, 22),
+        "shmget" => (IPC, 23),
+        "shmctl" => (IPC, 24),
+        _ => return None,
+    };
+    const SOCKETCALL: &str = "socketcall";
+    const IPC: &str = "ipc";
+    let operator = match call {
+        // The upper half of ipc's is a version.
+        IPC => Operator::Masked(0xffff),
         // The kernel takes the selector as an int, so only 32 bits count; i386 has no others anyway.
-        let test = Test { argument: 0, operator: Operator::Eq, value: at as u64 + 1 };
-        return Some((number("socketcall", Arch::X86)?, test));
-    }
-    let (_, selector) = IPC.iter().find(|(n, _)| *n == name)?;
-    // The upper half is a version.
-    let test = Test { argument: 0, operator: Operator::Masked(0xffff), value: *selector };
-    Some((number("ipc", Arch::X86)?, test))
+        _ => Operator::Eq,
+    };
+    Some((Call::find(call)?, Test { argument: 0, operator, value: selector }))
 }

@@ -9,9 +9,64 @@ use crate::Arch;
 
 /// The number of the call `name` on `arch`; for x32 with bit 30.
 pub fn number(name: &str, arch: Arch) -> Option<u32> {
-    let at = CALLS.binary_search_by(|(row, _)| (*row).cmp(name)).ok()?;
-    let number = u32::try_from(CALLS[at].1[arch.column()]).ok()?;
-    Some(number | arch.number_bits())
+    Call::find(name)?.number(arch)
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call(u16);
+
+impl Call {
+    /// The call `name`, if any architecture has it.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let mut at = home(name);
+        loop {
+            let row = PLACES[at];
+            if CALLS.get(usize::from(row))?.0 == name {
+                return Some(Self(row));
+            }
+            at = (at + 1) % PLACES.len();
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        CALLS[usize::from(self.0)].0
+    }
+
+    /// Its number on `arch`; for x32 with bit 30.
+    pub(crate) fn number(self, arch: Arch) -> Option<u32> {
+        let number = u32::try_from(CALLS[usize::from(self.0)].1[arch.column()]).ok()?;
+        Some(number | arch.number_bits())
+    }
+}
+
+/// Rows by the hash of their name, or in the next free place: a runtime looks hundreds of names up for one container.
+/// `u16::MAX` is a free place.
+static PLACES: [u16; 1024] = places();
+
+const fn places() -> [u16; 1024] {
+    let mut places = [u16::MAX; 1024];
+    let mut row = 0;
+    while row < CALLS.len() {
+        let mut at = home(CALLS[row].0);
+        while places[at] != u16::MAX {
+            at = (at + 1) % places.len();
+        }
+        // There are fewer rows than places.
+        places[at] = row as u16;
+        row += 1;
+    }
+    places
+}
+
+/// Where to begin looking for `name`: FNV-1a, folded to ten bits.
+const fn home(name: &str) -> usize {
+    let (bytes, mut hash, mut at) = (name.as_bytes(), 0x811c_9dc5_u32, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    ((hash >> 22) ^ (hash & 0x3ff)) as usize
 }
 
 /// Every name in the table, sorted.
@@ -529,6 +584,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_row_is_found_without_a_long_search() {
+        for (row, name) in names().enumerate() {
+            assert_eq!(Call::find(name).map(|call| usize::from(call.0)), Some(row), "{name}");
+        }
+        let longest = PLACES.split(|row| *row == u16::MAX).map(<[u16]>::len).max();
+        assert!(longest < Some(24), "{longest:?}");
     }
 
     #[test]

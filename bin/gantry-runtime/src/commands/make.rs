@@ -114,7 +114,7 @@ fn make(global: &Global, request: &Make, then: Then) -> Result<Made> {
         bundle: path.clone(),
         cgroup: group.as_ref().map(|g| g.path().to_owned()).unwrap_or_default(),
         created: stdx::time::Timestamp::now().to_string(),
-        spec: spec.clone(),
+        spec,
     };
     if let Err(error) = tell(&dir, &record, request, &container) {
         let _gone = sys::process::signal(&container.pidfd, 9);

@@ -3,7 +3,10 @@
 //! Actions, architectures, flags and operators stay strings here, as the document has them; the `seccomp` crate gives
 //! them meaning and refuses what it does not know.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::is_default;
 
@@ -39,7 +42,7 @@ pub struct Seccomp {
 pub struct Syscall {
     /// Names of system calls.
     #[serde(default)]
-    pub names: Vec<String>,
+    pub names: Names,
     /// What happens.
     pub action: String,
     /// errno or trace message of the action.
@@ -63,4 +66,90 @@ pub struct Arg {
     pub value_two: u64,
     /// Operator, such as `SCMP_CMP_EQ`.
     pub op: String,
+}
+
+/// Texts in one piece of memory. Profiles name hundreds of calls, and a runtime that is started for one container reads
+/// them every time.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    text: String,
+    /// Where each of them ends in `text`.
+    ends: Vec<usize>,
+}
+
+impl Names {
+    /// The texts, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    }
+
+    fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Names {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        let mut all = Self::default();
+        names.into_iter().for_each(|name| all.push(name.as_ref()));
+        all
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Names, A::Error> {
+                let mut all = Names::default();
+                while names.next_element_seed(Next(&mut all))?.is_some() {}
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(All)
+    }
+}
+
+/// Reads one text to where it is kept.
+struct Next<'a>(&'a mut Names);
+
+impl<'de> DeserializeSeed<'de> for Next<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Next<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<(), E> {
+        self.0.push(name);
+        Ok(())
+    }
 }

@@ -81,3 +81,19 @@ fn ids_out_of_range_are_refused() {
         assert!(serde_json::from_str::<User>(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn names_in_one_piece_are_a_list_in_the_document() {
+    let text = r#"{"names":["read","","write\n","é"],"action":"SCMP_ACT_ALLOW"}"#;
+    let rule: Syscall = serde_json::from_str(text).unwrap();
+    assert_eq!(rule.names.iter().collect::<Vec<_>>(), ["read", "", "write\n", "é"]);
+    assert_eq!(rule.names, ["read", "", "write\n", "é"].into_iter().collect());
+    assert_ne!(rule.names, ["read", "write\n", "", "é"].into_iter().collect());
+    assert_eq!(serde_json::to_string(&rule).unwrap(), text);
+    assert_eq!(format!("{:?}", rule.names), r#"["read", "", "write\n", "é"]"#);
+    let from_value = serde_json::from_value::<Syscall>(serde_json::from_str(text).unwrap());
+    assert_eq!(from_value.unwrap(), rule);
+    for bad in [r#"{"names":null,"action":""}"#, r#"{"names":[1],"action":""}"#] {
+        assert!(serde_json::from_str::<Syscall>(bad).is_err(), "{bad}");
+    }
+}

@@ -225,7 +225,7 @@ fn a_filter_is_in_force_for_root_and_for_others() {
         default_action: "SCMP_ACT_ALLOW".to_owned(),
         architectures: vec!["SCMP_ARCH_X86_64".to_owned(), "SCMP_ARCH_AARCH64".to_owned()],
         syscalls: vec![Syscall {
-            names: vec!["uname".to_owned(), "capset".to_owned(), "setresuid".to_owned()],
+            names: ["uname", "capset", "setresuid"].into_iter().collect(),
             action: "SCMP_ACT_ERRNO".to_owned(),
             errno_ret: Some(113),
             args: Vec::<Arg>::new(),

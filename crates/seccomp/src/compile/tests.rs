@@ -25,7 +25,7 @@ impl<'a> Document<'a> {
         let newest = Arch::ALL.into_iter().zip(&numbers).map(|(abi, numbers)| {
             let named = numbers.iter().flatten().copied();
             let bare = filter.syscalls.iter().filter(|r| abi == Arch::X86 && r.args.is_empty());
-            let through = bare.flat_map(|r| &r.names).filter_map(|n| Some(multiplexer(n)?.0));
+            let through = bare.flat_map(|r| r.names.iter()).filter_map(|n| Some(multiplexer(n)?.0));
             let all = named.chain(through).filter(|n| abi != Arch::Arm || *n < 0xf_0000);
             all.max().unwrap_or(abi.number_bits())
         });
@@ -73,7 +73,7 @@ impl<'a> Document<'a> {
                 rules.push((answer, rule.args.is_empty(), met(&rule.args, data)));
             }
             if abi == Arch::X86 && rule.args.is_empty() && matches!(data.number, 102 | 117) {
-                for (through, selector, mask) in rule.names.iter().filter_map(|n| multiplexer(n)) {
+                for (through, selector, mask) in rule.names.iter().filter_map(multiplexer) {
                     if through == data.number {
                         rules.push((answer, false, data.arguments[0] & mask == selector));
                     }
@@ -210,8 +210,8 @@ fn the_built_in_profiles_mean_what_they_say() {
                         filter
                             .syscalls
                             .iter()
-                            .flat_map(|s| &s.names)
-                            .filter(|n| plain(&n.as_str()))
+                            .flat_map(|s| s.names.iter())
+                            .filter(|n| plain(n))
                             .count(),
                         1
                     );
@@ -237,7 +237,7 @@ fn rule(name: &str, action: &str, args: &[(u32, &str, u64, u64)]) -> Syscall {
         op: format!("SCMP_CMP_{op}"),
     };
     Syscall {
-        names: name.split(' ').map(str::to_owned).collect(),
+        names: name.split(' ').collect(),
         action: action.to_owned(),
         errno_ret: None,
         args: args.iter().map(arg).collect(),

@@ -4,7 +4,12 @@ const KERNEL: Kernel = Kernel { major: 6, minor: 1 };
 
 fn names(profile: &Profile, caps: &[&str], arch: Arch, kernel: Kernel) -> String {
     let filter = profile.resolve(caps, arch, kernel);
-    filter.syscalls.iter().map(|s| s.names.join("+")).collect::<Vec<_>>().join(" ")
+    filter
+        .syscalls
+        .iter()
+        .map(|s| s.names.iter().collect::<Vec<_>>().join("+"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
