@@ -99,5 +99,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
 
 /// Removes what this instance made on the host's network.
 pub(crate) fn cleanup(settings: &Settings) -> Result<()> {
+    // First whoever would put back what is taken away.
+    netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)).stop()?;
     bridge::Bridge::cleanup(&bridge_config(settings))
 }

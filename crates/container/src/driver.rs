@@ -176,7 +176,7 @@ impl Driver {
                 answer(reply, result);
             }
             Request::Rename(name, reply) => {
-                let result = self.rename(name);
+                let result = self.rename(name).await;
                 answer(reply, result);
             }
             Request::Remove(remove, reply) => match self.admit(Ask::Remove(remove.force)) {
@@ -236,7 +236,7 @@ impl Driver {
     }
 
     /// Its old name, which is free now.
-    fn rename(&mut self, name: String) -> Result<String> {
+    async fn rename(&mut self, name: String) -> Result<String> {
         let old = self.now.record.name.clone();
         let before = Arc::clone(&self.now.record);
         self.change(|record| record.name = name);
@@ -244,6 +244,7 @@ impl Driver {
             self.now.record = before;
             return Err(e);
         }
+        self.tell_name().await;
         self.publish();
         self.event("rename", &[("oldName", format!("/{old}"))]);
         Ok(old)

@@ -1,10 +1,12 @@
 //! The small files of a container: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`, and compiled seccomp programs.
 
+use crate::resolver::{self, Resolver};
 use crate::services::Paths;
 use crate::spec::EngineFiles;
 use crate::state::Endpoints;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use stdx::fs::{Durability, replace};
@@ -33,10 +35,14 @@ pub fn write_at_create(
     } else {
         format!("{hostname}.{}\n", record.config.domainname)
     };
-    let resolv = resolv_conf(&record.host, host_resolv_conf);
+    let resolver = match record.host.network_mode.as_str() {
+        "host" => Resolver::Host,
+        _ => Resolver::Legacy,
+    };
+    let resolv = resolver::resolv_conf(&record.host, host_resolv_conf, resolver);
     write(&files.hostname, hostname.as_bytes())?;
     write(&files.resolv_conf, resolv.as_bytes())?;
-    write(&files.hosts, hosts(record, &Endpoints::new()).as_bytes())
+    write(&files.hosts, hosts(record, &Endpoints::new(), None).as_bytes())
 }
 
 /// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted.
@@ -44,8 +50,9 @@ pub fn write_hosts(
     files: &EngineFiles,
     record: &ContainerRecord,
     endpoints: &Endpoints,
+    host_gateway: Option<IpAddr>,
 ) -> Result<()> {
-    write(&files.hosts, hosts(record, endpoints).as_bytes())
+    write(&files.hosts, hosts(record, endpoints, host_gateway).as_bytes())
 }
 
 /// These files are runtime-class: a power cut ends the container, and the next start writes them again.
@@ -59,16 +66,20 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .context(|| format!("write {}", path.display()))
 }
 
-fn hosts(record: &ContainerRecord, endpoints: &Endpoints) -> String {
+fn hosts(record: &ContainerRecord, endpoints: &Endpoints, host_gateway: Option<IpAddr>) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
     for line in &record.host.extra_hosts {
         // The server has refused what is not `name:address`, and names with white space in them.
-        if let Some((name, address)) = line.split_once(':') {
-            let _infallible = writeln!(text, "{address}\t{name}");
-        }
+        let Some((name, address)) = line.split_once(':') else { continue };
+        let _infallible = match (address, host_gateway) {
+            ("host-gateway", Some(gateway)) => writeln!(text, "{gateway}\t{name}"),
+            // Known when it is started.
+            ("host-gateway", None) => Ok(()),
+            _ => writeln!(text, "{address}\t{name}"),
+        };
     }
     let hostname = crate::spec::hostname(record);
     let domain = &record.config.domainname;
@@ -84,44 +95,21 @@ fn hosts(record: &ContainerRecord, endpoints: &Endpoints) -> String {
     text
 }
 
-/// The container's resolver configuration: the host's, without name servers that only the host can reach, or what the
-/// user asked for.
-fn resolv_conf(host: &HostConfig, on_host: &str) -> String {
-    let lines = |keyword: &str| -> Vec<&str> {
-        on_host
-            .lines()
-            .map(str::trim)
-            .filter(|l| l.split_whitespace().next() == Some(keyword))
-            .collect()
-    };
-    let own_network = host.network_mode != "host" && !host.network_mode.starts_with("container:");
-    let mut text = String::new();
-    let mut servers: Vec<String> = if host.dns.is_empty() {
-        let reachable = |line: &&str| {
-            let server = line.split_whitespace().nth(1).unwrap_or_default();
-            !own_network || !(server.starts_with("127.") || server == "::1")
-        };
-        lines("nameserver").into_iter().filter(reachable).map(str::to_owned).collect()
-    } else {
-        host.dns.iter().map(|server| format!("nameserver {server}")).collect()
-    };
-    if servers.is_empty() && own_network && host.network_mode != "none" {
-        servers = vec!["nameserver 8.8.8.8".to_owned(), "nameserver 8.8.4.4".to_owned()];
+/// Makes the resolver of a container that is on a network with names ours.
+pub(crate) fn use_names(
+    files: &EngineFiles,
+    record: &ContainerRecord,
+    endpoints: &Endpoints,
+) -> Result<()> {
+    if endpoints.values().all(|endpoint| endpoint.dns_names.is_empty()) {
+        return Ok(());
     }
-    let search = match host.dns_search.as_slice() {
-        [] => lines("search").first().map(|l| (*l).to_owned()),
-        [dot] if dot == "." => None,
-        domains => Some(format!("search {}", domains.join(" "))),
-    };
-    let options = match host.dns_options.as_slice() {
-        [] => lines("options").first().map(|l| (*l).to_owned()),
-        options => Some(format!("options {}", options.join(" "))),
-    };
-    for line in servers.into_iter().chain(search).chain(options) {
-        text.push_str(&line);
-        text.push('\n');
+    let path = &files.resolv_conf;
+    let now = std::fs::read_to_string(path).context(|| format!("read {}", path.display()))?;
+    match resolver::made_internal(&record.host, &now) {
+        Some(text) => write(path, text.as_bytes()),
+        None => Ok(()),
     }
-    text
 }
 
 /// A container's seccomp profile.

@@ -38,6 +38,7 @@ pub mod join;
 pub mod limits;
 mod mounts;
 pub mod recover;
+pub mod resolver;
 pub mod restart;
 pub mod runtimes;
 pub mod services;

@@ -141,7 +141,8 @@ fn join(
 ) -> Result<Endpoints> {
     let endpoints = services.network.join(record, netns, &services.paths.exec_of(&record.id))?;
     let files = files::paths(&services.paths, &record.id);
-    files::write_hosts(&files, record, &endpoints)?;
+    files::use_names(&files, record, &endpoints)?;
+    files::write_hosts(&files, record, &endpoints, services.network.host_gateway())?;
     Ok(endpoints)
 }
 

@@ -4,12 +4,14 @@
 //!   request    what a user asks for, checked, as a record          (pure)
 //!   endpoint   which networks a container joins, and how           (pure)
 //!   ports      which of its ports are published                    (pure)
+//!   names      what its resolver is to know                      (pure)
 //!   table      the networks that there are, and who is on them
 //!   links      containers coming and going: what drivers of containers call
 //! ```
 
 mod endpoint;
 mod links;
+mod names;
 mod ports;
 mod request;
 mod table;

@@ -56,8 +56,12 @@ impl Engine {
         let execs = Arc::new(Execs::default());
         let registry = Arc::new(Registry::default());
         let records = Arc::new(Records::new(Arc::clone(&store), paths.clone()));
-        let networks =
-            Arc::new(Networks::open(Arc::clone(&store), drivers.networks, Arc::clone(&events))?);
+        let networks = Arc::new(Networks::open(
+            Arc::clone(&store),
+            drivers.networks,
+            Arc::clone(&events),
+            netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)),
+        )?);
         let known = known_containers(&store, &paths)?;
         let user_namespaces = crate::userns::Default::from_option(&settings.userns_remap)?;
         let ranges = Arc::new(Ranges::of_host(&known, settings.instance.as_deref()));

@@ -87,7 +87,35 @@ impl Driver {
             }
         }
         self.publish();
+        self.tell_owner();
         Ok(())
+    }
+
+    /// Tells under which name it is known from now on.
+    pub(super) async fn tell_name(&mut self) {
+        if self.now.phase.live().is_none() {
+            return;
+        }
+        let services = Arc::clone(&self.services);
+        let record = Arc::clone(&self.now.record);
+        let work = move || services.network.renamed(&record, &services.paths.exec_of(&record.id));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(endpoints)) => self.now.endpoints = endpoints,
+            Ok(Err(e)) => tracing::warn!(container = %self.now.record.id, "new name: {e}"),
+            Err(e) => tracing::error!(container = %self.now.record.id, "new name: {e}"),
+        }
+    }
+
+    /// Tells whose life its names last as long as.
+    pub(super) fn tell_owner(&self) {
+        let Some(live) = self.now.phase.live() else { return };
+        if self.now.endpoints.values().all(|endpoint| endpoint.dns_names.is_empty()) {
+            return;
+        }
+        let (services, id, pid) =
+            (Arc::clone(&self.services), self.now.record.id.clone(), live.pid);
+        // Nobody waits for it: until then the names last as long as the daemon.
+        tokio::task::spawn_blocking(move || services.network.started(&id, pid));
     }
 
     /// Does what a daemon that died in the middle of a connection, or of its end, left half done.
@@ -125,7 +153,10 @@ impl Driver {
             let netns = join::namespace(live.pid, "net", &record.id)?;
             let folder = services.paths.exec_of(&record.id);
             let endpoints = relink(services.network.as_ref(), &record, &network, netns, &folder)?;
-            files::write_hosts(&files::paths(&services.paths, &record.id), &record, &endpoints)?;
+            let own = files::paths(&services.paths, &record.id);
+            files::use_names(&own, &record, &endpoints)?;
+            let gateway = services.network.host_gateway();
+            files::write_hosts(&own, &record, &endpoints, gateway)?;
             Ok(endpoints)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?

@@ -74,6 +74,7 @@ impl Driver {
         self.services.world.measured(Measured::Start(began.elapsed()));
         // A policy must find out after a power cut that it ran.
         self.save(if self.has_policy() { Save::Soon } else { Save::Eventually });
+        self.tell_owner();
         self.services.network.settled();
         Ok(())
     }
@@ -263,6 +264,7 @@ impl Driver {
             return;
         }
         self.settle_networks().await;
+        self.tell_owner();
         self.publish();
         self.end_old_probes(&shim, state).await;
         if self.now.record.last.limits_pending {

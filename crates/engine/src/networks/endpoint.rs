@@ -187,3 +187,123 @@ pub(crate) fn joined_of(owned: &EndpointRecord) -> network::Joined {
 pub(super) fn not_found(name: &str) -> Error {
     Error::not_found(format!("network {name} not found"))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use stdx::time::Timestamp;
+    use store::records::container::{Config, HostConfig, LastRun};
+    use store::records::network::{IpamRecord, PoolRecord};
+
+    /// A container with nothing special.
+    pub(crate) fn record() -> ContainerRecord {
+        ContainerRecord {
+            id: "0123456789abcdef".repeat(4),
+            name: "web".into(),
+            created: Timestamp::ZERO,
+            image_id: String::new(),
+            parent: None,
+            config: Config::default(),
+            host: HostConfig::default(),
+            mounts: Vec::new(),
+            last: LastRun::default(),
+            stopped_by_user: false,
+            restart_count: 0,
+            user_namespace: None,
+            endpoints: None,
+        }
+    }
+
+    fn network(name: &str, subnet: Option<&str>) -> NetworkRecord {
+        let pool = |subnet: &str| PoolRecord {
+            subnet: subnet.into(),
+            gateway: String::new(),
+            range: String::new(),
+            auxiliary: BTreeMap::new(),
+            chosen: true,
+        };
+        NetworkRecord {
+            id: format!("{name}{}", "0".repeat(64 - name.len())),
+            name: name.into(),
+            driver: "bridge".into(),
+            created: String::new(),
+            ipam: IpamRecord {
+                pools: subnet.map(pool).into_iter().collect(),
+                ..IpamRecord::default()
+            },
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            internal: false,
+            attachable: false,
+            ipv6: false,
+            no_ipv4: false,
+            config_only: false,
+            config_from: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_network_of_the_mode_comes_first_and_the_first_name_leads_out() {
+        let mut record = record();
+        record.host.network_mode = "front".into();
+        let wishes = EndpointWishes::default;
+        let all = ["back", "front", "zoo"].map(|name| (name.to_owned(), wishes()));
+        let order: Vec<String> =
+            in_order(&record, all.into()).into_iter().map(|(n, _)| n).collect();
+        assert_eq!(order, ["front", "back", "zoo"]);
+
+        let mut places: Vec<_> =
+            ["zoo", "front", "back"].map(|name| (network(name, None), wishes())).into();
+        let chosen = |places: &[(NetworkRecord, EndpointWishes)]| {
+            gateway(places.iter().map(|(network, wishes)| (network, wishes)))
+        };
+        assert_eq!(chosen(&places).as_deref(), Some("back"));
+        places[2].0.internal = true;
+        assert_eq!(chosen(&places).as_deref(), Some("front"));
+        places[0].1.gateway_priority = 1;
+        assert_eq!(chosen(&places).as_deref(), Some("zoo"));
+        assert_eq!(chosen(&places[2..]), None);
+    }
+
+    #[test]
+    fn names_are_the_containers_own_and_no_one_twice() {
+        let mut record = record();
+        record.config.hostname = "shop".into();
+        let aliases = ["www", "web", "www"].map(str::to_owned).into();
+        let wishes = EndpointWishes { aliases, ..EndpointWishes::default() };
+        assert_eq!(names(&record, "front", &wishes), ["web", "www", "0123456789ab", "shop"]);
+        assert!(names(&record, "bridge", &wishes).is_empty());
+    }
+
+    #[test]
+    fn wishes_are_checked_with_dockers_words() {
+        let said = |network: &NetworkRecord, change: &dyn Fn(&mut EndpointWishes)| {
+            let mut wishes = EndpointWishes::default();
+            change(&mut wishes);
+            check(&network.name, Some(network), &wishes).err().unwrap_or_default()
+        };
+        let chosen = network("front", Some("10.0.0.0/24"));
+        let own = network("front", None);
+        assert_eq!(said(&chosen, &|w| w.ipv4 = "10.0.0.9".into()), "");
+        assert_eq!(
+            said(&chosen, &|w| w.ipv4 = "10.9.0.9".into()),
+            "invalid endpoint settings:\nno configured subnet or ip-range contain the IP address 10.9.0.9"
+        );
+        assert!(said(&own, &|w| w.ipv4 = "10.0.0.9".into()).ends_with("user configured subnets"));
+        assert_eq!(
+            said(&chosen, &|w| w.ipv4 = "x".into()),
+            "invalid endpoint settings:\ninvalid IPv4 address: x"
+        );
+        assert!(said(&chosen, &|w| w.mac = "x".into()).ends_with("invalid MAC address: x"));
+        let default = network("bridge", None);
+        assert_eq!(
+            said(&default, &|w| {
+                w.ipv4 = "172.17.0.9".into();
+                w.aliases = vec!["a".into()];
+            })
+            .lines()
+            .count(),
+            4
+        );
+    }
+}

@@ -2,13 +2,13 @@
 
 use super::endpoint::{self, Place};
 use super::table::{Held, Networks};
-use super::{BRIDGE, ports};
+use super::{BRIDGE, names, ports};
 use container::services::Sandbox;
 use container::{Endpoints, Networking};
 use network::{EndpointId, PortRequest};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use stdx::fs::{Durability, replace};
 use stdx::{Error, Result, fail_point};
@@ -130,6 +130,35 @@ impl Networks {
         Ok(())
     }
 
+    /// Has names answered in a container's namespace, if it is on a network with names.
+    fn attach_names(
+        &self,
+        record: &ContainerRecord,
+        endpoints: &[EndpointRecord],
+        netns: BorrowedFd<'_>,
+    ) -> Result<()> {
+        if !names::has_names(endpoints) {
+            return Ok(());
+        }
+        self.names.attach(&record.id.parse()?, &self.sandbox(record, endpoints), netns)
+    }
+
+    /// Tells who is known by which name after a change.
+    fn update_names(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> Result<()> {
+        self.names.update(&record.id.parse()?, &self.sandbox(record, endpoints))
+    }
+
+    fn sandbox(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> netd::Sandbox {
+        let internal = |id: &str| self.meant("", id).is_ok_and(|network| network.internal);
+        names::sandbox(record, endpoints, internal, self.gateway_for_containers())
+    }
+
+    /// The host's address for containers: the default bridge's.
+    fn gateway_for_containers(&self) -> Option<IpAddr> {
+        let bridge = self.find(BRIDGE).ok()?;
+        bridge.ipam.pools.iter().find_map(|pool| pool.gateway.parse().ok())
+    }
+
     /// Tells the world of places that it has not been told of.
     fn tell(&self, record: &ContainerRecord) {
         for held in self.told(&record.id) {
@@ -223,6 +252,7 @@ impl Networking for Networks {
         fail_point!("network.join.after-link");
         self.publish(record, &mut endpoints, &requests)?;
         write(runtime_dir, &endpoints)?;
+        self.attach_names(record, &endpoints, sandbox.netns())?;
         self.tell(record);
         Ok(by_name(endpoints))
     }
@@ -252,6 +282,11 @@ impl Networking for Networks {
             return Err(self.go_back(record, e, before, endpoints, &mut sandbox, runtime_dir));
         }
         write(runtime_dir, &endpoints)?;
+        if names::has_names(&before) {
+            self.update_names(record, &endpoints)?;
+        } else {
+            self.attach_names(record, &endpoints, sandbox.netns())?;
+        }
         self.tell(record);
         Ok(by_name(endpoints))
     }
@@ -271,17 +306,49 @@ impl Networking for Networks {
         fail_point!("network.disconnect.after-link");
         self.turn(record, &mut endpoints, &mut sandbox)?;
         write(runtime_dir, &endpoints)?;
+        if at.is_some() {
+            self.update_names(record, &endpoints)?;
+        }
         if let Some(held) = held {
             self.event("disconnect", &record.id, &held);
         }
         Ok(by_name(endpoints))
     }
 
+    fn host_gateway(&self) -> Option<IpAddr> {
+        self.gateway_for_containers()
+    }
+
     fn settled(&self) {
         self.ready.refill();
     }
 
+    fn started(&self, id: &str, pid: i32) {
+        let (Ok(sandbox), Ok(pid)) = (id.parse(), u32::try_from(pid)) else { return };
+        if let Err(e) = self.names.owner(&sandbox, pid) {
+            tracing::warn!(container = id, "names: {e}");
+        }
+    }
+
+    fn renamed(&self, record: &ContainerRecord, runtime_dir: &Path) -> Result<Endpoints> {
+        let mut endpoints = Self::endpoints_of(runtime_dir);
+        let wishes = record.networks();
+        for owned in &mut endpoints {
+            let wishes = wishes.get(&owned.name).cloned().unwrap_or_default();
+            owned.dns_names = endpoint::names(record, &owned.name, &wishes);
+        }
+        write(runtime_dir, &endpoints)?;
+        if names::has_names(&endpoints) {
+            self.update_names(record, &endpoints)?;
+        }
+        Ok(by_name(endpoints))
+    }
+
     fn leave(&self, id: &str) {
+        // Before the next start can attach it again.
+        if let Err(e) = id.parse().and_then(|id| self.names.detach(&id)) {
+            tracing::warn!(container = id, "names: {e}");
+        }
         for held in self.let_all_go(id) {
             let left = self
                 .meant("", &held.network)

@@ -4,7 +4,7 @@ use super::request::{self, CreateNetwork};
 use super::{BRIDGE, endpoint, is_predefined};
 use crate::events::Events;
 use network::{Driver, EndpointId, Live, Network, NetworkId, Sandboxes};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, fail_point};
@@ -20,6 +20,8 @@ pub(crate) struct Networks {
     /// Held by whoever makes or removes a network on the host: one at a time.
     making: Mutex<()>,
     pub(super) ready: Sandboxes,
+    /// Who answers for names.
+    pub(super) names: netd::Client,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,7 @@ impl Networks {
         store: Arc<Store>,
         drivers: Vec<Arc<dyn Driver>>,
         events: Arc<Events>,
+        names: netd::Client,
     ) -> Result<Self> {
         let mut records: Vec<NetworkRecord> =
             store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
@@ -75,6 +78,7 @@ impl Networks {
             table: RwLock::new(table),
             making: Mutex::default(),
             ready: Sandboxes::new(2)?,
+            names,
         })
     }
 
@@ -139,6 +143,9 @@ impl Networks {
             return Err(e);
         }
         fail_point!("network.create.after-record");
+        if driver.is_some() {
+            self.name(&record)?;
+        }
         self.write().insert(record.clone(), driver.is_some());
         Ok(record)
     }
@@ -158,8 +165,18 @@ impl Networks {
             && let Ok(network) = request::id_of(&known.record)
         {
             self.take_away(&driver, &network);
+            let forgotten = known.record.id.parse().and_then(|id| self.names.forget_network(&id));
+            if let Err(e) = forgotten.and_then(|()| self.names.stop_if_idle()) {
+                tracing::warn!("names of network {}: {e}", known.record.name);
+            }
         }
         Ok(())
+    }
+
+    /// Has the names of a network's containers answered.
+    fn name(&self, record: &NetworkRecord) -> Result<()> {
+        let network = netd::Network { name: record.name.clone(), internal: record.internal };
+        self.names.network(&record.id.parse()?, &network)
     }
 
     /// Takes a network without a record from the host. What fails is tried again at the next start.
@@ -221,6 +238,9 @@ impl Networks {
                 tracing::warn!("make network {}: {e}", record.name);
             }
         }
+        if let Err(e) = self.recover_names(&live) {
+            tracing::error!("names of containers: {e}");
+        }
         let mut by_driver: BTreeMap<&'static str, Vec<Live>> =
             self.drivers.iter().map(|driver| (driver.name(), Vec::new())).collect();
         for (owned, live) in live {
@@ -243,6 +263,20 @@ impl Networks {
             }
         }
         Ok(())
+    }
+
+    /// Finds the helper that answers for names, and tells it what is not any more.
+    fn recover_names(&self, live: &[(EndpointRecord, Live)]) -> Result<()> {
+        let named = |record: &NetworkRecord| !is_predefined(&record.name) && !record.config_only;
+        let networks: Vec<NetworkRecord> = self.all().into_iter().filter(named).collect();
+        let containers: HashSet<String> =
+            live.iter().map(|(_, live)| live.endpoint.container.to_string()).collect();
+        self.names.sweep(
+            |sandbox| containers.contains(sandbox.as_str()),
+            |network| networks.iter().any(|record| record.id == network.as_str()),
+        )?;
+        networks.iter().try_for_each(|record| self.name(record))?;
+        self.names.adopt().map(drop)
     }
 
     /// Notes that a container takes a place on a network: from now on it cannot be removed.
