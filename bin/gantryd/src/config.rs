@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// What containers get when they do not say.
     pub(crate) defaults: engine::Defaults,
+    /// How networks are set that do not say.
+    pub(crate) networks: engine::NetworkDefaults,
     /// Processes a container may have when nobody says otherwise.
     pub(crate) default_pids_limit: i64,
     /// Seconds between a container's stop signal and SIGKILL when it says nothing itself.
@@ -235,6 +237,7 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
             some => some.into_iter().filter(|d| !d.is_empty()).map(PathBuf::from).collect(),
         },
         defaults: crate::defaults::containers(given)?,
+        networks: crate::networks::networks(given)?,
         default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),
         default_stop_timeout: given.int("default-stop-timeout").unwrap_or(STOP_TIMEOUT),
         live_restore: given.switch("live-restore").unwrap_or(true),

@@ -4,6 +4,7 @@ use crate::config::Config;
 use engine::{Drivers, Settings};
 use logging::Query;
 use logging::driver::Format;
+use network::pools::Family;
 use std::path::Path;
 use std::sync::Arc;
 use stdx::Result;
@@ -11,9 +12,7 @@ use stdx::Result;
 /// The implementations for a daemon that is set like this.
 pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     let root = &settings.data_root;
-    let mut pools = network::pools::defaults();
-    pools.push(network::pools::unique_local(&seed(settings)));
-    let ipam = network::ipam::Default::new(pools);
+    let ipam = network::ipam::Default::new(pools(settings));
     Ok(Drivers {
         content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
@@ -25,6 +24,18 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
         volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
         logs: logging::Registry::new(log_drivers(), open_log),
     })
+}
+
+/// Those of the configuration, or Docker's own; IPv6 has this daemon's own unless the configuration names some.
+fn pools(settings: &Settings) -> Vec<network::pools::Pool> {
+    let mut pools = match settings.networks.pools.as_slice() {
+        [] => network::pools::defaults(),
+        own => own.to_vec(),
+    };
+    if pools.iter().all(|pool| Family::of(&pool.base) == Family::V4) {
+        pools.push(network::pools::unique_local(&seed(settings)));
+    }
+    pools
 }
 
 fn log_drivers() -> Vec<Arc<dyn logging::Driver>> {
@@ -91,6 +102,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         defaults: config.defaults.clone(),
+        networks: config.networks.clone(),
         default_stop_timeout: config.default_stop_timeout,
         live_restore: config.live_restore,
         shutdown_timeout: config.shutdown_timeout,

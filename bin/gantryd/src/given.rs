@@ -469,11 +469,7 @@ mod tests {
         check_option(&["--iptables", "--icc=true", "--ipv6=false"], "", "fine");
         check_option(&["--storage-driver", "overlay2"], r#"{"storage-opts":[]}"#, "fine");
         check_option(&[], r#"{"storage-driver":"btrfs"}"#, "overlay2 is the storage driver");
-        check_option(
-            &[],
-            r#"{"default-address-pools":[{"base":"10.0.0.0/8","size":24}]}"#,
-            "not supported",
-        );
+        check_option(&[], r#"{"default-address-pools":[{"base":"10.0.0.0/8","size":24}]}"#, "fine");
         check_option(&["--authorization-plugin", "x"], "", "plugins are not there yet");
     }
 

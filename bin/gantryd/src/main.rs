@@ -14,6 +14,7 @@ mod dump;
 mod flags;
 mod given;
 mod log;
+mod networks;
 mod options;
 mod pidfile;
 mod run;

@@ -8,6 +8,7 @@
 //! *Adding an option?* 1. its row here is [`Stage::Honoured`]; 2. a field and a line in `config.rs`; 3. its row in
 //! `docs/compat.tsv`. Nothing else knows options: help, conflicts, types and refusals come from this table.
 
+use crate::networks;
 use crate::values as check;
 use cli::flags::{Flag, Kind};
 
@@ -260,11 +261,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .refused(NETWORKS),
     Opt::new("default-address-pool", "default-address-pools", Kind::TEXT, Shape::Json)
         .usage("Default address pools for node specific local networks")
-        .takes("pool-options", cli::flags::check::anything)
-        .refused(NETWORKS),
+        .takes("pool-options", networks::check_pool),
     Opt::new("default-network-opt", "default-network-opts", Kind::TEXT, Shape::Json)
         .usage("Default network options")
-        .takes("mapmap", cli::flags::check::anything)
+        .takes("mapmap", networks::check_option)
         .refused(NETWORKS),
     Opt::list("dns", "dns", "DNS server to use").takes("ipSlice", check::dns).refused(NETWORKS),
     Opt::list("dns-opt", "dns-opts", "DNS options to use").refused(NETWORKS),
@@ -313,6 +313,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::int("network-control-plane-mtu", "Network Control plane MTU")
         .default("1500")
         .meaningless(SWARM),
+    Opt::text(
+        "publish-policy",
+        "Who decides about published ports: nobody (\"open\") or the host's own input rules (\"host\")",
+    )
+    .default("\"open\"")
+    .refused_unless("open", NETWORKS),
     Opt::switch("userland-proxy", "Use userland proxy for loopback traffic")
         .default("true")
         .meaningless("published ports need no proxy process"),

@@ -76,6 +76,8 @@ pub struct Settings {
     pub userns_remap: String,
     /// What containers get when they do not say.
     pub defaults: crate::Defaults,
+    /// How networks are set, and containers on them, that do not say.
+    pub networks: crate::NetworkDefaults,
 }
 
 /// Proxies for what the daemon fetches; what is `None` comes from the environment.

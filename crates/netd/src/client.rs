@@ -140,7 +140,6 @@ impl Client {
     pub fn network(&self, id: &Id, network: &Network) -> Result<()> {
         self.shared.paths.create()?;
         state::write(&self.shared.paths.network(id), network)?;
-        stdx::fail_point!("netd.network.written");
         self.tell(&Request::Network { id: id.clone() })
     }
 
@@ -163,7 +162,6 @@ impl Client {
         }
         self.shared.paths.create()?;
         state::write(&self.shared.paths.sandbox(id), sandbox)?;
-        stdx::fail_point!("netd.sandbox.written");
         let asked = if sandbox.dns {
             self.ask(&Request::Attach { sandbox: id.clone() }, &[netns])
         } else {

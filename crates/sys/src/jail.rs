@@ -82,6 +82,14 @@ pub fn run_as<T: Send>(
     })
 }
 
+/// Forbids the calling thread, which is its process's only one, what no server needs: executing, other processes,
+/// namespaces of its own, mounts, tracing, loading code into the kernel. Sockets and entering given namespaces it keeps,
+/// and its capabilities are its own concern. There is no way back.
+pub fn confine_server() -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    crate::seccomp::install(&filter::server_program(), 0)
+}
+
 /// Builds the walls around the calling thread.
 fn enter(landlock: Option<landlock::Prepared>) -> io::Result<Walls> {
     own_umask()?;

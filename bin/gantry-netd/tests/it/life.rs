@@ -163,6 +163,7 @@ fn it_keeps_few_rights_and_has_a_session_of_its_own() {
     assert_eq!(line("CapEff:"), "0000000000281000");
     assert_eq!(line("CapPrm:"), "0000000000281000");
     assert_eq!((line("NoNewPrivs:"), line("Threads:")), ("1".into(), "1".into()));
+    assert_eq!(line("Seccomp:"), "2");
     let own = rustix::process::getsid(None).unwrap();
     let theirs = rustix::process::getsid(Pid::from_raw(pid.cast_signed())).unwrap();
     assert_ne!(own, theirs);

@@ -133,8 +133,9 @@ fn what_leads_nowhere_ends_at_once() {
     let web = published(&host);
     let is_reset = |address: &str| {
         let mut stream = connect(address);
-        let _written = stream.write_all(b"x");
-        stream.read(&mut [0; 8]).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset)
+        // Who writes late hears of it first.
+        let ended = stream.write_all(b"x").and_then(|()| stream.read(&mut [0; 8]));
+        ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset)
     };
     // Nobody listens in the container.
     assert!(is_reset("[::1]:8080"));
@@ -151,7 +152,8 @@ fn what_leads_nowhere_ends_at_once() {
     });
     let mut stream = connect("[::1]:8080");
     let ended = stream.read(&mut [0; 8]);
-    assert!(ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+    let kind = ended.map_err(|e| e.kind());
+    assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
     serve(&web, 81, |mut stream| drop(stream.read(&mut [0; 8])));
     let stream = connect("[::1]:8081");
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();

@@ -76,7 +76,8 @@ impl Drop for Host {
 fn config(dir: &TempDir) -> Config {
     Config {
         dir: dir.path().join("netd"),
-        program: PathBuf::from(env!("CARGO_BIN_EXE_gantry-netd")),
+        program: std::env::var_os("GANTRY_TEST_NETD")
+            .map_or_else(|| env!("CARGO_BIN_EXE_gantry-netd").into(), PathBuf::from),
         resolv_conf: dir.path().join("resolv.conf"),
     }
 }

@@ -37,6 +37,7 @@ const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_NEWRULE: u16 = 6;
+const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
 
@@ -61,16 +62,18 @@ const QUESTION: Way =
 const ANSWER: Way =
     Way { chain: "answer", hook: HOOK_POSTROUTING, priority: 310, address: 12, port: 0 };
 
-/// The transaction that leads queries to these ports, whatever was there before. For the namespace of the socket that it
-/// is sent through.
-pub(crate) fn rules(udp: u16, tcp: u16) -> Batch {
+/// The transaction that leads queries to these ports. For the namespace of the socket that it is sent through. With
+/// `again` whatever was there before is replaced; without, there being something is an error (`EEXIST`): to delete makes
+/// the kernel wait for all its processors, 14 ms, and a new container has nothing to delete.
+pub(crate) fn rules(udp: u16, tcp: u16, again: bool) -> Batch {
     let mut batch = Batch::transaction(SUBSYSTEM);
-    // A table that is not there cannot be deleted: add, delete, add.
-    for (message, flags) in
-        [(NFT_MSG_NEWTABLE, NLM_F_CREATE), (NFT_MSG_DELTABLE, 0), (NFT_MSG_NEWTABLE, NLM_F_CREATE)]
-    {
-        add(&mut batch, message, flags, |a| a.string(1, TABLE));
+    let mut table = |message, flags| add(&mut batch, message, flags, |a| a.string(1, TABLE));
+    if again {
+        // A table that is not there cannot be deleted: add, delete, add.
+        table(NFT_MSG_NEWTABLE, NLM_F_CREATE);
+        table(NFT_MSG_DELTABLE, 0);
     }
+    table(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
     for way in [&QUESTION, &ANSWER] {
         add(&mut batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE, |a| {
             a.string(1, TABLE); // NFTA_CHAIN_TABLE

@@ -167,8 +167,9 @@ impl Server {
                 return Err(e);
             }
         };
-        for socket in [&socket, &container] {
-            set_up(socket)?;
+        if let Err(e) = set_up(&socket).and_then(|()| set_up(&container)) {
+            reset(&socket);
+            return Err(e);
         }
         let relay =
             Relay { client: End::new(socket), container: End::new(container), connecting: true };

@@ -33,6 +33,8 @@ pub(crate) struct Attached {
     pub(crate) netns: OwnedFd,
     pub(crate) udp: OwnedFd,
     pub(crate) tcp: OwnedFd,
+    /// Their ports.
+    ports: (u16, u16),
     /// The process that it lives as long as.
     owner: Option<OwnedFd>,
     /// The daemon's connection that it lives as long as, before there is a process.
@@ -77,18 +79,28 @@ impl Sandboxes {
 }
 
 impl Server {
-    /// Serves the namespace for the sandbox, which has a record. It was served already: anew.
-    pub(crate) fn attach(&mut self, id: &Id, netns: OwnedFd, daemon: Option<Key>) -> Result<()> {
+    /// Serves the namespace for the sandbox, which has a record. It was served already: anew. On the ports that queries
+    /// are redirected to already, if they are known.
+    pub(crate) fn attach(
+        &mut self,
+        id: &Id,
+        netns: OwnedFd,
+        daemon: Option<Key>,
+        ports: Option<(u16, u16)>,
+    ) -> Result<()> {
         self.detach(id);
-        let (udp, tcp) = self
+        let (udp, tcp, ports) = self
             .home
-            .inside(netns.as_fd(), open)
+            .inside(netns.as_fd(), || {
+                ports.and_then(|ports| open_at(ports).ok()).map_or_else(open, Ok)
+            })
             .context(|| format!("open {RESOLVER} in the container's network"))?;
         let attached = Attached {
             id: id.clone(),
             netns,
             udp,
             tcp,
+            ports,
             owner: None,
             daemon,
             in_flight: 0,
@@ -116,11 +128,11 @@ impl Server {
         if !self.sandboxes.keys.contains_key(id) {
             let netns = sys::netns::of_process(pid)
                 .context(|| format!("open the network of process {pid}"))?;
-            self.attach(id, netns, None)?;
+            self.attach(id, netns, None, None)?;
         }
         let Some(key) = self.sandboxes.keys.get(id).copied() else { return Ok(()) };
         let Some(attached) = self.sandboxes.slab.get_mut(key) else { return Ok(()) };
-        match Owner::of(pid, &attached.netns) {
+        match Owner::of(pid, &attached.netns, attached.ports) {
             Ok(owner) => owner.write(self.records.paths(), id)?,
             // It ended meanwhile: its pidfd tells in a moment.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -190,28 +202,50 @@ impl Server {
             return stdx::fs::remove_file(&path);
         }
         let (pidfd, netns) = owner.find()?;
-        self.attach(id, netns, None)?;
+        self.attach(id, netns, None, Some(owner.ports))?;
         self.set_owner(id, owner.pid(), pidfd)
     }
 }
 
-/// The sockets of a namespace and the way to them; to be called inside.
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (udp, tcp) = (bound(SocketType::DGRAM)?, bound(SocketType::STREAM)?);
+/// The sockets of a namespace, with their ports.
+type Opened = (OwnedFd, OwnedFd, (u16, u16));
+
+/// The sockets of a namespace that has rules which lead to these ports; to be called inside.
+fn open_at(ports: (u16, u16)) -> io::Result<Opened> {
+    let (udp, tcp) = (bound(SocketType::DGRAM, ports.0)?, bound(SocketType::STREAM, ports.1)?);
     rustix::net::listen(&tcp, BACKLOG)?;
-    let rules = redirect::rules(port(udp.as_fd())?, port(tcp.as_fd())?);
-    Socket::open(Protocol::Netfilter)?.execute(rules).map_err(|e| {
-        io::Error::other(format!("redirect queries (does the kernel have nf_tables?): {e}"))
-    })?;
-    Ok((udp, tcp))
+    Ok((udp, tcp, ports))
 }
 
-/// A socket on a free port of the resolver's address.
-fn bound(kind: SocketType) -> io::Result<OwnedFd> {
+/// The sockets of a namespace and the rules that lead to them; to be called inside.
+fn open() -> io::Result<Opened> {
+    let (udp, tcp) = (bound(SocketType::DGRAM, 0)?, bound(SocketType::STREAM, 0)?);
+    rustix::net::listen(&tcp, BACKLOG)?;
+    let (to_udp, to_tcp) = (port(udp.as_fd())?, port(tcp.as_fd())?);
+    let mut netfilter = Socket::open(Protocol::Netfilter)?;
+    let done = match netfilter.execute(redirect::rules(to_udp, to_tcp, false)) {
+        // Another helper was here.
+        Err(e) if e.errno() == Some(rustix::io::Errno::EXIST.raw_os_error()) => {
+            netfilter.execute(redirect::rules(to_udp, to_tcp, true))
+        }
+        done => done,
+    };
+    done.map_err(|e| {
+        io::Error::other(format!("redirect queries (does the kernel have nf_tables?): {e}"))
+    })?;
+    Ok((udp, tcp, (to_udp, to_tcp)))
+}
+
+/// A socket on this port of the resolver's address, 0 for a free one.
+fn bound(kind: SocketType, port: u16) -> io::Result<OwnedFd> {
     let protocol = if kind == SocketType::DGRAM { ipproto::UDP } else { ipproto::TCP };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(protocol))?;
-    rustix::net::bind(&socket, &SocketAddrV4::new(RESOLVER, 0))?;
+    if kind == SocketType::STREAM {
+        // To be there again while connections of the one before still end.
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &SocketAddrV4::new(RESOLVER, port))?;
     Ok(socket)
 }
 

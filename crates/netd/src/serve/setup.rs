@@ -43,7 +43,7 @@ pub(crate) fn detach() -> Result<()> {
     detach().context(|| "detach from the daemon")
 }
 
-/// Gives up what is not needed from here on.
+/// Gives up what is not needed from here on: executing, mounting, tracing and the like (seccomp), and all capabilities but
 ///
 /// | kept | for |
 /// |---|---|
@@ -52,7 +52,6 @@ pub(crate) fn detach() -> Result<()> {
 /// | `CAP_SYS_PTRACE` | opening the namespace of a container that has a user namespace |
 pub(crate) fn confine() -> Result<()> {
     let confine = || -> io::Result<()> {
-        rustix::thread::set_no_new_privs(true)?;
         rustix::thread::clear_ambient_capability_set()?;
         let keep = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE;
         let now = rustix::thread::capabilities(None)?;
@@ -61,7 +60,8 @@ pub(crate) fn confine() -> Result<()> {
             permitted: now.permitted & keep,
             inheritable: CapabilitySet::empty(),
         };
-        Ok(rustix::thread::set_capabilities(None, left)?)
+        rustix::thread::set_capabilities(None, left)?;
+        sys::jail::confine_server()
     };
-    confine().context(|| "give up capabilities")
+    confine().context(|| "give up rights")
 }

@@ -25,11 +25,8 @@ const OURS: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 /// x32 calls carry this bit under x86_64's architecture number.
 const X32: u32 = 0x4000_0000;
 
-/// What no unpacking needs and an escape would.
-const FORBIDDEN: &[c_long] = &[
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    // Talking to anybody.
+/// Talking to anybody, which no unpacking needs and a server does.
+const NETWORK: &[c_long] = &[
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -37,6 +34,13 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
+    libc::SYS_setns,
+];
+
+/// What neither needs and an escape would.
+const FORBIDDEN: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
     // Everything above by another door.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -48,7 +52,6 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,
-    libc::SYS_setns,
     libc::SYS_unshare,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_fork,
@@ -89,9 +92,31 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_seccomp,
 ];
 
-/// The program as `sock_filter`s in bytes.
+/// The program of a thread that works on files, as `sock_filter`s in bytes.
 pub(super) fn program() -> Vec<u8> {
-    let errno = |number: i32| ERRNO | u32::try_from(number).expect("error numbers are positive");
+    let mut program = forbidding(&[NETWORK, FORBIDDEN]);
+    // Threads yes, processes no.
+    put(&mut program, JUMP_EQUAL, 0, 3, call(libc::SYS_clone));
+    put(&mut program, LOAD, 0, 0, FIRST_ARGUMENT);
+    put(&mut program, JUMP_SET, 1, 0, libc::CLONE_THREAD.cast_unsigned());
+    put(&mut program, RETURN, 0, 0, eperm());
+    put(&mut program, RETURN, 0, 0, ALLOW);
+    program
+}
+
+/// The program of a server with one thread.
+pub(super) fn server_program() -> Vec<u8> {
+    let mut program = forbidding(&[FORBIDDEN, &[libc::SYS_clone]]);
+    put(&mut program, RETURN, 0, 0, ALLOW);
+    program
+}
+
+fn eperm() -> u32 {
+    ERRNO | libc::EPERM.cast_unsigned()
+}
+
+/// The beginning of a program: none of these calls.
+fn forbidding(calls: &[&[c_long]]) -> Vec<u8> {
     let forbid = |program: &mut Vec<u8>, jump: u16, k: u32, verdict: u32| {
         put(program, jump, 0, 1, k);
         put(program, RETURN, 0, 0, verdict);
@@ -100,22 +125,16 @@ pub(super) fn program() -> Vec<u8> {
     put(&mut program, LOAD, 0, 0, ARCHITECTURE);
     // 32-bit calls have other numbers: none of them.
     put(&mut program, JUMP_EQUAL, 1, 0, OURS);
-    put(&mut program, RETURN, 0, 0, errno(libc::EPERM));
+    put(&mut program, RETURN, 0, 0, eperm());
     put(&mut program, LOAD, 0, 0, NUMBER);
     if cfg!(target_arch = "x86_64") {
-        forbid(&mut program, JUMP_AT_LEAST, X32, errno(libc::EPERM));
+        forbid(&mut program, JUMP_AT_LEAST, X32, eperm());
     }
-    for number in FORBIDDEN {
-        forbid(&mut program, JUMP_EQUAL, call(*number), errno(libc::EPERM));
+    for number in calls.iter().copied().flatten() {
+        forbid(&mut program, JUMP_EQUAL, call(*number), eperm());
     }
     // Its flags are in memory, where a filter cannot look; C libraries fall back to clone.
-    forbid(&mut program, JUMP_EQUAL, call(libc::SYS_clone3), errno(libc::ENOSYS));
-    // Threads yes, processes no.
-    put(&mut program, JUMP_EQUAL, 0, 3, call(libc::SYS_clone));
-    put(&mut program, LOAD, 0, 0, FIRST_ARGUMENT);
-    put(&mut program, JUMP_SET, 1, 0, libc::CLONE_THREAD.cast_unsigned());
-    put(&mut program, RETURN, 0, 0, errno(libc::EPERM));
-    put(&mut program, RETURN, 0, 0, ALLOW);
+    forbid(&mut program, JUMP_EQUAL, call(libc::SYS_clone3), ERRNO | libc::ENOSYS.cast_unsigned());
     program
 }
 

@@ -1,0 +1,125 @@
+//! Figures, printed and bounded loosely: `cargo test -p gantry-netd -- --nocapture figures`, with `GANTRY_TEST_NETD` naming
+//! the static build.
+
+use crate::rig::*;
+use netd::Sandbox;
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// Queries a second that are asked, and for how long.
+const RATE: u32 = 10_000;
+const TIME: Duration = Duration::from_secs(2);
+
+fn at(times: &mut [Duration], share: f64) -> Duration {
+    times.sort_unstable();
+    times[((times.len() - 1) as f64 * share) as usize]
+}
+
+/// Asks at an even pace over one socket; how long each answer took.
+fn storm(socket: &UdpSocket, name: &'static str, rate: u32) -> (Vec<Duration>, usize) {
+    let receiver = socket.try_clone().unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let (tell, told) = channel();
+    let reading = std::thread::spawn(move || {
+        let mut sent = HashMap::new();
+        let (mut times, mut buffer) = (Vec::new(), [0; 512]);
+        while let Ok(length) = receiver.recv(&mut buffer) {
+            let now = Instant::now();
+            sent.extend(told.try_iter());
+            let said = said(&buffer[..length]);
+            assert_eq!(said.code, 0);
+            if let Some(at) = sent.remove(&said.id) {
+                times.push(now - at);
+            }
+        }
+        times
+    });
+    let (start, mut count) = (Instant::now(), 0u32);
+    while start.elapsed() < TIME {
+        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u32;
+        while count < due {
+            tell.send((count as u16, Instant::now())).unwrap();
+            socket.send(&query(count as u16, name, A)).unwrap();
+            count += 1;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    drop(tell);
+    (reading.join().unwrap(), count as usize)
+}
+
+#[test]
+fn figures_of_queries() {
+    let host = Host::new();
+    host.network("n1", "front", false);
+    let _server = server("127.0.0.1:53", |q, _, _| Some(answer(q, 0, &[[192, 0, 2, 1]])));
+    let web = host.container("web1", &sandbox(&[("n1", &["10.9.0.2"], &["web"])]));
+    for (what, name, rate) in
+        [("names of ours", "web", RATE), ("asked outside", "www.example.com", RATE / 4)]
+    {
+        let (mut times, asked) = storm(&web.udp(), name, rate);
+        let lost = asked - times.len();
+        println!(
+            "{what}: {} a second, {lost} lost, median {:?}, p99 {:?}",
+            times.len() as u64 / TIME.as_secs(),
+            at(&mut times, 0.5),
+            at(&mut times, 0.99),
+        );
+        assert!(times.len() * 2 > asked, "{what}: {} of {asked}", times.len());
+    }
+}
+
+#[test]
+fn figures_of_a_crowd() {
+    let host = Host::new();
+    host.network("n1", "front", false);
+    let mut all = Vec::new();
+    let (mut attach, mut owner) = (Vec::new(), Vec::new());
+    for n in 0..200u32 {
+        let container = Container::new(&format!("c{n}"));
+        let address = format!("10.9.{}.{}", n / 250, n % 250 + 2);
+        let name = format!("name-{n}");
+        let own = sandbox(&[("n1", &[&address], &[&name, &format!("{n:012}"), "app"])]);
+        let netns = container.netns();
+        let start = Instant::now();
+        host.client.attach(&container.id, &own, netns.as_fd()).unwrap();
+        let attached = Instant::now();
+        host.client.owner(&container.id, container.process.id()).unwrap();
+        attach.push(attached - start);
+        owner.push(attached.elapsed());
+        all.push((container, own));
+    }
+    let mut update: Vec<Duration> = all
+        .iter()
+        .map(|(container, own)| {
+            let own = Sandbox { ndots: true, ..own.clone() };
+            let start = Instant::now();
+            host.client.update(&container.id, &own).unwrap();
+            start.elapsed()
+        })
+        .collect();
+    let pid = host.client.pid().unwrap().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let rss = status.lines().find(|l| l.starts_with("VmRSS")).unwrap().to_owned();
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    for (what, times) in [("attach", &mut attach), ("owner", &mut owner), ("update", &mut update)] {
+        let [least, median, p99] = [0.0, 0.5, 0.99].map(|share| at(times, share));
+        println!("{what}: least {least:?}, median {median:?}, p99 {p99:?}");
+    }
+    println!("{} containers: {rss}, {descriptors} descriptors", all.len());
+    assert_eq!(all[0].0.ask("app", A).records.len(), 30);
+    assert!(descriptors < all.len() * 4 + 20, "{descriptors}");
+    let start = Instant::now();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    wait_for("all are served again", Duration::from_secs(10), || {
+        host.client.status().is_ok_and(|s| s.is_some_and(|s| s.attached == all.len()))
+    });
+    println!("all served again after a kill: {:?}", start.elapsed());
+}
