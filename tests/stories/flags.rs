@@ -94,7 +94,7 @@ fn identity_process_and_files() {
             .concat();
         let script = "hostname; hostname -f; env | grep -E '^(BOTH|FROM_FILE|EMPTY)=' | sort; pwd; id -u; id -g; id -G; \
                       ulimit -n; ulimit -Hn; df -k /dev/shm | tail -n 1 | awk '{print $2}'; cat /proc/self/oom_score_adj; \
-                      grep other /etc/hosts; cat /etc/resolv.conf; cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax; \
+                      grep other /etc/hosts; grep -v -e '^#' -e '^$' /etc/resolv.conf; cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax; \
                       touch /x";
         let created =
             client.run(&[&["create"], flags.as_slice(), &["busybox", "-c", script]].concat()).ok();

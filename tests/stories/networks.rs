@@ -170,3 +170,75 @@ fn networks_and_who_is_on_them_outlive_the_daemon() {
     let links = daemon.host().run("ip", &["-o", "link"]).ok();
     assert!(!links.stdout.contains("br-"), "{links}");
 }
+
+#[test]
+fn containers_know_each_other_by_name_also_while_the_daemon_is_dead() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    let client = daemon.gantry();
+    for network in ["front", "back"] {
+        client.run(&["network", "create", network]).ok();
+    }
+    let run = |name: &str, more: &[&str]| {
+        let end = ["busybox", "sleep", "1000"];
+        client.run(&[&["run", "-d", "--name", name][..], more, &end].concat()).ok();
+    };
+    run("web", &["--network", "front", "--dns-search", "lan", "--dns-opt", "timeout:1"]);
+    run("db", &["--network", "front", "--network-alias", "data", "-h", "store"]);
+    client.run(&["network", "connect", "back", "db"]).ok();
+    run("other", &["--network", "back"]);
+    let file = client.run(&["exec", "web", "cat", "/etc/resolv.conf"]).ok();
+    file.says("nameserver 127.0.0.11\nsearch lan\noptions timeout:1 ndots:0\n")
+        .says("# Overrides: [search options]\n");
+
+    let address = |name: &str| {
+        let of = "{{with index .NetworkSettings.Networks \"front\"}}{{.IPAddress}}{{end}}";
+        inspect(&client, name, of)
+    };
+    let db = address("db");
+    let short = inspect(&client, "db", "{{.Id}}")[..12].to_owned();
+    let ask = |from: &str, name: &str| client.run(&["exec", from, "nslookup", name, "127.0.0.11"]);
+    for name in ["db", "data", "store", "DB", "db.front", &short] {
+        ask("web", name).ok().says(&format!("Address: {db}\n"));
+    }
+    ask("web", &db).ok().says("db.front");
+    ask("web", "host.docker.internal").ok();
+    // Whom it shares no network with it does not know.
+    ask("web", "other").exits(1);
+    ask("db", "other").ok();
+
+    // A new name counts at once, and the old one no more; a container that comes later to the network is known, too.
+    client.run(&["rename", "db", "store2"]).ok();
+    ask("web", "store2").ok();
+    ask("web", "db").exits(1);
+    run("late", &[]);
+    client.run(&["exec", "late", "nslookup", "web"]).exits(1);
+    client.run(&["network", "connect", "front", "late"]).ok();
+    client.run(&["exec", "late", "nslookup", "web"]).ok();
+    client.run(&["network", "disconnect", "front", "late"]).ok();
+    ask("web", "late").exits(1);
+
+    // Nobody needs the daemon for that.
+    let pid = inspect(&client, "web", "{{.State.Pid}}");
+    daemon.kill9();
+    let in_web = ["-t", &pid, "-n", "busybox", "nslookup", "store2", "127.0.0.11"];
+    let answer = daemon.host().run("nsenter", &in_web).ok();
+    answer.says(&format!("Address: {db}\n"));
+    daemon.up();
+    ask("web", "store2").ok().says(&format!("Address: {db}\n"));
+    run("again", &["--network", "front"]);
+    ask("web", "again").ok();
+
+    let names = client.run(&["ps", "-aq"]).ok();
+    let all: Vec<&str> = names.stdout.lines().collect();
+    client.run(&[&["rm", "-f"], &all[..]].concat()).ok();
+    client.run(&["network", "prune", "-f"]).ok();
+    // The helper is there for these networks alone.
+    eventually("the helper has ended", PATIENCE, || {
+        daemon
+            .host()
+            .processes()
+            .iter()
+            .all(|(_, state, name)| !name.starts_with("gantry-netd") || *state == 'Z')
+    });
+}
