@@ -68,6 +68,7 @@ fn bridge_config(settings: &Settings) -> bridge::Config {
     bridge::Config {
         instance: settings.instance.clone(),
         state: settings.exec_root.join("network"),
+        firewall: Some(settings.exec_root.join("netd/firewall")),
     }
 }
 

@@ -46,6 +46,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
@@ -145,6 +146,17 @@ pub fn isolate(batch: &mut Batch, name: &str) {
         a.nested(IFLA_LINKINFO, |a| {
             a.string(IFLA_INFO_SLAVE_KIND, "bridge");
             a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_ISOLATED, 1));
+        });
+    });
+}
+
+/// Lets a bridge send frames back through the port that they came in by.
+pub fn reflect(batch: &mut Batch, name: &str) {
+    batch.message(RTM_NEWLINK, 0, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_SLAVE_KIND, "bridge");
+            a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_MODE, 1));
         });
     });
 }

@@ -1,14 +1,29 @@
 //! What rules say.
 
+use crate::set::{Kind, Set};
 use ipnet::IpNet;
+use std::net::IpAddr;
 
-/// One table of family `inet`, whole.
+/// One table, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
     /// The table's name.
     pub name: String,
+    /// Which packets it sees.
+    pub family: Family,
+    /// Its sets and maps.
+    pub sets: Vec<Set>,
     /// Its chains; one that another jumps to may come later in the list.
     pub chains: Vec<Chain>,
+}
+
+/// Which packets a table sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    Inet,
+    /// Frames that a bridge passes on.
+    Bridge,
 }
 
 /// Rules in order.
@@ -114,10 +129,85 @@ pub enum Match {
     Destination(IpNet),
     /// Its destination is not in this subnet.
     NotDestination(IpNet),
+    /// This IPv4 address of a frame that is known to be IPv4 is in 127.0.0.0/8.
+    Loopback4(Load),
     /// Its connection is in one of these states.
     State(State),
     /// Its connection's destination was translated: somebody published this port.
     DestinationTranslated,
+    /// It carries this protocol: 6 is TCP.
+    Protocol(u8),
+    /// It is an ICMPv6 message of this type.
+    Icmpv6(u8),
+    /// Its destination is an address of the host.
+    Local,
+    /// What is loaded of it is in this set, or is not.
+    Known {
+        /// The parts of the key.
+        of: Vec<Load>,
+        /// The set.
+        set: String,
+        /// It is not.
+        not: bool,
+    },
+}
+
+impl Match {
+    /// The parts of a packet are in this set.
+    pub fn known(of: impl Into<Vec<Load>>, set: &str) -> Self {
+        Self::Known { of: of.into(), set: set.into(), not: false }
+    }
+}
+
+/// A part of a packet that sets are asked for. Where it names an IP version, packets of the other are no match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// The link it came in through; of a bridged frame, the port.
+    In,
+    /// The link it goes out through.
+    Out,
+    /// What is in the frame.
+    EtherType,
+    /// What is in the packet.
+    Protocol,
+    /// The frame's source.
+    SourceMac,
+    /// In an ARP frame, the Ethernet address that the sender claims.
+    ArpMac,
+    /// In an ARP frame, the IPv4 address that the sender claims.
+    ArpSource,
+    /// The IPv4 source.
+    Source4,
+    /// The IPv4 destination.
+    Destination4,
+    /// The IPv6 source.
+    Source6,
+    /// The IPv6 destination.
+    Destination6,
+    /// The IPv4 source of a frame that is known to be IPv4.
+    BridgedSource4,
+    /// The IPv6 source of a frame that is known to be IPv6.
+    BridgedSource6,
+    /// The destination port of TCP, UDP or SCTP.
+    DestinationPort,
+    /// In a neighbour advertisement, the IPv6 address that the sender claims.
+    NeighbourTarget,
+}
+
+impl Load {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::In | Self::Out => Kind::Link,
+            Self::EtherType => Kind::EtherType,
+            Self::Protocol => Kind::Protocol,
+            Self::SourceMac | Self::ArpMac => Kind::Mac,
+            Self::ArpSource | Self::Source4 | Self::Destination4 | Self::BridgedSource4 => Kind::V4,
+            Self::Source6 | Self::Destination6 | Self::BridgedSource6 | Self::NeighbourTarget => {
+                Kind::V6
+            }
+            Self::DestinationPort => Kind::Port,
+        }
+    }
 }
 
 /// States of a connection, as a set.
@@ -156,4 +246,26 @@ pub enum Action {
     Return,
     /// Its source becomes the address of the link it leaves through.
     Masquerade,
+    /// Its source becomes this address.
+    Snat(IpAddr),
+    /// It goes to this port of the host.
+    Redirect(u16),
+    /// What the map says of these parts; the next rule if it says nothing.
+    Map {
+        /// The parts of the key.
+        of: Vec<Load>,
+        /// The map, of verdicts.
+        map: String,
+    },
+    /// It goes where the map says; the next rule if it says nothing.
+    Dnat {
+        /// The parts of the key.
+        of: Vec<Load>,
+        /// The map, of addresses or of addresses and ports.
+        map: String,
+        /// The addresses are IPv6.
+        ipv6: bool,
+        /// The map says the port too; otherwise it stays.
+        port: bool,
+    },
 }

@@ -46,6 +46,8 @@ pub enum Protocol {
     Route,
     /// `NETLINK_NETFILTER`: nf_tables among others.
     Netfilter,
+    /// `NETLINK_SOCK_DIAG`: which sockets there are.
+    SockDiag,
 }
 
 /// A netlink socket. It belongs to the network namespace of the thread that opened it, and keeps that alive.
@@ -73,6 +75,7 @@ impl Socket {
             // NETLINK_ROUTE is number 0, which is the family's default.
             Protocol::Route => None,
             Protocol::Netfilter => Some(netlink::NETFILTER),
+            Protocol::SockDiag => Some(netlink::SOCK_DIAG),
         };
         let fd = rustix::net::socket_with(
             AddressFamily::NETLINK,

@@ -5,7 +5,7 @@ use crate::options::EndpointOptions;
 use crate::plan::{self, Attachment, LinkPlan};
 use crate::{Inner, Net, apply};
 use ipnet::IpNet;
-use network::{Endpoint, EndpointId, Family, Joined, Sandbox, route};
+use network::{Endpoint, EndpointId, Family, Joined, Mac, Sandbox, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::Batch;
@@ -23,8 +23,9 @@ impl Inner {
             Ok(joined) => Ok(joined),
             Err(e) => {
                 // `apply` has taken the link away again: nothing will tell of it.
-                let freed = self.state().leases.forget(&endpoint.id);
-                self.release(freed);
+                if let Some(lease) = self.state().leases.forget(&endpoint.id) {
+                    self.give_back(&lease);
+                }
                 Err(e).context(|| format!("join network {}", attachment.name))
             }
         }
@@ -42,14 +43,19 @@ impl Inner {
             network: endpoint.network,
             addresses: Vec::new(),
             link: plan::link_names(&endpoint.id)[0].clone(),
+            mac: None,
         };
-        if let Err(e) = self.take_addresses(&net, endpoint, &mut lease.addresses) {
-            self.release(Some(lease));
+        let taken = self.take_addresses(&net, endpoint, &mut lease.addresses);
+        lease.mac = endpoint
+            .mac
+            .or_else(|| Mac::of_any(lease.addresses.iter().map(|(_, address)| *address)));
+        if let Err(e) = taken {
+            self.give_back(&lease);
             return Err(e);
         }
         let addresses = prefixed(&lease.addresses);
         if !state.leases.add(endpoint.id, lease.clone()) {
-            self.release(Some(lease));
+            self.give_back(&lease);
             return Err(Error::conflict(format!(
                 "endpoint {} has been joined already",
                 endpoint.id
@@ -115,12 +121,22 @@ impl Inner {
         outcome?;
         // News that were lost meanwhile may have made the link look gone before it was there.
         self.state().leases.link_back(&endpoint.id);
+        drop(host);
+        self.bind_soon(&endpoint.id);
         Ok(plan.joined())
+    }
+
+    /// Gives addresses back that no link ever had.
+    fn give_back(&self, lease: &Lease) {
+        for (pool, address) in &lease.addresses {
+            self.ipam.release(pool, *address);
+        }
     }
 
     /// Takes the endpoint's link away now.
     pub(crate) fn detach(&self, endpoint: &EndpointId) -> Result<()> {
         let Some(link) = self.state().leases.link_of(endpoint) else { return Ok(()) };
+        self.withdraw(endpoint)?;
         let mut host = self.host();
         let mark = plan::alias(&self.config.mark(), endpoint);
         let found = route::link(&mut host.route, &link)?.filter(|found| found.alias == mark);

@@ -11,7 +11,7 @@
 //! reaped it, or much later when somebody else still sits in it.
 
 use ipnet::IpNet;
-use network::{EndpointId, NetworkId};
+use network::{EndpointId, Mac, NetworkId};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -24,6 +24,8 @@ pub struct Lease {
     pub addresses: Vec<(IpNet, IpAddr)>,
     /// The host's end of the link that has them.
     pub link: String,
+    /// The Ethernet address of the other end, once it is known.
+    pub mac: Option<Mac>,
 }
 
 /// Where an endpoint's ending stands.
@@ -127,6 +129,11 @@ impl Leases {
             .count()
     }
 
+    /// The lease of an endpoint.
+    pub fn get(&self, endpoint: &EndpointId) -> Option<&Lease> {
+        self.by_endpoint.get(endpoint).map(|(lease, _)| lease)
+    }
+
     /// The host's end of an endpoint.
     pub fn link_of(&self, endpoint: &EndpointId) -> Option<String> {
         self.by_endpoint.get(endpoint).map(|(lease, _)| lease.link.clone())
@@ -164,6 +171,7 @@ mod tests {
                 format!("10.0.0.{n}").parse().unwrap(),
             )],
             link: format!("veth{n}"),
+            mac: None,
         }
     }
 

@@ -19,6 +19,9 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod firewall;
+mod flows;
+mod foreign;
 mod forwarding;
 mod host;
 mod join;
@@ -26,6 +29,9 @@ pub mod lease;
 mod networks;
 pub mod options;
 pub mod plan;
+pub mod ports;
+mod probe;
+mod publish;
 mod recover;
 pub mod rules;
 mod watch;
@@ -34,15 +40,17 @@ use host::Host;
 use ipnet::IpNet;
 use lease::{Lease, Leases};
 use network::{
-    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId, Recovered,
-    Sandbox,
+    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId,
+    PortRequest, PublishedPort, Recovered, Sandbox,
 };
 use options::Options;
-use std::collections::HashMap;
+use rustix::event::{EventfdFlags, eventfd};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stdx::{Error, Kind, Result};
+use stdx::{Context as _, Error, Kind, Result};
 
 /// Where this instance of the daemon keeps its things on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +59,8 @@ pub struct Config {
     pub instance: Option<String>,
     /// EXEC-ROOT/network: what was changed on the host is written here first.
     pub state: PathBuf,
+    /// EXEC-ROOT/netd/firewall: the transaction that writes our tables, for whoever puts them back.
+    pub firewall: Option<PathBuf>,
 }
 
 impl Config {
@@ -105,12 +115,22 @@ struct Inner {
     host: Mutex<Host>,
     /// Networks and leases; held for lookups only, never while the kernel works.
     state: Mutex<State>,
+    /// The host's ports that containers have; taken before both others, and held while a port is asked for.
+    ports: Mutex<ports::Ports>,
+    /// What the watching thread shall do, and what wakes it.
+    chores: Mutex<firewall::Chores>,
+    bell: OwnedFd,
 }
 
 #[derive(Debug, Default)]
 struct State {
     networks: HashMap<NetworkId, Net>,
     leases: Leases,
+    published: HashMap<EndpointId, publish::Published>,
+    /// The listener for what the kernel cannot translate.
+    relay: Option<u16>,
+    /// Networks whose bridge routes loopback addresses.
+    loopback: HashSet<NetworkId>,
 }
 
 /// A network of ours.
@@ -141,8 +161,18 @@ impl Bridge {
     pub fn open(config: Config, ipam: Arc<dyn Ipam>) -> Result<Self> {
         stdx::fs::create_dir(&config.state, 0o700)?;
         let host = Host::open()?;
-        let inner =
-            Arc::new(Inner { config, ipam, state: Mutex::default(), host: Mutex::new(host) });
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(std::io::Error::from)
+            .context(|| "eventfd")?;
+        let inner = Arc::new(Inner {
+            config,
+            ipam,
+            host: Mutex::new(host),
+            state: Mutex::default(),
+            ports: Mutex::default(),
+            chores: Mutex::default(),
+            bell,
+        });
         let watch = watch::Watch::start(Arc::clone(&inner))?;
         Ok(Self { inner, _watch: watch })
     }
@@ -155,7 +185,40 @@ impl Bridge {
         host.remove_links(|link| link.alias.starts_with(&mark))?;
         // Forwarding first: without the table the host would forward for everybody.
         forwarding::restore(&config.state, &config.table(), &mut host)?;
-        host.firewall.delete(&config.table())
+        foreign::remove(config, &mut host)?;
+        if let Some(path) = &config.firewall {
+            stdx::fs::remove_file(path)?;
+        }
+        host.firewall.delete(nft::Family::Bridge, &config.table())?;
+        host.firewall.delete(nft::Family::Inet, &config.table())
+    }
+
+    /// The port of the listener that passes on what the kernel cannot translate: IPv6 clients of containers without
+    /// IPv6, and `::1`. Ports that are published from now on count on it; without it they are not published there.
+    pub fn relay(&self, port: Option<u16>) -> Result<()> {
+        let mut host = self.inner.host();
+        if std::mem::replace(&mut self.inner.state().relay, port) == port {
+            return Ok(());
+        }
+        if self.inner.state().networks.is_empty() {
+            return Ok(());
+        }
+        self.inner.write_rules(&mut host)
+    }
+
+    /// The number by which the kernel announces our own changes of the firewall.
+    pub fn netlink_port(&self) -> Result<u32> {
+        self.inner.host().firewall.port()
+    }
+
+    /// What the tables are made of, to be asked why a packet passes or does not.
+    pub fn world(&self) -> Result<rules::World> {
+        self.inner.world()
+    }
+
+    /// What on this host stands in the way of published ports and cannot be helped from here, for `info`.
+    pub fn warnings(&self) -> Vec<String> {
+        foreign::legacy().into_iter().collect()
     }
 
     /// How many endpoints hold an address, those included whose link the kernel is still removing.
@@ -187,6 +250,7 @@ impl Driver for Bridge {
             }
             state.networks.remove(network);
             state.leases.forget_network(network);
+            state.loopback.remove(network);
             net
         };
         if net.owned {
@@ -203,9 +267,18 @@ impl Driver for Bridge {
     }
 
     fn leave(&self, endpoint: &EndpointId) -> Result<()> {
+        let withdrawn = self.inner.withdraw(endpoint);
         let freed = self.inner.state().leases.leave(endpoint);
         self.inner.release(freed);
-        Ok(())
+        withdrawn
+    }
+
+    fn publish(&self, endpoint: &EndpointId, ports: &[PortRequest]) -> Result<Vec<PublishedPort>> {
+        self.inner.publish(endpoint, ports)
+    }
+
+    fn withdraw(&self, endpoint: &EndpointId) -> Result<()> {
+        self.inner.withdraw(endpoint)
     }
 
     fn detach(&self, endpoint: &EndpointId) -> Result<()> {
@@ -228,9 +301,27 @@ impl Inner {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives addresses back.
+    fn chores(&self) -> MutexGuard<'_, firewall::Chores> {
+        self.chores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // A bell that cannot take one more has rung already.
+        let _rung = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// Connections to these ports or of these addresses begin anew.
+    fn forget_flows(&self, ports: Vec<PublishedPort>, addresses: Vec<IpAddr>) {
+        if let Some(flows) = flows::Flows::of(&ports, addresses) {
+            self.chores().flows.push(flows);
+        }
+    }
+
+    /// Gives addresses back whose link is gone.
     fn release(&self, lease: Option<Lease>) {
-        for (pool, address) in lease.into_iter().flat_map(|lease| lease.addresses) {
+        let Some(lease) = lease else { return };
+        self.unbind_soon(&lease);
+        for (pool, address) in lease.addresses {
             self.ipam.release(&pool, address);
         }
     }

@@ -7,6 +7,7 @@ use crate::plan::Attachment;
 use crate::{Inner, Net, NetPool, rules};
 use ipnet::IpNet;
 use network::{Family, Mac, Network, NetworkConfig, Pool, PoolConfig, ipam};
+use std::net::IpAddr;
 use stdx::{Context as _, Error, Result, fail_point};
 
 impl Inner {
@@ -62,11 +63,10 @@ impl Inner {
 
     /// Makes the network's bridge, or finds it.
     pub(crate) fn ensure_bridge(&self, net: &Net, host: &mut Host) -> Result<Found> {
-        let mac = Mac::of_any(net.pools.iter().map(|pool| pool.gateway));
         host.ensure_bridge(&Wanted {
             name: &net.bridge,
             mark: &format!("{}{}", self.config.mark(), net.config.id),
-            mac: mac.expect("a network has addresses of at least one family"),
+            mac: net.mac(),
             mtu: net.options.mtu,
             addresses: &net.bridge_addresses(),
             ipv6: net.pools.iter().any(|pool| Family::of(&pool.subnet) == Family::V6),
@@ -135,24 +135,6 @@ impl Inner {
             self.ipam.release_pool(&pool.subnet);
         }
     }
-
-    /// Writes the firewall table of all networks.
-    pub(crate) fn write_rules(&self, host: &mut Host) -> Result<()> {
-        let guard = [Family::V4, Family::V6]
-            .into_iter()
-            .filter_map(|family| match forwarding::guarded(&self.config.state, family) {
-                Ok(true) => Some(Ok(family)),
-                Ok(false) => None,
-                Err(e) => Some(Err(e)),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut networks: Vec<_> = self.state().networks.values().map(Net::rules).collect();
-        networks.sort_by(|a, b| a.bridge.cmp(&b.bridge));
-        if networks.is_empty() {
-            return host.firewall.delete(&self.config.table());
-        }
-        host.firewall.replace(&rules::desired(&self.config.table(), &networks, &guard))
-    }
 }
 
 impl Net {
@@ -185,11 +167,28 @@ impl Net {
     pub(crate) fn rules(&self) -> rules::NetworkRules {
         rules::NetworkRules {
             bridge: self.bridge.clone(),
-            subnets: self.pools.iter().map(|pool| pool.subnet).collect(),
+            sides: self.pools.iter().map(|pool| self.side(pool)).collect(),
             icc: self.options.icc,
             masquerade: self.options.masquerade,
             internal: self.config.internal,
+            trusted: self.options.trusted.clone(),
         }
+    }
+
+    fn side(&self, pool: &NetPool) -> rules::Side {
+        let family = Family::of(&pool.subnet);
+        let snat = match family {
+            Family::V4 => self.options.host_v4.map(IpAddr::V4),
+            Family::V6 => self.options.host_v6.map(IpAddr::V6),
+        };
+        let mode = self.mode_of(family);
+        rules::Side { subnet: pool.subnet, gateway: pool.gateway, mode, snat }
+    }
+
+    /// The bridge's Ethernet address.
+    pub(crate) fn mac(&self) -> Mac {
+        let mac = Mac::of_any(self.pools.iter().map(|pool| pool.gateway));
+        mac.expect("a network has addresses of at least one family")
     }
 
     /// What an endpoint with these addresses is attached to.

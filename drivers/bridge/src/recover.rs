@@ -12,7 +12,7 @@ use network::route;
 use network::{Live, NetworkId, Recovered, Sandbox};
 use std::collections::HashSet;
 use std::net::IpAddr;
-use stdx::{Error, Result};
+use stdx::{Context as _, Error, Result};
 use sys::netlink::Batch;
 
 impl Inner {
@@ -41,12 +41,16 @@ impl Inner {
                 }
             }
         }
+        if !self.state().networks.is_empty() {
+            let mut host = self.host();
+            self.write_rules(&mut host)?;
+        }
         Ok(recovered)
     }
 
     /// Takes a living endpoint's address and makes sure of its link. Returns whether something was missing.
     fn adopt(&self, live: Live) -> Result<bool> {
-        let Live { endpoint, joined, published: _, netns } = live;
+        let Live { endpoint, joined, published, netns } = live;
         let net = self.state().networks.get(&endpoint.network).cloned();
         let net =
             net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
@@ -62,8 +66,12 @@ impl Inner {
             return Err(Error::internal("its record has no address of the network"));
         }
         let link = joined.host_interface.unwrap_or_else(|| link_names(&endpoint.id)[0].clone());
-        let lease =
-            Lease { network: endpoint.network, addresses: addresses.clone(), link: link.clone() };
+        let lease = Lease {
+            network: endpoint.network,
+            addresses: addresses.clone(),
+            link: link.clone(),
+            mac: joined.mac,
+        };
         if !self.state().leases.add(endpoint.id, lease) {
             return Ok(false);
         }
@@ -76,6 +84,8 @@ impl Inner {
                 return Err(e);
             }
         }
+
+        self.adopt_ports(&endpoint.id, &published)?;
 
         let mut host = self.host();
         let mark = self.config.mark();
@@ -114,6 +124,11 @@ impl Inner {
         let mark = self.config.mark();
         let found = self.ensure_bridge(&net, host)?;
         (net.index, net.owned) = (found.index, found.owned);
+        // A new bridge has forgotten its settings.
+        if self.state().loopback.contains(network) {
+            let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", net.bridge);
+            std::fs::write(&path, "1").context(|| format!("set {path}"))?;
+        }
         let ports: Vec<_> = {
             let mut state = self.state();
             if let Some(known) = state.networks.get_mut(network) {

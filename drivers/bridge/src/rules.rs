@@ -1,26 +1,45 @@
-//! The firewall table of all networks, as a value. Pure.
+//! The firewall tables of all networks, as a value. Pure.
 //!
 //! ```text
-//!   forward      out through a bridge of ours ──goto──▶ in-<bridge>: answers, published ports, neighbours; else drop
-//!                in through a bridge of ours  ──accept
-//!                anything else                ──on (or dropped, when only we made this host forward at all)
-//!   postrouting  from a subnet of ours, out through another link ──masquerade
+//!   inet    forward       of connections that are known ──accept
+//!                         out through a bridge of ours ──goto──▶ in-<bridge>: published ports, neighbours; else drop
+//!                         in through a bridge of ours  ──accept
+//!                         anything else                ──on (or dropped, when only we made this host forward at all)
+//!           prerouting    for an address of the host ──▶ ports: the maps of published ports ──dnat
+//!           output        the same for what the host itself sends
+//!           postrouting   to a container over its own bridge, or from 127.0.0.0/8 ──masquerade as the gateway
+//!                         from a subnet of ours, out through another link ──masquerade or snat
+//!   bridge  prerouting    from a port in another's name ──drop
 //! ```
 //!
 //! Nobody outside reaches a container's own address, also not by a route to the host (moby 28 drops such packets too);
-//! only answers and what was published come in. Between two bridges nothing passes.
+//! only answers and what was published come in. Between two bridges nothing else passes. A packet of a known connection
+//! meets one rule in `forward`; the nat chains see first packets only.
 
+mod bridged;
+mod elements;
+mod explain;
+
+pub use bridged::Bound;
+pub use elements::{Forward, Target, forwards};
+pub use explain::Explanation;
+
+use crate::options::GatewayMode;
 use ipnet::IpNet;
 use network::Family;
-use nft::{Action, Base, Chain, ChainKind, Hook, Match, Policy, Rule, Ruleset, State};
+use nft::{
+    Action, Base, Chain, ChainKind, Data, Element, Field, Hook, Kind, Load, Match, Policy, Rule,
+    Ruleset, Set, State, Value,
+};
+use std::net::IpAddr;
 
 /// What the firewall must know about a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRules {
     /// Its bridge.
     pub bridge: String,
-    /// Its subnets.
-    pub subnets: Vec<IpNet>,
+    /// Its subnets, at most one a family.
+    pub sides: Vec<Side>,
     /// Containers on it may talk to each other. It matters here only where br_netfilter sends bridged packets through
     /// this table; without it, ports are isolated from each other in the bridge.
     pub icc: bool,
@@ -28,66 +47,209 @@ pub struct NetworkRules {
     pub masquerade: bool,
     /// Nothing leaves, nothing enters.
     pub internal: bool,
+    /// Links from which everything is reached.
+    pub trusted: Vec<String>,
 }
 
-/// The whole table. Packets of the families in `guard` that have nothing to do with our networks are not forwarded:
-/// the host did not forward them before we needed it to, and is not to become a router by the way.
-pub fn desired(table: &str, networks: &[NetworkRules], guard: &[Family]) -> Ruleset {
-    let mut forward: Vec<Rule> = Vec::new();
-    for network in networks {
-        let bridge = || network.bridge.clone();
-        forward.push(Rule::new([Match::Out(bridge())], Action::Goto(entrance(network))));
+/// A network's subnet as the firewall sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// The host's address in it.
+    pub gateway: IpAddr,
+    /// How it is reached.
+    pub mode: GatewayMode,
+    /// The address that what leaves gets; `None`: that of the link it leaves through.
+    pub snat: Option<IpAddr>,
+}
+
+/// Everything that the tables depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct World {
+    /// The tables' name.
+    pub table: String,
+    /// All networks.
+    pub networks: Vec<NetworkRules>,
+    /// Packets of these families that have nothing to do with our networks are not forwarded: the host did not forward
+    /// them before we needed it to, and is not to become a router by the way.
+    pub guard: Vec<Family>,
+    /// Published ports.
+    pub forwards: Vec<Forward>,
+    /// Which port of a bridge may use which addresses.
+    pub bound: Vec<Bound>,
+    /// The listener for what the kernel cannot translate.
+    pub relay: Option<u16>,
+}
+
+/// The tables, whole.
+pub fn desired(world: &World) -> [Ruleset; 2] {
+    let mut chains = vec![
+        base("forward", ChainKind::Filter, Hook::Forward, 0, forward(world)),
+        base("prerouting", ChainKind::Nat, Hook::Prerouting, -100, prerouting()),
+        base("output", ChainKind::Nat, Hook::Output, -100, vec![to_ports()]),
+        base("postrouting", ChainKind::Nat, Hook::Postrouting, 100, postrouting(world)),
+        Chain { name: "ports".into(), base: None, rules: elements::ports(world.relay) },
+    ];
+    for network in &world.networks {
+        chains.push(Chain { name: entrance(network), base: None, rules: enter(network) });
+        chains.push(Chain { name: approach(network), base: None, rules: translate(network) });
+    }
+    let mut sets = links(world);
+    sets.extend(elements::sets(world));
+    let inet = Ruleset { name: world.table.clone(), family: nft::Family::Inet, sets, chains };
+    [inet, bridged::desired(world)]
+}
+
+/// The sets that say which link is whose.
+fn links(world: &World) -> Vec<Set> {
+    let link = |name: &str| vec![Field::Link(name.to_owned())];
+    let map = |name: &str, verdict: &dyn Fn(&NetworkRules) -> Action| Set {
+        name: name.to_owned(),
+        key: vec![Kind::Link],
+        data: Data::Verdict,
+        ranges: false,
+        elements: world
+            .networks
+            .iter()
+            .map(|network| Element {
+                key: link(&network.bridge),
+                value: Value::Verdict(verdict(network)),
+            })
+            .collect(),
+    };
+    let internal = world.networks.iter().filter(|network| network.internal);
+    vec![
+        map("entrances", &|network| Action::Goto(entrance(network))),
+        map("exits", &|network| match network.internal {
+            true => Action::Drop,
+            false => Action::Accept,
+        }),
+        map("approaches", &|network| Action::Goto(approach(network))),
+        Set {
+            name: "internal".into(),
+            key: vec![Kind::Link],
+            data: Data::None,
+            ranges: false,
+            elements: internal
+                .map(|network| Element { key: link(&network.bridge), value: Value::None })
+                .collect(),
+        },
+    ]
+}
+
+fn forward(world: &World) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new([Match::State(State::ESTABLISHED.or(State::RELATED))], Action::Accept),
+        Rule::new([], Action::Map { of: vec![Load::Out], map: "entrances".into() }),
         // Reached only by what goes out through a link that is no bridge of ours.
-    }
-    for network in networks {
-        let action = if network.internal { Action::Drop } else { Action::Accept };
-        forward.push(Rule::new([Match::In(network.bridge.clone())], action));
-    }
-    for family in guard {
+        Rule::new([], Action::Map { of: vec![Load::In], map: "exits".into() }),
+    ];
+    for family in &world.guard {
         let question = match family {
             Family::V4 => Match::Ipv4,
             Family::V6 => Match::Ipv6,
         };
         let rule = Rule::new([question], Action::Drop);
-        forward.push(rule.comment("this host did not forward before there were containers"));
+        rules.push(rule.comment("this host did not forward before there were containers"));
     }
-    let postrouting = networks
-        .iter()
-        .filter(|network| network.masquerade && !network.internal)
-        .flat_map(|network| network.subnets.iter().map(|subnet| (*subnet, &network.bridge)))
-        .map(|(subnet, bridge)| {
-            let matches = [Match::Source(subnet), Match::NotOut(bridge.clone())];
-            Rule::new(matches, Action::Masquerade)
-        })
-        .collect();
-    let mut chains = vec![
-        base("forward", ChainKind::Filter, Hook::Forward, 0, forward),
-        base("postrouting", ChainKind::Nat, Hook::Postrouting, 100, postrouting),
-    ];
-    chains.extend(networks.iter().map(|network| Chain {
-        name: entrance(network),
-        base: None,
-        rules: enter(network),
-    }));
-    Ruleset { name: table.to_owned(), chains }
+    rules
 }
 
-/// What may come to the containers of a network.
+/// What may come to the containers of a network, of connections that are not known yet.
 fn enter(network: &NetworkRules) -> Vec<Rule> {
     let neighbours = if network.icc { Action::Accept } else { Action::Drop };
     let neighbours = Rule::new([Match::In(network.bridge.clone())], neighbours);
-    let answers = Rule::new([Match::State(State::ESTABLISHED.or(State::RELATED))], Action::Accept);
-    let published = Rule::new([Match::DestinationTranslated], Action::Accept);
     let rest = Rule::new([], Action::Drop);
     if network.internal {
-        vec![neighbours, rest]
-    } else {
-        vec![answers, neighbours, published, rest]
+        return vec![neighbours, rest];
     }
+    let mut rules = vec![Rule::new([Match::DestinationTranslated], Action::Accept), neighbours];
+    for link in &network.trusted {
+        rules.push(Rule::new([Match::In(link.clone())], Action::Accept));
+    }
+    for side in &network.sides {
+        rules.extend(open(side));
+    }
+    rules.push(rest);
+    rules
+}
+
+/// What is open without translation.
+fn open(side: &Side) -> Vec<Rule> {
+    let (six, icmp) = match side.subnet {
+        IpNet::V4(_) => (false, 1),
+        IpNet::V6(_) => (true, 58),
+    };
+    let here = Match::Destination(side.subnet);
+    match side.mode {
+        GatewayMode::Nat | GatewayMode::Isolated => Vec::new(),
+        GatewayMode::NatUnprotected => {
+            // Networks of ours stay apart all the same.
+            let outside = Match::Known { of: vec![Load::In], set: "exits".into(), not: true };
+            vec![Rule::new([here, outside], Action::Accept)]
+        }
+        GatewayMode::Routed => vec![
+            Rule::new([here, Match::Protocol(icmp)], Action::Accept),
+            Rule::new([elements::is_open(six)], Action::Accept),
+        ],
+    }
+}
+
+fn prerouting() -> Vec<Rule> {
+    let loopback: IpNet = "127.0.0.0/8".parse().expect("it is a subnet");
+    let strange = |question| {
+        Rule::new([Match::NotIn("lo".into()), question], Action::Drop)
+            .comment("loopback addresses come from loopback only")
+    };
+    vec![
+        // Before the kernel's own check, which comes after translation: what is published on 127.0.0.1 is the host's.
+        strange(Match::Destination(loopback)),
+        strange(Match::Source(loopback)),
+        // An internal network has no way out, not even by way of the host's ports.
+        Rule::new([Match::known([Load::In], "internal")], Action::Accept),
+        to_ports(),
+    ]
+}
+
+fn to_ports() -> Rule {
+    Rule::new([Match::Local], Action::Goto("ports".into()))
+}
+
+fn postrouting(world: &World) -> Vec<Rule> {
+    let mut rules =
+        vec![Rule::new([], Action::Map { of: vec![Load::Out], map: "approaches".into() })];
+    for network in world.networks.iter().filter(|n| n.masquerade && !n.internal) {
+        for side in &network.sides {
+            if !matches!(side.mode, GatewayMode::Nat | GatewayMode::NatUnprotected) {
+                continue;
+            }
+            let matches = [Match::Source(side.subnet), Match::NotOut(network.bridge.clone())];
+            let action = side.snat.map_or(Action::Masquerade, Action::Snat);
+            rules.push(Rule::new(matches, action));
+        }
+    }
+    rules
+}
+
+/// Whose address must change for its answers to come back this way.
+fn translate(network: &NetworkRules) -> Vec<Rule> {
+    let loopback: IpNet = "127.0.0.0/8".parse().expect("it is a subnet");
+    // A neighbour's answer would otherwise go straight to the asker, who asked somebody else. Known by the address and
+    // not by the link: br_netfilter passes such packets from port to port and names none.
+    let neighbours = network.sides.iter().map(|side| {
+        let matches = [Match::Source(side.subnet), Match::DestinationTranslated];
+        Rule::new(matches, Action::Masquerade)
+    });
+    neighbours.chain([Rule::new([Match::Source(loopback)], Action::Masquerade)]).collect()
 }
 
 fn entrance(network: &NetworkRules) -> String {
     format!("in-{}", network.bridge)
+}
+
+fn approach(network: &NetworkRules) -> String {
+    format!("to-{}", network.bridge)
 }
 
 fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
@@ -99,59 +261,4 @@ fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(bridge: &str, subnet: &str) -> NetworkRules {
-        let subnets = vec![subnet.parse().unwrap()];
-        NetworkRules {
-            bridge: bridge.into(),
-            subnets,
-            icc: true,
-            masquerade: true,
-            internal: false,
-        }
-    }
-
-    fn chain<'a>(rules: &'a Ruleset, name: &str) -> &'a [Rule] {
-        &rules.chains.iter().find(|c| c.name == name).unwrap().rules
-    }
-
-    #[test]
-    fn what_goes_to_a_bridge_is_decided_before_what_comes_from_one() {
-        let rules = desired(
-            "gantry",
-            &[network("gantry0", "172.17.0.0/16"), network("br-a", "172.18.0.0/16")],
-            &[],
-        );
-        // From br-a to gantry0 the first rule wins: between bridges nothing passes.
-        let forward = chain(&rules, "forward");
-        assert_eq!(
-            forward[0],
-            Rule::new([Match::Out("gantry0".into())], Action::Goto("in-gantry0".into()))
-        );
-        assert_eq!(forward[3], Rule::new([Match::In("br-a".into())], Action::Accept));
-        assert_eq!(forward.len(), 4);
-        assert_eq!(chain(&rules, "in-gantry0").last().unwrap(), &Rule::new([], Action::Drop));
-        assert_eq!(chain(&rules, "postrouting").len(), 2);
-    }
-
-    #[test]
-    fn a_host_that_did_not_forward_is_guarded() {
-        let rules = desired("gantry", &[network("gantry0", "172.17.0.0/16")], &[Family::V4]);
-        let last = chain(&rules, "forward").last().unwrap();
-        assert_eq!((last.matches.as_slice(), &last.action), (&[Match::Ipv4][..], &Action::Drop));
-    }
-
-    #[test]
-    fn internal_networks_and_quiet_neighbours() {
-        let internal =
-            NetworkRules { internal: true, icc: false, ..network("br-a", "10.0.0.0/24") };
-        let rules = desired("gantry", &[internal], &[]);
-        assert!(chain(&rules, "postrouting").is_empty());
-        assert_eq!(chain(&rules, "forward")[1].action, Action::Drop);
-        assert!(chain(&rules, "in-br-a").iter().all(|r| r.action == Action::Drop));
-        let open = NetworkRules { masquerade: false, ..network("br-a", "10.0.0.0/24") };
-        assert!(chain(&desired("gantry", &[open], &[]), "postrouting").is_empty());
-    }
-}
+mod tests;

@@ -3,15 +3,20 @@
 use crate::Inner;
 use network::NetworkId;
 use network::route::{self, LINK_GROUP, LinkEvent};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use stdx::{Context as _, Result};
 use sys::netlink::{Protocol, Socket};
 
 const ENOBUFS: i32 = 105;
+/// `NFNLGRP_NFTABLES`, as a mask.
+const RULES_GROUP: u32 = 1 << 6;
+/// How long to wait for the rest of what somebody changes in the firewall.
+const CROWD: Duration = Duration::from_millis(100);
 
 /// The thread; dropping it ends it.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ impl Watch {
         // Subscribed before anybody joins, so that no link can go unheard.
         let events =
             Socket::subscribe(Protocol::Route, LINK_GROUP).context(|| "listen to links")?;
+        let rules = Socket::subscribe(Protocol::Netfilter, RULES_GROUP)
+            .context(|| "listen to firewall changes")?;
         let end = eventfd(0, EventfdFlags::CLOEXEC)
             .map_err(std::io::Error::from)
             .context(|| "eventfd")?;
@@ -33,7 +40,7 @@ impl Watch {
         let thread = std::thread::Builder::new()
             .name("links".into())
             .stack_size(256 << 10)
-            .spawn(move || listen(&inner, events, &theirs))
+            .spawn(move || listen(&inner, events, rules, &theirs))
             .context(|| "start thread")?;
         Ok(Self { end, thread: Some(thread) })
     }
@@ -49,36 +56,89 @@ impl Drop for Watch {
     }
 }
 
-fn listen(inner: &Inner, mut events: Socket, end: &OwnedFd) {
+fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd) {
+    // Set while a change that somebody else made is looked at after a moment: such changes come in crowds.
+    let mut touched: Option<Instant> = None;
     loop {
-        let mut ready = [PollFd::new(&events, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
-        match poll(&mut ready, None) {
+        let patience = touched.map(|since| {
+            let left = CROWD.saturating_sub(since.elapsed());
+            Timespec::try_from(left).unwrap_or_default()
+        });
+        let mut ready = [
+            PollFd::new(&links, PollFlags::IN),
+            PollFd::new(&firewall, PollFlags::IN),
+            PollFd::new(&inner.bell, PollFlags::IN),
+            PollFd::new(end, PollFlags::IN),
+        ];
+        match poll(&mut ready, patience.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => {
                 tracing::error!("waiting for news of links: {e}; addresses will not be given back");
                 return;
             }
         }
-        let [news, over] = ready.map(|fd| !fd.revents().is_empty());
+        let [link, rule, bell, over] = ready.map(|fd| !fd.revents().is_empty());
         if over {
             return;
         }
-        if !news {
-            continue;
+        if bell {
+            let _emptied = rustix::io::read(&inner.bell, &mut [0u8; 8]);
+            inner.do_chores();
         }
-        match events.receive() {
-            Ok(messages) => {
-                for event in messages.iter().filter_map(route::event) {
-                    inner.heard(event);
+        if link {
+            match links.receive() {
+                Ok(messages) => {
+                    for event in messages.iter().filter_map(route::event) {
+                        inner.heard(event);
+                    }
                 }
+                Err(e) if e.errno() == Some(ENOBUFS) => inner.look_again(),
+                Err(e) => tracing::warn!("news of links: {e}"),
             }
-            Err(e) if e.errno() == Some(ENOBUFS) => inner.look_again(),
-            Err(e) => tracing::warn!("news of links: {e}"),
+        }
+        if rule && inner.is_foreign_change(&mut firewall) {
+            touched.get_or_insert_with(Instant::now);
+        }
+        if touched.is_some_and(|since| since.elapsed() >= CROWD) {
+            touched = None;
+            inner.put_rules_back();
         }
     }
 }
 
 impl Inner {
+    /// Whether somebody else has changed what concerns us.
+    fn is_foreign_change(&self, socket: &mut Socket) -> bool {
+        let messages = match socket.receive() {
+            Ok(messages) => messages,
+            Err(e) if e.errno() == Some(ENOBUFS) => return true,
+            Err(e) => {
+                tracing::warn!("news of the firewall: {e}");
+                return false;
+            }
+        };
+        let own = self.own_port();
+        messages.iter().filter(|message| Some(message.port) != own).any(|message| {
+            nft::is_change_of(message, &self.config.table()) || nft::may_block(message)
+        })
+    }
+
+    /// By which our own changes are told from others'.
+    fn own_port(&self) -> Option<u32> {
+        self.host().firewall.port().ok()
+    }
+
+    fn put_rules_back(&self) {
+        let mut host = self.host();
+        if self.state().networks.is_empty() {
+            return;
+        }
+        tracing::warn!("somebody has changed the firewall; writing our tables again");
+        if let Err(e) = self.write_rules(&mut host) {
+            tracing::error!("our firewall tables: {e}");
+        }
+    }
+
     fn heard(&self, event: LinkEvent) {
         let LinkEvent::Gone(link) = event else { return };
         let freed = self.state().leases.link_gone(&link.name);

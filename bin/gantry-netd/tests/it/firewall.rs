@@ -1,7 +1,7 @@
 //! Our tables, and others' hands.
 
 use crate::rig::*;
-use nft::{Action, Base, Chain, ChainKind, Hook, Policy, Rule, Ruleset};
+use nft::{Action, Base, Chain, ChainKind, Family, Hook, Policy, Rule, Ruleset};
 use std::time::Duration;
 use sys::netlink::{Batch, Protocol, Socket};
 
@@ -21,7 +21,8 @@ fn ruleset(chains: &[&str]) -> Batch {
             rules: vec![Rule::new([], Action::Accept).comment("ours")],
         })
         .collect();
-    nft::encode(&Ruleset { name: "gantry-test".into(), chains }).unwrap()
+    let name = "gantry-test".into();
+    nft::encode(&[Ruleset { name, family: Family::Inet, sets: Vec::new(), chains }]).unwrap()
 }
 
 fn listing() -> String {

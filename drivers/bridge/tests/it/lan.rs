@@ -44,4 +44,19 @@ impl Lan {
     pub(crate) fn socket(&self) -> UdpSocket {
         udp_in(self.sandbox.netns())
     }
+
+    /// The same with `fd99::2` that the host reaches as `fd99::1`.
+    pub(crate) fn with_ipv6(mut self, host: &Host, name: &str) -> Self {
+        let uplink = host.link(name).unwrap().index;
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0").unwrap();
+        host.execute(|b| route::add_address(b, uplink, "fd99::1/64".parse().unwrap()));
+        let on = vec![("net/ipv6/conf/eth0/disable_ipv6".to_owned(), "0".to_owned())];
+        self.sandbox.sysctls(on).unwrap();
+        let index = route::link(self.sandbox.route(), "eth0").unwrap().unwrap().index;
+        let mut inside = Batch::new();
+        route::add_address(&mut inside, index, "fd99::2/64".parse().unwrap());
+        route::add_default_route(&mut inside, index, "fd99::1".parse().unwrap());
+        self.sandbox.route().execute(inside).unwrap();
+        self
+    }
 }

@@ -5,5 +5,6 @@
 mod families;
 mod faults;
 mod lan;
+mod publish;
 mod rig;
 mod traffic;

@@ -44,7 +44,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn config(&self) -> Config {
-        Config { instance: Some("0a1b2c".into()), state: self.state.path().to_owned() }
+        Config {
+            instance: Some("0a1b2c".into()),
+            state: self.state.path().to_owned(),
+            firewall: None,
+        }
     }
 
     pub(crate) fn open(&self) -> Bridge {
@@ -67,14 +71,23 @@ impl Host {
     }
 
     pub(crate) fn container(&self, bridge: &Bridge) -> Container {
+        self.container_on(bridge, self.id)
+    }
+
+    pub(crate) fn container_on(&self, bridge: &Bridge, network: NetworkId) -> Container {
         let mut sandbox = Sandbox::create().unwrap();
-        let endpoint = self.endpoint();
+        let endpoint = Endpoint { network, ..self.endpoint() };
         let joined = bridge.join(&endpoint, &mut sandbox).unwrap();
         Container { sandbox, endpoint, joined }
     }
 
     pub(crate) fn links(&self) -> Vec<LinkInfo> {
         route::links(&mut Socket::open(Protocol::Route).unwrap()).unwrap()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<ipnet::IpNet> {
+        let all = route::addresses(&mut Socket::open(Protocol::Route).unwrap()).unwrap();
+        all.into_iter().map(|(_, address)| address).collect()
     }
 
     pub(crate) fn link(&self, name: &str) -> Option<LinkInfo> {
@@ -138,4 +151,31 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(5), "{what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// Gives a container's link one more address, as its root may.
+pub(crate) fn add_address(container: &Container, address: &str) {
+    let address = address.parse().unwrap();
+    let netns = container.sandbox.netns().try_clone_to_owned().unwrap();
+    let mut sandbox = Sandbox::adopt(netns).unwrap();
+    let index = route::link(sandbox.route(), "eth0").unwrap().unwrap().index;
+    let mut batch = Batch::new();
+    route::add_address(&mut batch, index, address);
+    // It may have it already.
+    let _there = sandbox.route().execute(batch);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "routes of loopback are nothing that drivers ever touch; ip inherits the thread's namespace"
+)]
+/// Makes a namespace send what is for 127.0.0.1 to `gateway`, as an attacker who is root there would.
+pub(crate) fn send_loopback_out(netns: BorrowedFd<'_>, gateway: &str) {
+    let script = format!(
+        "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; \
+         ip route del local 127.0.0.0/8 table local; ip route del local 127.0.0.1 table local; \
+         ip route add 127.0.0.0/8 via {gateway} dev eth0"
+    );
+    let run = move || std::process::Command::new("sh").args(["-ec", &script]).status();
+    assert!(netns::inside(netns, run).unwrap().unwrap().success());
 }

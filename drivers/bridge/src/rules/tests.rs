@@ -1,0 +1,169 @@
+use super::*;
+use network::{Protocol, PublishedPort};
+
+fn network(bridge: &str, subnet: &str) -> NetworkRules {
+    let subnet: IpNet = subnet.parse().unwrap();
+    let gateway = network::ipam::first_host(&subnet);
+    NetworkRules {
+        bridge: bridge.into(),
+        sides: vec![Side { subnet, gateway, mode: GatewayMode::Nat, snat: None }],
+        icc: true,
+        masquerade: true,
+        internal: false,
+        trusted: Vec::new(),
+    }
+}
+
+fn world(networks: &[NetworkRules]) -> World {
+    World { table: "gantry".into(), networks: networks.to_vec(), ..World::default() }
+}
+
+fn rules(world: &World) -> Ruleset {
+    let both = desired(world);
+    nft::encode(&both).unwrap();
+    let [inet, _] = both;
+    inet
+}
+
+fn chain<'a>(rules: &'a Ruleset, name: &str) -> &'a [Rule] {
+    &rules.chains.iter().find(|c| c.name == name).unwrap().rules
+}
+
+/// The promise of "no more rules than by hand": what a packet of a known connection, the first out of a container and
+/// the first into one meet in the forward hook, however many networks there are.
+#[test]
+fn few_rules_decide_about_a_packet() {
+    let many: Vec<_> =
+        (0..50).map(|n| network(&format!("br-{n}"), &format!("10.{n}.0.0/16"))).collect();
+    let rules = rules(&world(&many));
+    let forward = chain(&rules, "forward");
+    assert_eq!(forward.len(), 3);
+    // Of a known connection: one.
+    assert_eq!(forward[0].matches, [Match::State(State::ESTABLISHED.or(State::RELATED))]);
+    // In: two and the chain's first. Out: three.
+    let Action::Map { map, .. } = &forward[1].action else { panic!() };
+    assert_eq!(map, "entrances");
+    assert_eq!(chain(&rules, "in-br-7")[0].matches, [Match::DestinationTranslated]);
+    let entrances = rules.sets.iter().find(|set| set.name == "entrances").unwrap();
+    assert_eq!(entrances.elements.len(), 50);
+    assert_eq!(chain(&rules, "in-br-7").last().unwrap(), &Rule::new([], Action::Drop));
+    // A frame of a container: its kind, that it is not for loopback, and that it is who it says.
+    let [_, bridge] = desired(&world(&many));
+    assert_eq!(chain(&bridge, "prerouting").len(), 1);
+    let own = Match::known([Load::In, Load::SourceMac, Load::BridgedSource4], "bound4");
+    assert_eq!(chain(&bridge, "ip")[1].matches, [own]);
+}
+
+#[test]
+fn a_host_that_did_not_forward_is_guarded() {
+    let networks = [network("gantry0", "172.17.0.0/16")];
+    let guarded = World { guard: vec![Family::V4], ..world(&networks) };
+    let rules = rules(&guarded);
+    let last = chain(&rules, "forward").last().unwrap();
+    assert_eq!((last.matches.as_slice(), &last.action), (&[Match::Ipv4][..], &Action::Drop));
+}
+
+#[test]
+fn internal_networks_and_quiet_neighbours() {
+    let internal = NetworkRules { internal: true, icc: false, ..network("br-a", "10.0.0.0/24") };
+    let inside = rules(&world(&[internal]));
+    assert_eq!(chain(&inside, "postrouting").len(), 1);
+    assert!(chain(&inside, "in-br-a").iter().all(|r| r.action == Action::Drop));
+    let exits = inside.sets.iter().find(|set| set.name == "exits").unwrap();
+    assert_eq!(exits.elements[0].value, Value::Verdict(Action::Drop));
+    let open = NetworkRules { masquerade: false, ..network("br-a", "10.0.0.0/24") };
+    assert_eq!(chain(&rules(&world(&[open])), "postrouting").len(), 1);
+}
+
+#[test]
+fn modes_of_the_gateway() {
+    let with = |mode, snat: Option<&str>| {
+        let mut network = network("br-a", "10.0.0.0/24");
+        network.sides[0].mode = mode;
+        network.sides[0].snat = snat.map(|a| a.parse().unwrap());
+        rules(&world(&[network]))
+    };
+    let nat = with(GatewayMode::Nat, Some("192.0.2.9"));
+    let action = &chain(&nat, "postrouting")[1].action;
+    assert_eq!(action, &Action::Snat("192.0.2.9".parse().unwrap()));
+    assert_eq!(chain(&nat, "in-br-a").len(), 3);
+    let routed = with(GatewayMode::Routed, None);
+    assert_eq!(chain(&routed, "postrouting").len(), 1);
+    assert_eq!(chain(&routed, "in-br-a").len(), 5);
+    let unprotected = with(GatewayMode::NatUnprotected, None);
+    assert_eq!(chain(&unprotected, "postrouting").len(), 2);
+    assert_eq!(chain(&unprotected, "in-br-a").len(), 4);
+}
+
+fn published(address: &str, port: u16, container: u16) -> PublishedPort {
+    let address = address.parse().unwrap();
+    PublishedPort { protocol: Protocol::Tcp, container, address, port }
+}
+
+fn seen(ports: &[PublishedPort], six: Option<&str>) -> Vec<String> {
+    let of = |address: &IpAddr| match address {
+        IpAddr::V4(_) => Some("10.0.0.2".parse().unwrap()),
+        IpAddr::V6(_) => six.map(|a| a.parse().unwrap()),
+    };
+    let all = forwards(ports, of, |_| false);
+    let world = World { forwards: all.clone(), ..world(&[network("br-a", "10.0.0.0/24")]) };
+    // Everything that comes out can be said to the kernel.
+    let _rules = rules(&world);
+    all.iter().flat_map(Forward::elements).map(|(set, _)| set.to_owned()).collect()
+}
+
+#[test]
+fn a_run_of_ports_is_one_element() {
+    let run: Vec<_> = (20000..30000).map(|n| published("0.0.0.0", n, n)).collect();
+    assert_eq!(seen(&run, None), ["runs4"]);
+    let both: Vec<_> =
+        (80..90).flat_map(|n| [published("0.0.0.0", n, n), published("::", n, n)]).collect();
+    assert_eq!(seen(&both, None), ["runs4", "relayed"]);
+    assert_eq!(seen(&both, Some("fd00::2")), ["runs4", "runs6", "relayed"]);
+    // Numbers that change, holes, and certain addresses.
+    let shifted: Vec<_> = (80..83).map(|n| published("0.0.0.0", n, n + 1)).collect();
+    assert_eq!(seen(&shifted, None), ["any4", "any4", "any4"]);
+    let hole = [published("127.0.0.1", 1, 1), published("127.0.0.1", 3, 3)];
+    assert_eq!(seen(&hole, None), ["at4", "at4"]);
+    assert_eq!(seen(&[published("::1", 80, 80)], Some("fd00::2")), ["relayed"]);
+    assert_eq!(seen(&[published("fd01::9", 80, 81)], Some("fd00::2")), ["at6"]);
+    assert_eq!(seen(&[published("0.0.0.0", u16::MAX, u16::MAX)], None), ["any4"]);
+    assert!(seen(&[], None).is_empty());
+}
+
+#[test]
+fn routed_ports_are_open_ones_of_the_container() {
+    let ports: Vec<_> = (80..82).map(|n| published("0.0.0.0", 0, n)).collect();
+    let all = forwards(&ports, |_| Some("10.0.0.2".parse().unwrap()), |_| true);
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].ports, (80, 81));
+    assert_eq!(all[0].elements()[0].0, "open4");
+}
+
+#[test]
+fn it_can_be_explained() {
+    let of = |_: &IpAddr| Some("10.0.0.2".parse().unwrap());
+    let ports = [published("0.0.0.0", 8080, 80), published("127.0.0.1", 99, 99)];
+    let world = World {
+        forwards: forwards(&ports, of, |_| false),
+        ..world(&[network("br-a", "10.0.0.0/24")])
+    };
+    let told = |port| {
+        let all = world.explain_port(Protocol::Tcp, port);
+        (all[0].allowed, format!("{}: {}", all[0].rule, all[0].text))
+    };
+    assert_eq!(
+        told(8080),
+        (
+            true,
+            "table inet gantry, chain ports, map any4: tcp port 8080 leads to port 80 of 10.0.0.2: it is published on \
+             all addresses of the family"
+                .to_owned()
+        )
+    );
+    assert!(told(99).1.ends_with("only the host itself reaches it"));
+    assert!(!told(81).0);
+    let direct = world.explain_address("10.0.0.2".parse().unwrap()).unwrap();
+    assert_eq!((direct.allowed, direct.rule.as_str()), (false, "table inet gantry, chain in-br-a"));
+    assert_eq!(world.explain_address("192.0.2.1".parse().unwrap()), None);
+}
