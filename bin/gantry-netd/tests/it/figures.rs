@@ -1,6 +1,7 @@
 //! Figures, printed and bounded loosely: `cargo test -p gantry-netd -- --nocapture figures`, with `GANTRY_TEST_NETD` naming
 //! the static build.
 
+use crate::abuse::ticks;
 use crate::rig::*;
 use netd::Sandbox;
 use std::collections::HashMap;
@@ -12,6 +13,12 @@ use std::time::{Duration, Instant};
 /// Queries a second that are asked, and for how long.
 const RATE: u32 = 10_000;
 const TIME: Duration = Duration::from_secs(2);
+
+/// What this thread has used of a processor.
+fn own_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec.cast_unsigned(), used.tv_nsec as u32)
+}
 
 fn at(times: &mut [Duration], share: f64) -> Duration {
     times.sort_unstable();
@@ -57,13 +64,16 @@ fn figures_of_queries() {
     host.network("n1", "front", false);
     let _server = server("127.0.0.1:53", |q, _, _| Some(answer(q, 0, &[[192, 0, 2, 1]])));
     let web = host.container("web1", &sandbox(&[("n1", &["10.9.0.2"], &["web"])]));
+    let pid = host.client.pid().unwrap().unwrap();
     for (what, name, rate) in
         [("names of ours", "web", RATE), ("asked outside", "www.example.com", RATE / 4)]
     {
+        let before = ticks(pid);
         let (mut times, asked) = storm(&web.udp(), name, rate);
+        let used = Duration::from_millis(10 * (ticks(pid) - before)) / asked as u32;
         let lost = asked - times.len();
         println!(
-            "{what}: {} a second, {lost} lost, median {:?}, p99 {:?}",
+            "{what}: {} a second, {lost} lost, median {:?}, p99 {:?}, {used:?} of a processor each",
             times.len() as u64 / TIME.as_secs(),
             at(&mut times, 0.5),
             at(&mut times, 0.99),
@@ -77,19 +87,20 @@ fn figures_of_a_crowd() {
     let host = Host::new();
     host.network("n1", "front", false);
     let mut all = Vec::new();
-    let (mut attach, mut owner) = (Vec::new(), Vec::new());
+    let (mut attach, mut owner, mut daemon) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..200u32 {
         let container = Container::new(&format!("c{n}"));
         let address = format!("10.9.{}.{}", n / 250, n % 250 + 2);
         let name = format!("name-{n}");
         let own = sandbox(&[("n1", &[&address], &[&name, &format!("{n:012}"), "app"])]);
         let netns = container.netns();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), own_time());
         host.client.attach(&container.id, &own, netns.as_fd()).unwrap();
         let attached = Instant::now();
         host.client.owner(&container.id, container.process.id()).unwrap();
         attach.push(attached - start);
         owner.push(attached.elapsed());
+        daemon.push(own_time() - before);
         all.push((container, own));
     }
     let mut update: Vec<Duration> = all
@@ -101,7 +112,9 @@ fn figures_of_a_crowd() {
             start.elapsed()
         })
         .collect();
+    println!("of the daemon's processor for both: median {:?}", at(&mut daemon, 0.5));
     let pid = host.client.pid().unwrap().unwrap();
+    println!("of the helper's for one: {:?}", Duration::from_millis(10 * ticks(pid)) / 200);
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let rss = status.lines().find(|l| l.starts_with("VmRSS")).unwrap().to_owned();
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
