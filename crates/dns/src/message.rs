@@ -153,8 +153,10 @@ impl Query {
     fn start(&self, rcode: Rcode) -> Vec<u8> {
         let mut message = Vec::with_capacity(128);
         message.extend_from_slice(&self.id.to_be_bytes());
-        // An answer, recursion available.
-        message.extend_from_slice(&(0x8080 | self.flags | rcode as u16).to_be_bytes());
+        // An answer; recursion is available unless it just was not.
+        let available = if rcode == Rcode::NoError { 0x80 } else { 0 };
+        let flags = 0x8000 | self.flags | available | rcode as u16;
+        message.extend_from_slice(&flags.to_be_bytes());
         message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
         message.extend_from_slice(self.name.wire());
         message.extend_from_slice(&self.kind.to_be_bytes());
@@ -183,7 +185,7 @@ pub fn failure(bytes: &[u8], rcode: Rcode) -> Option<Vec<u8>> {
     let mut message = vec![0; HEADER];
     message[..2].copy_from_slice(&header[..2]);
     message[2] = 0x80 | header[2] & 0x79;
-    message[3] = 0x80 | rcode as u8;
+    message[3] = rcode as u8;
     Some(message)
 }
 

@@ -204,7 +204,7 @@ impl Client {
         Ok(())
     }
 
-    /// The TCP port on `[::1]` and 127.0.0.1 that the firewall redirects connections to which are meant for
+    /// The TCP port on 127.0.0.1 and on every IPv6 address that the firewall redirects connections to which are meant for
     /// [`Sandbox::forwards`]. Starts the helper. The port stays the same over its restarts if nobody took it meanwhile:
     /// ask again whenever the rules are written.
     pub fn redirect_port(&self) -> Result<u16> {
@@ -228,7 +228,8 @@ impl Client {
 
     /// Watches our tables from now on: when somebody else changes them, they are put back as
     /// [`write_firewall`](Self::write_firewall) said. Changes through the netlink socket with this port
-    /// ([`sys::netlink::Socket::port`]) are the daemon's own: use one socket for all of them. Starts the helper.
+    /// ([`sys::netlink::Socket::port`]) are the daemon's own: use one socket for all of them. A daemon that is connected has
+    /// a second in which to put them back itself, and then the helper does not. Starts the helper.
     pub fn watch_firewall(&self, netlink_port: u32) -> Result<()> {
         let mut link = self.shared.lock();
         link.netlink_port = Some(netlink_port);

@@ -98,7 +98,7 @@ pub enum Answer {
         version: u32,
         /// Its process.
         pid: u32,
-        /// Where redirected connections are accepted: on `[::1]` and 127.0.0.1.
+        /// Where redirected connections are accepted: on 127.0.0.1 and every IPv6 address.
         port: u16,
     },
     /// It is so.

@@ -128,7 +128,8 @@ pub struct Endpoint {
     pub internal: bool,
 }
 
-/// TCP connections to a loopback address of the host that go to a container.
+/// TCP connections to an address of the host that the kernel cannot translate, as `::1`, or any of IPv6 for a container
+/// that has none.
 ///
 /// The firewall redirects them to [`Client::redirect_port`](crate::client::Client::redirect_port); the helper asks the
 /// kernel where they were meant to go.

@@ -78,17 +78,24 @@ fn what_is_meant_and_what_is_not_ours_is_left_alone() {
     run("nft", &["delete table inet others"]);
     // Same name, another family.
     run("nft", &["add table ip gantry-test"]);
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(host.client.status().unwrap().unwrap().replayed, 0);
     assert!(listing().contains("chain three"));
     // What is put back is what the file says.
     run("nft", &["flush ruleset"]);
     wait_for("back", LIMIT, || listing().contains("chain two"));
     assert!(!listing().contains("chain three"));
+    // Unless the daemon puts it back itself.
+    run("nft", &["flush ruleset"]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!listing().contains("chain two"));
+    socket.execute(ruleset(&["one", "two"])).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(host.client.status().unwrap().unwrap().replayed, 1);
     // Given up, it stays away.
     host.client.write_firewall(None).unwrap();
     run("nft", &["delete table inet gantry-test"]);
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(1200));
     assert!(!listing().contains("table"));
     assert_eq!(host.client.status().unwrap().unwrap().replayed, 1);
 }

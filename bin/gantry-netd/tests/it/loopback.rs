@@ -83,6 +83,47 @@ fn a_port_on_loopback_leads_into_the_container() {
 }
 
 #[test]
+fn another_hosts_ipv6_leads_into_a_container_without_it() {
+    let host = Host::new();
+    let web = published(&host);
+    serve(&web, 80, |mut stream| stream.write_all(b"here").unwrap());
+    let mut own = Sandbox::default();
+    own.forwards.push(Forward {
+        listen: "[::]:9090".parse().unwrap(),
+        ports: 1,
+        to: "10.9.0.2:80".parse().unwrap(),
+    });
+    host.client.update(&web.id, &own).unwrap();
+    let lan = Container::new("lan1");
+    let pid = lan.process.id().to_string();
+    run("ip", &["link", "add", "gn1", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
+    run("ip", &["addr", "add", "fd09::1/64", "dev", "gn1", "nodad"]);
+    run("ip", &["link", "set", "gn1", "up"]);
+    let inside = ["-n", "-t", &pid, "ip"];
+    let address = ["addr", "add", "fd09::2/64", "dev", "eth0", "nodad"];
+    run("nsenter", &[&inside[..], &address].concat());
+    run("nsenter", &[&inside[..], &["link", "set", "eth0", "up"]].concat());
+    run("nft", &["add chain inet test in { type nat hook prerouting priority -100; }"]);
+    let port = host.client.redirect_port().unwrap();
+    run(
+        "nft",
+        &[&format!("add rule inet test in ip6 daddr fd09::1 tcp dport 9090 redirect to :{port}")],
+    );
+    let get = |port: u16| {
+        lan.inside(move || {
+            let mut text = String::new();
+            let mut stream = TcpStream::connect(("fd09::1", port)).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let _ended = stream.read_to_string(&mut text);
+            text
+        })
+    };
+    assert_eq!(get(9090), "here");
+    // Who comes without having been redirected gets nothing.
+    assert_eq!(get(port), "");
+}
+
+#[test]
 fn much_is_carried_and_a_slow_reader_holds_the_writer() {
     let host = Host::new();
     let web = published(&host);

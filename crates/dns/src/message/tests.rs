@@ -83,7 +83,7 @@ fn what_is_no_query() {
     assert_eq!(Query::parse(&good[..11]), Err(Malformed::Ignore));
     assert_eq!(
         failure(&good, Rcode::FormErr).unwrap(),
-        [0x12, 0x34, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0]
+        [0x12, 0x34, 0x81, 0x01, 0, 0, 0, 0, 0, 0, 0, 0]
     );
     assert_eq!(failure(&good[..11], Rcode::FormErr), None);
 }

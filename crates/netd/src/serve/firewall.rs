@@ -3,7 +3,8 @@
 //! The kernel announces every change of rules with the netlink port of who asked for it. What came through a port of the
 //! daemon's, or our own, is meant. Anything else that touches a table of ours is somebody's `flush ruleset`, a firewall
 //! that was reloaded, or a hand that slipped: a moment later, when whoever it is has finished, all our tables are written
-//! anew, whole, as the daemon's file says. Whoever keeps changing them is answered ever more slowly, not fought.
+//! anew, whole, as the daemon's file says. A daemon that is there does so itself, and is given the time to. Whoever keeps
+//! changing them is answered ever more slowly, not fought.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +32,8 @@ const TABLE: u16 = 1;
 
 /// How long after a change the tables are put back: a reload is many transactions.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The same while there is a daemon, which puts them back itself as a rule.
+const DAEMONS_TURN: Duration = Duration::from_secs(1);
 /// The longest pause, for whoever changes them again and again.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Who changes them again within this time is doing it again.
@@ -123,10 +126,15 @@ impl Watch {
         while let Some(notices) = &mut self.notices {
             match notices.receive() {
                 Ok(messages) => {
-                    let foreign = messages.iter().filter(|m| {
-                        Some(m.port) != own && !self.daemons.iter().any(|(_, port)| *port == m.port)
-                    });
-                    self.touched.extend(foreign.filter_map(table));
+                    for message in messages.iter().filter(|m| Some(m.port) != own) {
+                        let Some(table) = table(message) else { continue };
+                        if !self.daemons.iter().any(|(_, port)| *port == message.port) {
+                            self.touched.insert(table);
+                        } else if message.kind == NFT_MSG_NEWTABLE {
+                            // The daemon wrote it anew, whole.
+                            self.touched.remove(&table);
+                        }
+                    }
                 }
                 Err(e) if e.errno() == Some(rustix::io::Errno::WOULDBLOCK.raw_os_error()) => break,
                 Err(e) if e.errno() == Some(rustix::io::Errno::INTR.raw_os_error()) => {}
@@ -141,7 +149,8 @@ impl Watch {
             }
         }
         if !self.touched.is_empty() && self.deadline.is_none() {
-            self.deadline = Some(Instant::now() + self.pause());
+            let turn = if self.daemons.is_empty() { Duration::ZERO } else { DAEMONS_TURN };
+            self.deadline = Some(Instant::now() + self.pause().max(turn));
         }
     }
 

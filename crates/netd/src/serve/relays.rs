@@ -1,6 +1,8 @@
-//! Connections to loopback ports that the kernel cannot translate into a container (`::1` is no source that a packet to
-//! another host may have): the firewall redirects them to one listener, the kernel remembers where they were meant to go,
-//! and the bytes are carried from here.
+//! Connections to ports that the kernel cannot translate into a container (`::1` is no source that a packet to another host
+//! may have, and an IPv6 client has none that a container without IPv6 could answer): the firewall redirects them to one
+//! listener, the kernel remembers where they were meant to go, and the bytes are carried from here. On IPv6 it listens on
+//! all addresses, because what came from elsewhere is redirected to the address of the link that it came through; whoever
+//! connects to it without having been redirected is turned out.
 //!
 //! Each direction ends for itself (half-close), a reset on one side is one on the other, and a side that does not read
 //! holds up the other rather than filling memory.
@@ -59,7 +61,7 @@ struct End {
 }
 
 impl Relays {
-    /// Listens on the same port of 127.0.0.1 and `::1`: on the one that is written down in `path` if it is free.
+    /// Listens on the same port of 127.0.0.1 and of IPv6: on the one that is written down in `path` if it is free.
     pub(crate) fn listen(path: &Path) -> Result<Self> {
         let before = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
         let mut found = None;
@@ -298,9 +300,9 @@ fn listen_both(wanted: u16) -> io::Result<(OwnedFd, Option<OwnedFd>, u16)> {
     let v4 = listener(SocketAddrV4::new(Ipv4Addr::LOCALHOST, wanted).into())?;
     let address = rustix::net::getsockname(&v4)?;
     let port = SocketAddr::try_from(address).map_err(io::Error::from)?.port();
-    let v6 = match listener(SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0).into()) {
+    let v6 = match listener(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into()) {
         Ok(v6) => Some(v6),
-        // No IPv6 on this host, so nobody connects to ::1.
+        // No IPv6 on this host, so nobody connects by it.
         Err(e)
             if matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
                 || e.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
