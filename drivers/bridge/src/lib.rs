@@ -232,6 +232,14 @@ impl Driver for Bridge {
         "bridge"
     }
 
+    fn relay(&self, port: Option<u16>) -> Result<()> {
+        Self::relay(self, port)
+    }
+
+    fn firewall_port(&self) -> Option<u32> {
+        self.netlink_port().ok()
+    }
+
     fn create(&self, config: &NetworkConfig) -> Result<Network> {
         self.inner.create(config)
     }
