@@ -108,12 +108,10 @@ impl Client {
         Self { shared: Arc::new(Shared { config, paths, link: Mutex::default() }) }
     }
 
-    /// Connects to the helper that lives, or starts one if there are records that need it. Whether there is one now.
+    /// Connects to the helper that lives, or starts one if there are sandboxes to be served. Whether there is one now.
     pub fn adopt(&self) -> Result<bool> {
         let mut link = self.shared.lock();
-        let needed = !state::ids(&self.shared.paths.sandboxes())?.is_empty()
-            || self.shared.paths.firewall().exists();
-        if needed {
+        if !state::ids(&self.shared.paths.sandboxes())?.is_empty() {
             self.shared.ensure(&mut link)?;
             return Ok(true);
         }
@@ -229,7 +227,8 @@ impl Client {
     /// Watches our tables from now on: when somebody else changes them, they are put back as
     /// [`write_firewall`](Self::write_firewall) said. Changes through the netlink socket with this port
     /// ([`sys::netlink::Socket::port`]) are the daemon's own: use one socket for all of them. A daemon that is connected has
-    /// a second in which to put them back itself, and then the helper does not. Starts the helper.
+    /// a second in which to put them back itself, and then the helper does not; one that is connected and has not called this
+    /// is left to do so alone. Starts the helper.
     pub fn watch_firewall(&self, netlink_port: u32) -> Result<()> {
         let mut link = self.shared.lock();
         link.netlink_port = Some(netlink_port);

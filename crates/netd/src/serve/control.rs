@@ -28,7 +28,9 @@ impl Server {
             let Some(daemon) = self.daemons.get(key) else { continue };
             if self.poll.add(&daemon.socket, Token::Daemon(key), EventFlags::IN).is_err() {
                 self.daemons.remove(key);
+                continue;
             }
+            self.firewall.set_daemon(key, None);
         }
     }
 
