@@ -59,6 +59,8 @@ impl Drop for Watch {
 fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd) {
     // Set while a change that somebody else made is looked at after a moment: such changes come in crowds.
     let mut touched: Option<Instant> = None;
+    // Among them was one of our own tables.
+    let mut harmed = false;
     loop {
         let patience = touched.map(|since| {
             let left = CROWD.saturating_sub(since.elapsed());
@@ -96,31 +98,36 @@ fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd)
                 Err(e) => tracing::warn!("news of links: {e}"),
             }
         }
-        if rule && inner.is_foreign_change(&mut firewall) {
-            touched.get_or_insert_with(Instant::now);
+        if rule {
+            let (ours, others) = inner.foreign_changes(&mut firewall);
+            harmed |= ours;
+            if ours || others {
+                touched.get_or_insert_with(Instant::now);
+            }
         }
         if touched.is_some_and(|since| since.elapsed() >= CROWD) {
             touched = None;
-            inner.put_rules_back();
+            inner.put_rules_back(std::mem::take(&mut harmed));
         }
     }
 }
 
 impl Inner {
-    /// Whether somebody else has changed what concerns us.
-    fn is_foreign_change(&self, socket: &mut Socket) -> bool {
+    /// Whether somebody else has changed our tables, and whether others' in a way that may block us.
+    fn foreign_changes(&self, socket: &mut Socket) -> (bool, bool) {
         let messages = match socket.receive() {
             Ok(messages) => messages,
-            Err(e) if e.errno() == Some(ENOBUFS) => return true,
+            Err(e) if e.errno() == Some(ENOBUFS) => return (true, true),
             Err(e) => {
                 tracing::warn!("news of the firewall: {e}");
-                return false;
+                return (false, false);
             }
         };
         let own = self.own_port();
-        messages.iter().filter(|message| Some(message.port) != own).any(|message| {
-            nft::is_change_of(message, &self.config.table()) || nft::may_block(message)
-        })
+        let strange = || messages.iter().filter(|message| Some(message.port) != own);
+        let table = self.config.table();
+        let ours = strange().any(|message| nft::is_change_of(message, &table));
+        (ours, strange().any(nft::may_block))
     }
 
     /// By which our own changes are told from others'.
@@ -128,13 +135,19 @@ impl Inner {
         self.host().firewall.port().ok()
     }
 
-    fn put_rules_back(&self) {
+    /// Makes things right after somebody else's change: our tables where they were `harmed`, and our way through others'.
+    fn put_rules_back(&self, harmed: bool) {
         let mut host = self.host();
         if self.state().networks.is_empty() {
             return;
         }
-        tracing::warn!("somebody has changed the firewall; writing our tables again");
-        if let Err(e) = self.write_rules(&mut host) {
+        let result = if harmed {
+            tracing::warn!("somebody has changed the firewall; writing our tables again");
+            self.write_rules(&mut host)
+        } else {
+            self.pass_foreign(&mut host)
+        };
+        if let Err(e) = result {
             tracing::error!("our firewall tables: {e}");
         }
     }
