@@ -107,7 +107,8 @@ pub fn encode_changes(changes: &[Change]) -> Batch {
 }
 
 impl Family {
-    pub(crate) fn number(self) -> u8 {
+    /// As the kernel numbers it.
+    pub fn number(self) -> u8 {
         match self {
             Self::Inet => FAMILY_INET,
             Self::Bridge => FAMILY_BRIDGE,

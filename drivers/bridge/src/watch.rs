@@ -1,6 +1,6 @@
 //! The thread that hears which links go.
 
-use crate::Inner;
+use crate::{Inner, rules};
 use network::NetworkId;
 use network::route::{self, LINK_GROUP, LinkEvent};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -117,7 +117,8 @@ impl Inner {
     fn foreign_changes(&self, socket: &mut Socket) -> (bool, bool) {
         let messages = match socket.receive() {
             Ok(messages) => messages,
-            Err(e) if e.errno() == Some(ENOBUFS) => return (true, true),
+            // Ours may have been so many that others' were lost among them: what is there is looked at.
+            Err(e) if e.errno() == Some(ENOBUFS) => return (!self.is_intact(), true),
             Err(e) => {
                 tracing::warn!("news of the firewall: {e}");
                 return (false, false);
@@ -128,6 +129,28 @@ impl Inner {
         let table = self.config.table();
         let ours = strange().any(|message| nft::is_change_of(message, &table));
         (ours, strange().any(nft::may_block))
+    }
+
+    /// Whether our chains are there with as many rules as they shall have. Elements are not counted.
+    fn is_intact(&self) -> bool {
+        let looked = (|| -> Result<bool> {
+            let wanted = rules::desired(&self.world()?);
+            let mut host = self.host();
+            for ruleset in wanted {
+                let there = host.firewall.rules(ruleset.family.number(), &ruleset.name)?;
+                for chain in &ruleset.chains {
+                    let rules = there.iter().filter(|rule| rule.chain == chain.name).count();
+                    if rules != chain.rules.len() {
+                        return Ok(false);
+                    }
+                }
+            }
+            Ok(true)
+        })();
+        looked.unwrap_or_else(|e| {
+            tracing::warn!("firewall after lost news: {e}");
+            false
+        })
     }
 
     /// By which our own changes are told from others'.
