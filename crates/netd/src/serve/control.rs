@@ -80,7 +80,7 @@ impl Server {
                 if self.records.sandbox(&sandbox).is_none() {
                     return Err(Error::not_found(format!("no record of sandbox {sandbox}")));
                 }
-                self.attach(&sandbox, netns, Some(from), None)?;
+                self.attach(&sandbox, netns, Some(from))?;
             }
             (Request::Owner { sandbox, pid }, Some(pidfd)) => {
                 self.set_owner(&sandbox, pid, pidfd)?;
