@@ -117,10 +117,13 @@ pub struct MountPoint {
 }
 
 /// An item of `GET /containers/json`.
+///
+/// `E` is what is known of its connections to networks, half of the text: [`serde::de::IgnoredAny`] for who does not look
+/// at them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, bound(deserialize = "E: Default + Deserialize<'de>"))]
 #[allow(missing_docs)]
-pub struct ContainerSummary {
+pub struct ContainerSummary<E = EndpointSettings> {
     pub id: String,
     /// With leading slashes.
     pub names: Vec<String>,
@@ -139,7 +142,7 @@ pub struct ContainerSummary {
     pub state: String,
     pub status: String,
     pub host_config: SummaryHostConfig,
-    pub network_settings: SummaryNetworkSettings,
+    pub network_settings: SummaryNetworkSettings<E>,
     pub mounts: Vec<MountPoint>,
 }
 
@@ -157,10 +160,10 @@ pub struct SummaryHostConfig {
 
 /// What lists tell of networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, bound(deserialize = "E: Default + Deserialize<'de>"))]
 #[allow(missing_docs)]
-pub struct SummaryNetworkSettings {
-    pub networks: BTreeMap<String, EndpointSettings>,
+pub struct SummaryNetworkSettings<E = EndpointSettings> {
+    pub networks: BTreeMap<String, E>,
 }
 
 /// A port in lists.

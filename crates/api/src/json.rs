@@ -42,15 +42,27 @@ impl std::error::Error for Error {}
 
 /// Reads one value, as Go does.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    read(text, std::marker::PhantomData::<T>)
+}
+
+fn read<'de, S: DeserializeSeed<'de>>(text: &'de [u8], seed: S) -> Result<S::Value, Error> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::Empty);
     }
     let trace = Trace::default();
     let mut inner = serde_json::Deserializer::from_slice(text);
-    let value = T::deserialize(Go { inner: &mut inner, trace: &trace })
+    let value = seed
+        .deserialize(Go { inner: &mut inner, trace: &trace })
         .map_err(|e| explain(&e, &trace, text))?;
     inner.end().map_err(|_| Error::Trailing)?;
     Ok(value)
+}
+
+/// As [`from_slice`] for a list, of which each item is handed on when it is read: a long one is never held as a whole.
+///
+/// After an error, items before the wrong one have been handed on.
+pub fn each<T: DeserializeOwned>(text: &[u8], item: impl FnMut(T)) -> Result<(), Error> {
+    read(text, EachOf { item, of: std::marker::PhantomData })
 }
 
 /// Leaves out zero values (Go's `omitempty` for numbers, texts and booleans).
@@ -112,6 +124,35 @@ pub(crate) fn string_or_list<'de, D: Deserializer<'de>>(
         }
     }
     deserializer.deserialize_any(StringOrList)
+}
+
+/// A list whose items go to somebody one by one.
+struct EachOf<T, F> {
+    item: F,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for EachOf<T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for EachOf<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.item)(item);
+        }
+        Ok(())
+    }
 }
 
 /// Where the first error happened: `Struct.Field`.

@@ -2,6 +2,7 @@
 
 use crate::exit::{Failure, Result};
 use crate::table;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use template::{Row, Template, Value};
@@ -53,9 +54,20 @@ impl Prepared {
     pub(crate) fn render(&self, rows: Vec<Rc<dyn Row>>) -> Result<String> {
         let mut text = String::new();
         for row in rows {
-            text.push_str(&self.template.execute(&Value::Row(row)).map_err(failed)?);
-            text.push('\n');
+            self.add(row, &mut text)?;
         }
+        self.finish(text)
+    }
+
+    /// Adds the line of one more row to `text`, which [`finish`](Self::finish) makes the whole of.
+    pub(crate) fn add(&self, row: Rc<dyn Row>, text: &mut String) -> Result<()> {
+        self.template.execute_into(&Value::Row(row), text).map_err(failed)?;
+        text.push('\n');
+        Ok(())
+    }
+
+    /// The text for all rows that were added.
+    pub(crate) fn finish(&self, text: String) -> Result<String> {
         if !self.is_table {
             return Ok(text);
         }
@@ -132,10 +144,10 @@ impl Row for Header {
 }
 
 /// Cuts a text to `width` characters, the last of them an ellipsis.
-pub(crate) fn ellipsis(text: &str, width: usize) -> String {
+pub(crate) fn ellipsis(text: &str, width: usize) -> Cow<'_, str> {
     use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
     if text.width() <= width {
-        return text.to_owned();
+        return text.into();
     }
     let mut used = 0;
     let mut out = String::new();
@@ -147,11 +159,11 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
         out.push(c);
     }
     out.push('…');
-    out
+    out.into()
 }
 
 /// The first twelve digits of an id, without its algorithm.
-pub(crate) fn short_id(id: &str) -> String {
+pub(crate) fn short_id(id: &str) -> &str {
     let plain = id.strip_prefix("sha256:").unwrap_or(id);
-    plain.chars().take(12).collect()
+    plain.char_indices().nth(12).map_or(plain, |(end, _)| &plain[..end])
 }

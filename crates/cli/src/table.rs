@@ -13,47 +13,67 @@ pub(crate) fn columns(text: &str) -> String {
 
 /// As [`columns`], with other settings.
 pub(crate) fn columns_at_least(text: &str, min_width: usize, padding: usize) -> String {
-    let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
-    let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len() - 1]).collect();
-    let mut column = 0;
-    loop {
-        let has = |line: usize| lines.get(line).is_some_and(|cells| cells.len() > column + 1);
-        if !(0..lines.len()).any(has) {
-            break;
+    let mut cells: Vec<Cell<'_>> = Vec::new();
+    // Where each line begins among the cells.
+    let mut starts: Vec<usize> = Vec::new();
+    let mut open: Vec<Column> = Vec::new();
+    let close = |cells: &mut [Cell<'_>], starts: &[usize], at: usize, column: Column| {
+        let Column { first, widest } = column;
+        let width =
+            if widest == 0 && min_width == 0 { 0 } else { (widest + padding).max(min_width) };
+        for start in &starts[first..] {
+            cells[start + at].width = width;
         }
-        let mut line = 0;
-        while line < lines.len() {
-            if !has(line) {
-                line += 1;
-                continue;
-            }
-            let end = (line..lines.len()).find(|l| !has(*l)).unwrap_or(lines.len());
-            let widest = lines[line..end]
-                .iter()
-                .map(|cells| cells[column].chars().count())
-                .max()
-                .unwrap_or(0);
-            let width =
-                if widest == 0 && min_width == 0 { 0 } else { (widest + padding).max(min_width) };
-            for row in &mut widths[line..end] {
-                row[column] = width;
-            }
-            line = end;
+    };
+    for (line, text) in text.split('\n').enumerate() {
+        let start = cells.len();
+        cells.extend(text.split('\t').map(|text| Cell {
+            text,
+            length: text.chars().count(),
+            width: 0,
+        }));
+        let here = cells.len() - start - 1;
+        for (at, column) in open.drain(here.min(open.len())..).enumerate() {
+            close(&mut cells, &starts, here + at, column);
         }
-        column += 1;
+        starts.push(start);
+        for (at, cell) in cells[start..start + here].iter().enumerate() {
+            match open.get_mut(at) {
+                Some(column) => column.widest = column.widest.max(cell.length),
+                None => open.push(Column { first: line, widest: cell.length }),
+            }
+        }
+    }
+    for (at, column) in open.into_iter().enumerate() {
+        close(&mut cells, &starts, at, column);
     }
     let mut out = String::with_capacity(text.len() * 2);
-    for (i, (cells, widths)) in lines.iter().zip(&widths).enumerate() {
-        if i > 0 {
+    let ends = starts.iter().skip(1).copied().chain([cells.len()]);
+    for (start, end) in starts.iter().copied().zip(ends) {
+        if start > 0 {
             out.push('\n');
         }
-        for (cell, width) in cells.iter().zip(widths) {
-            out.push_str(cell);
-            out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+        for Cell { text, length, width } in &cells[start..end] {
+            out.push_str(text);
+            out.extend(std::iter::repeat_n(' ', width.saturating_sub(*length)));
         }
-        out.push_str(cells.last().copied().unwrap_or_default());
     }
     out
+}
+
+/// A text between tabs.
+struct Cell<'a> {
+    text: &'a str,
+    /// In characters.
+    length: usize,
+    /// That of its column; 0 for what follows a line's last tab.
+    width: usize,
+}
+
+/// A column that goes on, from its first line.
+struct Column {
+    first: usize,
+    widest: usize,
 }
 
 #[cfg(test)]
@@ -76,6 +96,10 @@ mod tests {
         assert_eq!(
             columns("a\tb\nplain\naaaaaaaaaaaaaa\tb"),
             "a         b\nplain\naaaaaaaaaaaaaa   b"
+        );
+        assert_eq!(
+            columns("a\tb\tc\nd\teeeeeeeee\n\tx\ty\t\n\n"),
+            "a         b         c\nd         eeeeeeeee\n          x         y         \n\n"
         );
     }
 }

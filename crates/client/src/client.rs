@@ -126,6 +126,18 @@ impl Client {
         self.json(answer, what).await
     }
 
+    /// A request without body whose answer is a list in JSON, of which each item is handed on.
+    pub(crate) async fn get_each<T: DeserializeOwned>(
+        &self,
+        target: Target,
+        what: &'static str,
+        item: impl FnMut(T),
+    ) -> Result<()> {
+        let answer = self.send(Method::GET, &target, None, &[]).await?;
+        let bytes = self.bytes(answer, what).await?;
+        api::json::each(&bytes, item).map_err(|e| Error::Answer { what, message: e.to_string() })
+    }
+
     /// A request with a JSON body whose answer is JSON.
     pub(crate) async fn post_json<B: Serialize, T: DeserializeOwned>(
         &self,

@@ -13,6 +13,7 @@ use api::{
 };
 use bytes::Bytes;
 use http::Method;
+use serde::de::IgnoredAny;
 
 /// Which containers to list.
 #[derive(Debug, Clone, Default)]
@@ -191,13 +192,16 @@ impl Client {
 
     /// `GET /containers/json`
     pub async fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
-        let limit = options.limit.map(|n| n.to_string()).unwrap_or_default();
-        let target = Target::path("/containers/json")
-            .flag("all", options.all)
-            .query_if("filters", &options.filters.to_json())
-            .query_if("limit", &limit)
-            .flag("size", options.size);
-        self.get(target, "container list").await
+        self.get(list(options), "container list").await
+    }
+
+    /// `GET /containers/json`, one container after the other, without what is known of their connections to networks.
+    pub async fn each_container(
+        &self,
+        options: &ListOptions,
+        container: impl FnMut(ContainerSummary<IgnoredAny>),
+    ) -> Result<()> {
+        self.get_each(list(options), "container list", container).await
     }
 
     /// `GET /containers/{id}/json`
@@ -280,6 +284,15 @@ fn with_timeout(target: Target, timeout: Option<i64>) -> Target {
         Some(seconds) => target.query("t", &seconds.to_string()),
         None => target,
     }
+}
+
+fn list(options: &ListOptions) -> Target {
+    let limit = options.limit.map(|n| n.to_string()).unwrap_or_default();
+    Target::path("/containers/json")
+        .flag("all", options.all)
+        .query_if("filters", &options.filters.to_json())
+        .query_if("limit", &limit)
+        .flag("size", options.size)
 }
 
 pub(crate) fn with_size(target: Target, rows: u16, columns: u16) -> Target {

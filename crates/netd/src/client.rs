@@ -26,6 +26,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ pub struct Client {
 struct Shared {
     config: Config,
     paths: Paths,
+    /// The folders are there.
+    made: AtomicBool,
     link: Mutex<Link>,
 }
 
@@ -105,15 +108,14 @@ impl Client {
     /// The handle to the helper of `config`. Nothing is started or looked at.
     pub fn new(config: Config) -> Self {
         let paths = Paths::new(&config.dir);
-        Self { shared: Arc::new(Shared { config, paths, link: Mutex::default() }) }
+        let (made, link) = (AtomicBool::new(false), Mutex::default());
+        Self { shared: Arc::new(Shared { config, paths, made, link }) }
     }
 
-    /// Connects to the helper that lives, or starts one if there are records that need it. Whether there is one now.
+    /// Connects to the helper that lives, or starts one if there are sandboxes to be served. Whether there is one now.
     pub fn adopt(&self) -> Result<bool> {
         let mut link = self.shared.lock();
-        let needed = !state::ids(&self.shared.paths.sandboxes())?.is_empty()
-            || self.shared.paths.firewall().exists();
-        if needed {
+        if !state::ids(&self.shared.paths.sandboxes())?.is_empty() {
             self.shared.ensure(&mut link)?;
             return Ok(true);
         }
@@ -138,7 +140,7 @@ impl Client {
 
     /// Names of this network's containers are answered from now on; or its record changed.
     pub fn network(&self, id: &Id, network: &Network) -> Result<()> {
-        self.shared.paths.create()?;
+        self.shared.make_folders()?;
         state::write(&self.shared.paths.network(id), network)?;
         self.tell(&Request::Network { id: id.clone() })
     }
@@ -160,7 +162,7 @@ impl Client {
         if !sandbox.dns && sandbox.forwards.is_empty() {
             return Ok(());
         }
-        self.shared.paths.create()?;
+        self.shared.make_folders()?;
         state::write(&self.shared.paths.sandbox(id), sandbox)?;
         let asked = if sandbox.dns {
             self.ask(&Request::Attach { sandbox: id.clone() }, &[netns])
@@ -191,7 +193,7 @@ impl Client {
     /// The sandbox's names, addresses, servers or ports changed. It has to be attached already, unless
     /// [`Sandbox::dns`] is still not set.
     pub fn update(&self, id: &Id, sandbox: &Sandbox) -> Result<()> {
-        self.shared.paths.create()?;
+        self.shared.make_folders()?;
         state::write(&self.shared.paths.sandbox(id), sandbox)?;
         self.ask(&Request::Sandbox { id: id.clone() }, &[]).map(drop)
     }
@@ -220,7 +222,7 @@ impl Client {
         match batch {
             None => stdx::fs::remove_file(&path),
             Some(bytes) => {
-                self.shared.paths.create()?;
+                self.shared.make_folders()?;
                 stdx::fs::replace(&path, bytes, 0o600, stdx::fs::Durability::Process)
             }
         }
@@ -229,7 +231,8 @@ impl Client {
     /// Watches our tables from now on: when somebody else changes them, they are put back as
     /// [`write_firewall`](Self::write_firewall) said. Changes through the netlink socket with this port
     /// ([`sys::netlink::Socket::port`]) are the daemon's own: use one socket for all of them. A daemon that is connected has
-    /// a second in which to put them back itself, and then the helper does not. Starts the helper.
+    /// a second in which to put them back itself, and then the helper does not; one that is connected and has not called this
+    /// is left to do so alone. Starts the helper.
     pub fn watch_firewall(&self, netlink_port: u32) -> Result<()> {
         let mut link = self.shared.lock();
         link.netlink_port = Some(netlink_port);
@@ -309,6 +312,15 @@ impl Client {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the folders of the records, once.
+    fn make_folders(&self) -> Result<()> {
+        if !self.made.load(Ordering::Relaxed) {
+            self.paths.create()?;
+            self.made.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// One request and its answer. A helper that has died meanwhile is started again and asked once more.
@@ -413,7 +425,7 @@ impl Shared {
     /// Starts a helper. It is reachable when this returns, and answers when it has read its records.
     fn spawn(&self, link: &mut Link) -> Result<Child> {
         let doing = || format!("start {}", self.config.program.display());
-        self.paths.create()?;
+        self.make_folders()?;
         let program = match link.program.take() {
             Some(program) => program,
             None => Program::open(&self.config.program).context(doing)?,

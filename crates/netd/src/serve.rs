@@ -60,8 +60,7 @@ pub fn run() -> Result<()> {
     let listener = setup::listener()?;
     setup::detach()?;
     let paths = Paths::new(dir);
-    let lock = stdx::lock::FileLock::try_acquire(&paths.lock())?
-        .ok_or_else(|| Error::conflict("another gantry-netd works on these records"))?;
+    let lock = setup::lock(&paths.lock())?;
     let mut server = Server::start(paths, resolv, listener)?;
     setup::confine()?;
     let done = server.serve();
@@ -160,8 +159,7 @@ impl Server {
             }
             self.expire(Instant::now());
         }
-        // Whoever asks for a helper now starts another.
-        let _gone = std::fs::remove_file(self.records.paths().socket());
+        // The socket's name stays: by now it may be the next helper's.
         Ok(())
     }
 

@@ -84,7 +84,7 @@ pub fn encode(rulesets: &[Ruleset]) -> Result<Batch, EncodeError> {
         }
         for chain in &ruleset.chains {
             for rule in &chain.rules {
-                add_rule(&mut batch, family, &ruleset.name, &chain.name, rule);
+                add_rule(&mut batch, NLM_F_APPEND, family, &ruleset.name, &chain.name, rule);
             }
         }
     }
@@ -107,7 +107,8 @@ pub fn encode_changes(changes: &[Change]) -> Batch {
 }
 
 impl Family {
-    pub(crate) fn number(self) -> u8 {
+    /// As the kernel numbers it.
+    pub fn number(self) -> u8 {
         match self {
             Self::Inet => FAMILY_INET,
             Self::Bridge => FAMILY_BRIDGE,
@@ -140,30 +141,38 @@ fn check(ruleset: &Ruleset) -> Result<(), EncodeError> {
         }
     }
     for rule in ruleset.chains.iter().flat_map(|c| &c.rules) {
+        check_rule(rule)?;
         for question in &rule.matches {
-            match question {
-                Match::In(link) | Match::NotIn(link) | Match::Out(link) | Match::NotOut(link) => {
-                    check_link(link)?;
-                }
-                Match::Known { set: name, .. } => set(name)?,
-                _ => {}
+            if let Match::Known { set: name, .. } = question {
+                set(name)?;
             }
         }
-        if let Action::Jump(chain) | Action::Goto(chain) = &rule.action
-            && !known(chain)
-        {
-            return Err(EncodeError::Chain(chain.clone()));
-        }
-        if let Action::Map { map, .. } | Action::Dnat { map, .. } = &rule.action {
-            set(map)?;
-        }
-        if let Some(comment) = &rule.comment
-            && (comment.len() > 127 || comment.contains('\0'))
-        {
-            return Err(EncodeError::Comment(comment.clone()));
+        match &rule.action {
+            Action::Jump(chain) | Action::Goto(chain) if !known(chain) => {
+                return Err(EncodeError::Chain(chain.clone()));
+            }
+            Action::Map { map, .. } | Action::Dnat { map, .. } => set(map)?,
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// What can be wrong with a rule whatever table it is in.
+pub(crate) fn check_rule(rule: &Rule) -> Result<(), EncodeError> {
+    for question in &rule.matches {
+        if let Match::In(link) | Match::NotIn(link) | Match::Out(link) | Match::NotOut(link) =
+            question
+        {
+            check_link(link)?;
+        }
+    }
+    match &rule.comment {
+        Some(comment) if comment.len() > 127 || comment.contains('\0') => {
+            Err(EncodeError::Comment(comment.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_link(link: &str) -> Result<(), EncodeError> {
@@ -229,29 +238,32 @@ fn put_base(a: &mut Attributes<'_>, base: &Base) {
     a.string(NFTA_CHAIN_TYPE, kind);
 }
 
-fn add_rule(batch: &mut Batch, family: u8, table: &str, chain: &str, rule: &Rule) {
-    batch.message(
-        message_kind(NFT_MSG_NEWRULE),
-        NLM_F_CREATE | NLM_F_APPEND,
-        &nfgen(family),
-        |a| {
-            a.string(NFTA_RULE_TABLE, table);
-            a.string(NFTA_RULE_CHAIN, chain);
-            a.nested(NFTA_RULE_EXPRESSIONS, |a| {
-                for question in &rule.matches {
-                    put_match(a, question);
-                }
-                put_action(a, &rule.action);
-            });
-            if let Some(comment) = &rule.comment {
-                // Type, length with the NUL, text: `check` has bounded it to 127 bytes.
-                let mut data = vec![UDATA_COMMENT, comment.len() as u8 + 1];
-                data.extend_from_slice(comment.as_bytes());
-                data.push(0);
-                a.put(NFTA_RULE_USERDATA, &data);
+/// Adds a rule after all others (`NLM_F_APPEND`) or, without flags, before them.
+pub(crate) fn add_rule(
+    batch: &mut Batch,
+    flags: u16,
+    family: u8,
+    table: &str,
+    chain: &str,
+    rule: &Rule,
+) {
+    batch.message(message_kind(NFT_MSG_NEWRULE), NLM_F_CREATE | flags, &nfgen(family), |a| {
+        a.string(NFTA_RULE_TABLE, table);
+        a.string(NFTA_RULE_CHAIN, chain);
+        a.nested(NFTA_RULE_EXPRESSIONS, |a| {
+            for question in &rule.matches {
+                put_match(a, question);
             }
-        },
-    );
+            put_action(a, &rule.action);
+        });
+        if let Some(comment) = &rule.comment {
+            // Type, length with the NUL, text: `check` has bounded it to 127 bytes.
+            let mut data = vec![UDATA_COMMENT, comment.len() as u8 + 1];
+            data.extend_from_slice(comment.as_bytes());
+            data.push(0);
+            a.put(NFTA_RULE_USERDATA, &data);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod encode;
+mod foreign;
 mod ruleset;
 mod set;
 
 pub use encode::{EncodeError, encode, encode_changes};
+pub use foreign::{Edit, Place, Seen, SeenRule};
 pub use ruleset::{
     Action, Base, Chain, ChainKind, Family, Hook, Load, Match, Policy, Rule, Ruleset, State,
 };
@@ -125,9 +127,10 @@ pub fn is_change_of(message: &netlink::Message, table: &str) -> bool {
         && message.kind & 0xff != NFT_MSG_NEWGEN
 }
 
-/// Whether a message tells of chains that came, went or changed: one may drop what we let through.
+/// Whether a message tells of chains or rules that came, went or changed: one may drop what we let through.
 pub fn may_block(message: &netlink::Message) -> bool {
-    message.kind == message_kind(3) || message.kind == message_kind(5)
+    // NFT_MSG_NEWCHAIN, DELCHAIN, DELRULE; a table that goes takes its chains along, each with a message.
+    [3, 5, 8].iter().any(|kind| message.kind == message_kind(*kind))
 }
 
 fn refused(doing: &str, error: netlink::Error) -> Error {

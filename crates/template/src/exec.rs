@@ -48,8 +48,10 @@ impl Run<'_> {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Action(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
-                    if pipeline.variables.is_empty() {
-                        self.out.push_str(&value.to_string());
+                    match value {
+                        _ if !pipeline.variables.is_empty() => {}
+                        Value::Str(text) => self.out.push_str(&text),
+                        other => self.out.push_str(&other.to_string()),
                     }
                     continue;
                 }

@@ -41,8 +41,13 @@ impl Template {
     /// The text for `data`. The error is Go's text, with line and column.
     pub fn execute(&self, data: &Value) -> Result<String, String> {
         let mut out = String::new();
-        exec::execute(&self.source, &self.tree, data, Mode::Typed, &mut out)?;
+        self.execute_into(data, &mut out)?;
         Ok(out)
+    }
+
+    /// As [`execute`](Self::execute), at the end of `out`; after an error a part of the text is there.
+    pub fn execute_into(&self, data: &Value, out: &mut String) -> Result<(), String> {
+        exec::execute(&self.source, &self.tree, data, Mode::Typed, out)
     }
 
     /// The text for JSON as it came, of which no types are known: a key that is not there is an error.

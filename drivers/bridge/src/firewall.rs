@@ -67,15 +67,14 @@ impl Inner {
             self.write_file(None)?;
             host.firewall.delete(nft::Family::Inet, &world.table)?;
             host.firewall.delete(nft::Family::Bridge, &world.table)?;
-            return self.foreign(host, &[]);
+            return self.pass_foreign(host);
         }
         let batch = nft::encode(&rules::desired(&world))
             .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         // First the file: what is not in it is lost when gantry-netd puts the tables back.
         self.write_file(Some(batch.bytes()))?;
         host.firewall.write(batch)?;
-        let bridges: Vec<_> = world.networks.iter().map(|network| network.bridge.clone()).collect();
-        self.foreign(host, &bridges)
+        self.pass_foreign(host)
     }
 
     fn write_file(&self, batch: Option<&[u8]>) -> Result<()> {

@@ -37,7 +37,6 @@ pub mod rules;
 mod watch;
 
 use host::Host;
-use ipnet::IpNet;
 use lease::{Lease, Leases};
 use network::{
     Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId,
@@ -144,15 +143,7 @@ struct Net {
     /// We made the bridge.
     owned: bool,
     /// At most one a family, IPv4 first.
-    pools: Vec<NetPool>,
-}
-
-/// The addresses of one family.
-#[derive(Debug, Clone)]
-struct NetPool {
-    subnet: IpNet,
-    range: Option<IpNet>,
-    gateway: IpAddr,
+    pools: Vec<network::ipam::subnets::Subnet>,
 }
 
 impl Bridge {

@@ -1,6 +1,6 @@
 //! The thread that hears which links go.
 
-use crate::Inner;
+use crate::{Inner, rules};
 use network::NetworkId;
 use network::route::{self, LINK_GROUP, LinkEvent};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -59,6 +59,8 @@ impl Drop for Watch {
 fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd) {
     // Set while a change that somebody else made is looked at after a moment: such changes come in crowds.
     let mut touched: Option<Instant> = None;
+    // Among them was one of our own tables.
+    let mut harmed = false;
     loop {
         let patience = touched.map(|since| {
             let left = CROWD.saturating_sub(since.elapsed());
@@ -96,30 +98,58 @@ fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd)
                 Err(e) => tracing::warn!("news of links: {e}"),
             }
         }
-        if rule && inner.is_foreign_change(&mut firewall) {
-            touched.get_or_insert_with(Instant::now);
+        if rule {
+            let (ours, others) = inner.foreign_changes(&mut firewall);
+            harmed |= ours;
+            if ours || others {
+                touched.get_or_insert_with(Instant::now);
+            }
         }
         if touched.is_some_and(|since| since.elapsed() >= CROWD) {
             touched = None;
-            inner.put_rules_back();
+            inner.put_rules_back(std::mem::take(&mut harmed));
         }
     }
 }
 
 impl Inner {
-    /// Whether somebody else has changed what concerns us.
-    fn is_foreign_change(&self, socket: &mut Socket) -> bool {
+    /// Whether somebody else has changed our tables, and whether others' in a way that may block us.
+    fn foreign_changes(&self, socket: &mut Socket) -> (bool, bool) {
         let messages = match socket.receive() {
             Ok(messages) => messages,
-            Err(e) if e.errno() == Some(ENOBUFS) => return true,
+            // Ours may have been so many that others' were lost among them: what is there is looked at.
+            Err(e) if e.errno() == Some(ENOBUFS) => return (!self.is_intact(), true),
             Err(e) => {
                 tracing::warn!("news of the firewall: {e}");
-                return false;
+                return (false, false);
             }
         };
         let own = self.own_port();
-        messages.iter().filter(|message| Some(message.port) != own).any(|message| {
-            nft::is_change_of(message, &self.config.table()) || nft::may_block(message)
+        let strange = || messages.iter().filter(|message| Some(message.port) != own);
+        let table = self.config.table();
+        let ours = strange().any(|message| nft::is_change_of(message, &table));
+        (ours, strange().any(nft::may_block))
+    }
+
+    /// Whether our chains are there with as many rules as they shall have. Elements are not counted.
+    fn is_intact(&self) -> bool {
+        let looked = (|| -> Result<bool> {
+            let wanted = rules::desired(&self.world()?);
+            let mut host = self.host();
+            for ruleset in wanted {
+                let there = host.firewall.rules(ruleset.family.number(), &ruleset.name)?;
+                for chain in &ruleset.chains {
+                    let rules = there.iter().filter(|rule| rule.chain == chain.name).count();
+                    if rules != chain.rules.len() {
+                        return Ok(false);
+                    }
+                }
+            }
+            Ok(true)
+        })();
+        looked.unwrap_or_else(|e| {
+            tracing::warn!("firewall after lost news: {e}");
+            false
         })
     }
 
@@ -128,13 +158,19 @@ impl Inner {
         self.host().firewall.port().ok()
     }
 
-    fn put_rules_back(&self) {
+    /// Makes things right after somebody else's change: our tables where they were `harmed`, and our way through others'.
+    fn put_rules_back(&self, harmed: bool) {
         let mut host = self.host();
         if self.state().networks.is_empty() {
             return;
         }
-        tracing::warn!("somebody has changed the firewall; writing our tables again");
-        if let Err(e) = self.write_rules(&mut host) {
+        let result = if harmed {
+            tracing::warn!("somebody has changed the firewall; writing our tables again");
+            self.write_rules(&mut host)
+        } else {
+            self.pass_foreign(&mut host)
+        };
+        if let Err(e) = result {
             tracing::error!("our firewall tables: {e}");
         }
     }

@@ -118,7 +118,13 @@ fn no_datagram_is_too_strange() {
         bytes.truncate(1 + random() % 700);
         socket.send(&bytes).unwrap();
     }
-    // In its own time it is through with them.
-    assert_eq!(bad.ask("bad", A).text(), "10.9.0.2");
+    // In its own time it is through with them. What came when its buffer was full is lost, as on any network.
+    let socket = bad.udp();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    wait_for("it answers", Duration::from_secs(10), || {
+        socket.send(&query(1, "bad", A)).unwrap();
+        let mut buffer = [0; 512];
+        socket.recv(&mut buffer).is_ok_and(|length| said(&buffer[..length]).text() == "10.9.0.2")
+    });
     assert_eq!(host.client.pid().unwrap(), pid);
 }

@@ -121,6 +121,34 @@ fn a_namespace_ends_with_its_process() {
 }
 
 #[test]
+fn a_container_with_a_user_namespace_is_served_the_same() {
+    let host = Host::new();
+    host.network("n1", "front", false);
+    let process = std::process::Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up; exec sleep 600",
+        ])
+        .spawn()
+        .unwrap();
+    let web = Container { id: id("web1"), process };
+    let name = format!("/proc/{}/comm", web.process.id());
+    wait_for("it sleeps", SOON, || std::fs::read_to_string(&name).unwrap() == "sleep\n");
+    let own = sandbox(&[("n1", &["10.9.0.2"], &["web"])]);
+    host.client.attach(&web.id, &own, web.netns().as_fd()).unwrap();
+    host.client.owner(&web.id, web.process.id()).unwrap();
+    assert_eq!(web.ask("web", A).text(), "10.9.0.2");
+    let pid = host.client.pid().unwrap().unwrap();
+    kill(pid);
+    wait_for("another helper", SOON, || host.client.pid().unwrap().is_some_and(|p| p != pid));
+    assert_eq!(web.ask("web", A).text(), "10.9.0.2");
+}
+
+#[test]
 fn it_runs_only_when_it_is_needed() {
     let host = Host::new();
     assert!(!host.client.adopt().unwrap());

@@ -114,3 +114,21 @@ fn answers_of_the_reference_daemon_are_read() {
         from_slice(br#"{"Args":null,"State":null,"NetworkSettings":null}"#).unwrap();
     assert_eq!(inspect, ContainerInspect::default());
 }
+
+#[test]
+fn items_of_a_list_come_one_by_one() {
+    type Item = ContainerSummary<de::IgnoredAny>;
+    let read = |text: &str| {
+        let mut ids = Vec::new();
+        let result = each(text.as_bytes(), |item: Item| ids.push(item.id));
+        (ids.join(" "), result.map_err(|e| e.to_string()))
+    };
+    let networks = r#""NetworkSettings":{"Networks":{"n":{"IPAddress":5}}}"#;
+    assert_eq!(read(&format!(r#"[{{"Id":"a",{networks}}},{{"id":"b"}}]"#)), ("a b".into(), Ok(())));
+    assert_eq!(read("null"), (String::new(), Ok(())));
+    assert_eq!(read("[]"), (String::new(), Ok(())));
+    for text in [r#"[{"Id":"a"},{"Id":5}]"#, r#"[{"Id":"a"},"#, r#"[{"Id":"a"}] 1"#] {
+        let expected = error::<Vec<ContainerSummary>>(text);
+        assert_eq!(read(text), ("a".into(), Err(expected)), "{text}");
+    }
+}

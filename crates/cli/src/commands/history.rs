@@ -74,14 +74,14 @@ impl Row for HistoryRow {
     fn field(&self, name: &str) -> Option<Value> {
         const COMMAND_WIDTH: usize = 45;
         let text = match name {
-            "ID" if self.cut && self.item.id != "<missing>" => short_id(&self.item.id),
+            "ID" if self.cut && self.item.id != "<missing>" => short_id(&self.item.id).to_owned(),
             "ID" => self.item.id.clone(),
             "CreatedAt" => units::local_rfc3339(self.item.created),
             "CreatedSince" if self.human => units::ago(self.item.created),
             "CreatedSince" => units::local_rfc3339(self.item.created),
             "CreatedBy" => {
                 let plain = self.item.created_by.replace('\t', " ");
-                if self.cut { ellipsis(&plain, COMMAND_WIDTH) } else { plain }
+                if self.cut { ellipsis(&plain, COMMAND_WIDTH).into_owned() } else { plain }
             }
             "Size" if self.human => {
                 ByteSize(u64::try_from(self.item.size).unwrap_or(0)).to_string()

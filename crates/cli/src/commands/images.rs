@@ -149,7 +149,7 @@ impl Row for ImageRow {
         let size = |bytes: i64| ByteSize(u64::try_from(bytes).unwrap_or(0)).to_string();
         let exact = |bytes: i64| ByteSize(u64::try_from(bytes).unwrap_or(0)).decimal(4);
         let text = match name {
-            "ID" if self.cut => short_id(&image.id),
+            "ID" if self.cut => short_id(&image.id).to_owned(),
             "ID" => image.id.clone(),
             "Repository" => self.repository.clone(),
             "Tag" => self.tag.clone(),

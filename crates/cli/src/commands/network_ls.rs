@@ -77,7 +77,7 @@ impl Row for NetworkRow {
     fn field(&self, name: &str) -> Option<Value> {
         let network = &self.network;
         let text = match name {
-            "ID" if self.cut => short_id(&network.id),
+            "ID" if self.cut => short_id(&network.id).to_owned(),
             "ID" => network.id.clone(),
             "Name" => network.name.clone(),
             "Driver" => network.driver.clone(),

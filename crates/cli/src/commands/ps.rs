@@ -9,6 +9,9 @@ use crate::output;
 use crate::units;
 use api::{ContainerSummary, Port};
 use client::ListOptions;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
+use std::fmt::Debug;
 use std::rc::Rc;
 use template::quoted;
 use template::{Nil, Row, Value};
@@ -61,20 +64,25 @@ async fn run(app: &App, matches: &Matches) -> Result<u8> {
     let listing = listing
         .prepare(&format)
         .map_err(|e| Failure::new(format!("failed to parse template: {e}")))?;
-    let example = Rc::new(ContainerRow { container: ContainerSummary::default(), cut: true });
+    let example: ContainerSummary<IgnoredAny> = ContainerSummary::default();
+    let example = Rc::new(ContainerRow { container: example, cut: true });
     // Sizes cost the daemon a walk through every container: only where they are shown.
     let wrong = |e| Failure::new(format!("failed to execute template: {e}"));
     let size = listing.asks_for("Size", example).map_err(wrong)? && format != "json";
     let latest = matches.is("latest") && !matches.has("last");
     let limit = if latest { Some(1) } else { matches.int("last").filter(|n| *n > 0) };
     let options = ListOptions { all: matches.is("all"), limit, size, filters: filters(matches) };
-    let containers = app.client()?.list_containers(&options).await?;
     let cut = !matches.is("no-trunc");
-    let rows = containers
-        .into_iter()
-        .map(|c| Rc::new(ContainerRow { container: c, cut }) as Rc<dyn Row>)
-        .collect();
-    output::print(&listing.render(rows)?)?;
+    // Row by row: hundreds of containers need no more memory than one.
+    let (mut text, mut added) = (String::new(), Ok(()));
+    let add = |container| {
+        if added.is_ok() {
+            added = listing.add(Rc::new(ContainerRow { container, cut }), &mut text);
+        }
+    };
+    app.client()?.each_container(&options, add).await?;
+    added?;
+    output::print(&listing.finish(text)?)?;
     Ok(0)
 }
 
@@ -101,42 +109,39 @@ pub(super) const TITLES: &[(&str, &str)] = &[
     ("Platform", "PLATFORM"),
 ];
 
+/// A container; `E` as in [`ContainerSummary`].
 #[derive(Debug)]
-pub(super) struct ContainerRow {
-    pub(super) container: ContainerSummary,
+pub(super) struct ContainerRow<E> {
+    pub(super) container: ContainerSummary<E>,
     /// Long texts are cut.
     pub(super) cut: bool,
 }
 
-impl ContainerRow {
-    fn names(&self) -> String {
+impl<E> ContainerRow<E> {
+    fn names(&self) -> Cow<'_, str> {
         let names = self.container.names.iter().map(|n| n.trim_start_matches('/'));
-        if self.cut {
-            // Names with a slash are links from other containers.
-            let own = names.clone().find(|n| !n.contains('/'));
-            return own.map_or_else(|| names.collect::<Vec<_>>().join(","), str::to_owned);
-        }
-        names.collect::<Vec<_>>().join(",")
+        // Names with a slash are links from other containers.
+        let own = names.clone().find(|n| self.cut && !n.contains('/'));
+        own.map_or_else(|| names.collect::<Vec<_>>().join(",").into(), Cow::from)
     }
 
-    fn image(&self) -> String {
-        let container = &self.container;
-        if container.image.is_empty() {
+    fn image(&self) -> Cow<'_, str> {
+        let (image, id) = (self.container.image.as_str(), self.container.image_id.as_str());
+        if image.is_empty() {
             return "<no image>".into();
         }
         if !self.cut {
-            return container.image.clone();
+            return image.into();
         }
-        if short_id(&container.image_id) == short_id(&container.image)
-            && !container.image_id.is_empty()
-        {
-            return short_id(&container.image);
+        if short_id(id) == short_id(image) && !id.is_empty() {
+            return short_id(image).into();
         }
-        match container.image.parse::<ImageRef>() {
-            Ok(image) if image.tag().is_some() && image.digest().is_some() => {
-                image.without_digest().familiar()
+        // Only a reference with a digest has an @.
+        match image.contains('@').then(|| image.parse::<ImageRef>()) {
+            Some(Ok(image)) if image.tag().is_some() && image.digest().is_some() => {
+                image.without_digest().familiar().into()
             }
-            _ => container.image.clone(),
+            _ => image.into(),
         }
     }
 
@@ -151,37 +156,43 @@ impl ContainerRow {
 
     fn mounts(&self) -> String {
         const WIDTH: usize = 15;
-        let name = |m: &api::MountPoint| {
+        let names = self.container.mounts.iter().map(|m| {
             let name = if m.name.is_empty() { &m.source } else { &m.name };
-            if self.cut { ellipsis(name, WIDTH) } else { name.clone() }
-        };
-        self.container.mounts.iter().map(name).collect::<Vec<_>>().join(",")
+            if self.cut { ellipsis(name, WIDTH) } else { Cow::from(name) }
+        });
+        names.collect::<Vec<_>>().join(",")
     }
 }
 
-impl Row for ContainerRow {
+impl<E: Debug> Row for ContainerRow<E> {
     fn field(&self, name: &str) -> Option<Value> {
         const COMMAND_WIDTH: usize = 20;
         let c = &self.container;
-        let text = match name {
-            "ID" if self.cut => short_id(&c.id),
-            "ID" => c.id.clone(),
+        let text: Cow<'_, str> = match name {
+            "ID" if self.cut => short_id(&c.id).into(),
+            "ID" => c.id.as_str().into(),
             "Names" => self.names(),
             "Image" => self.image(),
-            "Command" if self.cut => quoted(&ellipsis(&c.command, COMMAND_WIDTH)),
-            "Command" => quoted(&c.command),
-            "CreatedAt" => units::local_time(c.created),
-            "RunningFor" => units::ago(c.created),
-            "Ports" => ports(&c.ports),
-            "State" => c.state.clone(),
-            "Status" => c.status.clone(),
-            "Size" => self.size(),
+            "Command" if self.cut => quoted(&ellipsis(&c.command, COMMAND_WIDTH)).into(),
+            "Command" => quoted(&c.command).into(),
+            "CreatedAt" => units::local_time(c.created).into(),
+            "RunningFor" => units::ago(c.created).into(),
+            "Ports" => ports(&c.ports).into(),
+            "State" => c.state.as_str().into(),
+            "Status" => c.status.as_str().into(),
+            "Size" => self.size().into(),
             "Labels" => {
-                c.labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(",")
+                let labels = c.labels.iter().map(|(n, v)| format!("{n}={v}"));
+                labels.collect::<Vec<_>>().join(",").into()
             }
-            "Mounts" => self.mounts(),
-            "LocalVolumes" => c.mounts.iter().filter(|m| m.driver == "local").count().to_string(),
-            "Networks" => c.network_settings.networks.keys().cloned().collect::<Vec<_>>().join(","),
+            "Mounts" => self.mounts().into(),
+            "LocalVolumes" => {
+                c.mounts.iter().filter(|m| m.driver == "local").count().to_string().into()
+            }
+            "Networks" => {
+                let networks = c.network_settings.networks.keys().map(String::as_str);
+                networks.collect::<Vec<_>>().join(",").into()
+            }
             // Only API 1.48 tells.
             "Platform" => return Some(Value::Nil(Nil::Pointer)),
             _ => return None,

@@ -245,7 +245,7 @@ impl Row for StatsRow {
             }),
             "ID" => {
                 let id = stats.map(|s| s.id.clone()).unwrap_or_default();
-                if self.cut { short_id(&id) } else { id }
+                if self.cut { short_id(&id).to_owned() } else { id }
             }
             "CPUPerc" => or("--", &|s| percent(cpu(&s.precpu_stats, &s.cpu_stats))),
             "MemUsage" => or("-- / --", &|s| {

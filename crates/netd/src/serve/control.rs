@@ -28,7 +28,9 @@ impl Server {
             let Some(daemon) = self.daemons.get(key) else { continue };
             if self.poll.add(&daemon.socket, Token::Daemon(key), EventFlags::IN).is_err() {
                 self.daemons.remove(key);
+                continue;
             }
+            self.firewall.set_daemon(key, None);
         }
     }
 
@@ -78,7 +80,7 @@ impl Server {
                 if self.records.sandbox(&sandbox).is_none() {
                     return Err(Error::not_found(format!("no record of sandbox {sandbox}")));
                 }
-                self.attach(&sandbox, netns, Some(from), None)?;
+                self.attach(&sandbox, netns, Some(from))?;
             }
             (Request::Owner { sandbox, pid }, Some(pidfd)) => {
                 self.set_owner(&sandbox, pid, pidfd)?;

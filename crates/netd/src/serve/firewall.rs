@@ -3,8 +3,9 @@
 //! The kernel announces every change of rules with the netlink port of who asked for it. What came through a port of the
 //! daemon's, or our own, is meant. Anything else that touches a table of ours is somebody's `flush ruleset`, a firewall
 //! that was reloaded, or a hand that slipped: a moment later, when whoever it is has finished, all our tables are written
-//! anew, whole, as the daemon's file says. A daemon that is there does so itself, and is given the time to. Whoever keeps
-//! changing them is answered ever more slowly, not fought.
+//! anew, whole, as the daemon's file says. A daemon that is there does so itself, and is given the time to; one that has not
+//! said its port cannot be told from others, and is left to guard its tables alone. Whoever keeps changing them is answered
+//! ever more slowly, not fought.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -52,8 +53,8 @@ pub(crate) struct Watch {
     notices: Option<Socket>,
     /// Through which the tables are put back.
     own: Option<Socket>,
-    /// The daemon's ports, by its connections.
-    daemons: Vec<(Key, u32)>,
+    /// The daemon's ports, as far as they are known, by its connections.
+    daemons: Vec<(Key, Option<u32>)>,
     /// Tables that somebody touched.
     touched: BTreeSet<Table>,
     deadline: Option<Instant>,
@@ -104,10 +105,10 @@ impl Watch {
         self.replayed
     }
 
-    /// The daemon of this connection changes tables through this port.
+    /// There is a daemon at this connection, which changes tables through this port if it is known.
     pub(crate) fn set_daemon(&mut self, daemon: Key, port: Option<u32>) {
         self.forget_daemon(daemon);
-        self.daemons.extend(port.map(|port| (daemon, port)));
+        self.daemons.push((daemon, port));
     }
 
     /// The daemon is gone; its port may be anybody's.
@@ -128,7 +129,7 @@ impl Watch {
                 Ok(messages) => {
                     for message in messages.iter().filter(|m| Some(m.port) != own) {
                         let Some(table) = table(message) else { continue };
-                        if !self.daemons.iter().any(|(_, port)| *port == message.port) {
+                        if !self.daemons.iter().any(|(_, port)| *port == Some(message.port)) {
                             self.touched.insert(table);
                         } else if message.kind == NFT_MSG_NEWTABLE {
                             // The daemon wrote it anew, whole.
@@ -170,6 +171,9 @@ impl Watch {
         }
         self.deadline = None;
         let touched = std::mem::take(&mut self.touched);
+        if self.daemons.iter().any(|(_, port)| port.is_none()) {
+            return;
+        }
         // What is ours is looked up now: the daemon may have given up its tables meanwhile.
         match self.wanted() {
             Ok((_, ours)) if ours.is_disjoint(&touched) => {}

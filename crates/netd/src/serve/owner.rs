@@ -17,15 +17,12 @@ pub(crate) struct Owner {
     start: u64,
     /// Its network namespace then; a process may move to another.
     netns: (u64, u64),
-    /// Where queries over UDP and TCP are redirected to in there: who listens there again needs to change no rules.
-    pub(crate) ports: (u16, u16),
 }
 
 impl Owner {
-    /// The process `pid`, which is in `netns`, where these ports are listened on. The caller holds a pidfd of it.
-    pub(crate) fn of(pid: u32, netns: &OwnedFd, ports: (u16, u16)) -> io::Result<Self> {
-        let netns = sys::netns::identity(netns.as_fd())?;
-        Ok(Self { pid, start: start_time(pid)?, netns, ports })
+    /// The process `pid`, which is in `netns`. The caller holds a pidfd of it.
+    pub(crate) fn of(pid: u32, netns: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { pid, start: start_time(pid)?, netns: sys::netns::identity(netns.as_fd())? })
     }
 
     /// Its number.
@@ -70,7 +67,7 @@ mod tests {
     #[test]
     fn a_process_is_known_again_and_another_is_not() {
         let netns = sys::netns::current().unwrap();
-        let own = Owner::of(std::process::id(), &netns, (1, 2)).unwrap();
+        let own = Owner::of(std::process::id(), &netns).unwrap();
         assert!(own.find().is_ok());
         assert!(Owner { start: own.start + 1, ..own.clone() }.find().is_err());
         assert!(Owner { netns: (0, 0), ..own.clone() }.find().is_err());

@@ -17,7 +17,7 @@ use sys::netlink::{Protocol, Socket};
 use super::Server;
 use super::owner::Owner;
 use super::poll::Token;
-use super::redirect::{self, RESOLVER};
+use super::redirect::{self, RESOLVER, There};
 use super::slab::{Key, Slab};
 use crate::state::{self, Id};
 
@@ -33,8 +33,6 @@ pub(crate) struct Attached {
     pub(crate) netns: OwnedFd,
     pub(crate) udp: OwnedFd,
     pub(crate) tcp: OwnedFd,
-    /// Their ports.
-    ports: (u16, u16),
     /// The process that it lives as long as.
     owner: Option<OwnedFd>,
     /// The daemon's connection that it lives as long as, before there is a process.
@@ -79,28 +77,18 @@ impl Sandboxes {
 }
 
 impl Server {
-    /// Serves the namespace for the sandbox, which has a record. It was served already: anew. On the ports that queries
-    /// are redirected to already, if they are known.
-    pub(crate) fn attach(
-        &mut self,
-        id: &Id,
-        netns: OwnedFd,
-        daemon: Option<Key>,
-        ports: Option<(u16, u16)>,
-    ) -> Result<()> {
+    /// Serves the namespace for the sandbox, which has a record. It was served already: anew.
+    pub(crate) fn attach(&mut self, id: &Id, netns: OwnedFd, daemon: Option<Key>) -> Result<()> {
         self.detach(id);
-        let (udp, tcp, ports) = self
+        let (udp, tcp) = self
             .home
-            .inside(netns.as_fd(), || {
-                ports.and_then(|ports| open_at(ports).ok()).map_or_else(open, Ok)
-            })
+            .inside(netns.as_fd(), open)
             .context(|| format!("open {RESOLVER} in the container's network"))?;
         let attached = Attached {
             id: id.clone(),
             netns,
             udp,
             tcp,
-            ports,
             owner: None,
             daemon,
             in_flight: 0,
@@ -128,11 +116,11 @@ impl Server {
         if !self.sandboxes.keys.contains_key(id) {
             let netns = sys::netns::of_process(pid)
                 .context(|| format!("open the network of process {pid}"))?;
-            self.attach(id, netns, None, None)?;
+            self.attach(id, netns, None)?;
         }
         let Some(key) = self.sandboxes.keys.get(id).copied() else { return Ok(()) };
         let Some(attached) = self.sandboxes.slab.get_mut(key) else { return Ok(()) };
-        match Owner::of(pid, &attached.netns, attached.ports) {
+        match Owner::of(pid, &attached.netns) {
             Ok(owner) => owner.write(self.records.paths(), id)?,
             // It ended meanwhile: its pidfd tells in a moment.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -202,38 +190,34 @@ impl Server {
             return stdx::fs::remove_file(&path);
         }
         let (pidfd, netns) = owner.find()?;
-        self.attach(id, netns, None, Some(owner.ports))?;
+        self.attach(id, netns, None)?;
         self.set_owner(id, owner.pid(), pidfd)
     }
 }
 
-/// The sockets of a namespace, with their ports.
-type Opened = (OwnedFd, OwnedFd, (u16, u16));
-
-/// The sockets of a namespace that has rules which lead to these ports; to be called inside.
-fn open_at(ports: (u16, u16)) -> io::Result<Opened> {
-    let (udp, tcp) = (bound(SocketType::DGRAM, ports.0)?, bound(SocketType::STREAM, ports.1)?);
-    rustix::net::listen(&tcp, BACKLOG)?;
-    Ok((udp, tcp, ports))
+/// The sockets of a namespace and the rules that lead to them; to be called inside. Where there are rules already, of a
+/// helper that was killed or of an earlier attachment, it is listened where they lead.
+fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut netfilter = Socket::open(Protocol::Netfilter)?;
+    let refused = |e: sys::netlink::Error| {
+        io::Error::other(format!("redirect queries (does the kernel have nf_tables?): {e}"))
+    };
+    let before = redirect::there(&mut netfilter).map_err(refused)?;
+    if let There::To(udp, tcp) = before
+        && let Ok(opened) = open_at(udp, tcp)
+    {
+        return Ok(opened);
+    }
+    let (udp, tcp) = open_at(0, 0)?;
+    let ports = (port(udp.as_fd())?, port(tcp.as_fd())?);
+    netfilter.execute(redirect::rules(ports, before != There::Nothing)).map_err(refused)?;
+    Ok((udp, tcp))
 }
 
-/// The sockets of a namespace and the rules that lead to them; to be called inside.
-fn open() -> io::Result<Opened> {
-    let (udp, tcp) = (bound(SocketType::DGRAM, 0)?, bound(SocketType::STREAM, 0)?);
+fn open_at(udp: u16, tcp: u16) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (udp, tcp) = (bound(SocketType::DGRAM, udp)?, bound(SocketType::STREAM, tcp)?);
     rustix::net::listen(&tcp, BACKLOG)?;
-    let (to_udp, to_tcp) = (port(udp.as_fd())?, port(tcp.as_fd())?);
-    let mut netfilter = Socket::open(Protocol::Netfilter)?;
-    let done = match netfilter.execute(redirect::rules(to_udp, to_tcp, false)) {
-        // Another helper was here.
-        Err(e) if e.errno() == Some(rustix::io::Errno::EXIST.raw_os_error()) => {
-            netfilter.execute(redirect::rules(to_udp, to_tcp, true))
-        }
-        done => done,
-    };
-    done.map_err(|e| {
-        io::Error::other(format!("redirect queries (does the kernel have nf_tables?): {e}"))
-    })?;
-    Ok((udp, tcp, (to_udp, to_tcp)))
+    Ok((udp, tcp))
 }
 
 /// A socket on this port of the resolver's address, 0 for a free one.

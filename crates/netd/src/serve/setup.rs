@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use stdx::{Context as _, Error, Result};
@@ -24,6 +25,22 @@ pub(crate) fn listener() -> Result<OwnedFd> {
         Error::invalid("the standard input is no listening socket: gantryd starts this program")
             .caused_by(e)
     })
+}
+
+/// Waits until no other helper works on these records. One that was killed may still be about to let go of its lock when
+/// its connections have ended already.
+pub(crate) fn lock(path: &Path) -> Result<OwnedFd> {
+    let lock = || -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
+        while let Err(e) = rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+            if e != rustix::io::Errno::INTR {
+                return Err(e.into());
+            }
+        }
+        Ok(file)
+    };
+    lock().context(|| format!("lock {}", path.display()))
 }
 
 /// Leaves the daemon's session: what ends the daemon does not end this process.

@@ -34,7 +34,9 @@ fn reaches(from: &Container, to: &Container, address: IpAddr) -> Option<IpAddr> 
             UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })
         });
         let socket = socket.unwrap().unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        // IPv6 joins the groups that neighbours are asked in by a worker of the kernel's: on a busy machine the first
+        // question may come before, and is repeated after a second.
+        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         socket
     };
     let (here, there) = (bind(from), bind(to));

@@ -4,7 +4,7 @@ use crate::rig::{Host, udp_in};
 use network::route::{self, Veth};
 use network::{Mac, Sandbox};
 use std::net::{Ipv4Addr, UdpSocket};
-use sys::netlink::Batch;
+use sys::netlink::{Batch, Protocol, Socket};
 
 pub(crate) struct Lan {
     pub(crate) sandbox: Sandbox,
@@ -38,6 +38,9 @@ impl Lan {
         route::raise(&mut inside, index);
         route::add_default_route(&mut inside, index, here.into());
         sandbox.route().execute(inside).unwrap();
+        // Both ends carry packets from now on, not only when the kernel's worker gets to them.
+        route::link(sandbox.route(), &interface).unwrap();
+        route::link(&mut Socket::open(Protocol::Route).unwrap(), name).unwrap();
         Self { sandbox, host: here, address: there }
     }
 

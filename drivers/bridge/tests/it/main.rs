@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod beside;
 mod families;
 mod faults;
 mod lan;

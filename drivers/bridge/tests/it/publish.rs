@@ -47,6 +47,12 @@ fn tcp(container: u16, address: Option<&str>, ports: Option<(u16, u16)>) -> Port
     PortRequest { protocol: Protocol::Tcp, container, address, ports }
 }
 
+/// How long this thread has had a processor: what counts on a machine that others use too.
+fn worked() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
 fn shown(ports: &[PublishedPort]) -> Vec<String> {
     ports
         .iter()
@@ -216,9 +222,9 @@ fn ten_thousand_ports_are_one_element_and_quick() {
         let web = host.container(&bridge);
         serve(&web, 25000);
         let wanted: Vec<_> = (20000..30000).map(|n| tcp(n, None, Some((n, n)))).collect();
-        let start = Instant::now();
+        let start = worked();
         let got = bridge.publish(&web.endpoint.id, &wanted).unwrap();
-        let took = start.elapsed();
+        let took = worked() - start;
         assert_eq!(got.len(), 10_000);
         assert_eq!(bridge.world().unwrap().forwards.len(), 1);
         assert!(took < Duration::from_secs(1), "{took:?}");
@@ -226,11 +232,23 @@ fn ten_thousand_ports_are_one_element_and_quick() {
         bridge.withdraw(&web.endpoint.id).unwrap();
         // Also where each has another number.
         let wanted: Vec<_> = (20000..30000).map(|n| tcp(n + 1, None, Some((n, n)))).collect();
-        let start = Instant::now();
+        let start = worked();
         bridge.publish(&web.endpoint.id, &wanted).unwrap();
-        let took = start.elapsed();
+        let took = worked() - start;
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert_eq!(ask(None, "127.0.0.1:24999").as_deref(), Some("172.17.0.1"));
+        // Hearing of so many changes, the driver does not take its own for somebody else's.
+        let generation = || {
+            let mut batch = sys::netlink::Batch::new();
+            batch.message(10 << 8 | 16, 0, &[0; 4], |_| {});
+            let protocol = sys::netlink::Protocol::Netfilter;
+            let answer = sys::netlink::Socket::open(protocol).unwrap().query(&batch).unwrap();
+            answer[0].attributes(4).next().unwrap().1.to_vec()
+        };
+        std::thread::park_timeout(Duration::from_millis(300));
+        let before = generation();
+        std::thread::park_timeout(Duration::from_millis(300));
+        assert_eq!(before, generation());
     });
 }
 

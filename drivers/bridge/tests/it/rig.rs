@@ -52,10 +52,14 @@ impl Host {
     }
 
     pub(crate) fn open(&self) -> Bridge {
+        self.open_with(self.config())
+    }
+
+    pub(crate) fn open_with(&self, config: Config) -> Bridge {
         let ipam: Arc<dyn Ipam> = Arc::new(ipam::Default::new(
             [&pools::defaults()[..], &[pools::unique_local(b"a host")]].concat(),
         ));
-        Bridge::open(self.config(), ipam).unwrap()
+        Bridge::open(config, ipam).unwrap()
     }
 
     /// The driver with the default network on it.

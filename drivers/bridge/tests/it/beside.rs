@@ -1,0 +1,143 @@
+//! Beside other programs' firewalls.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "nft and iptables are who we live beside; they inherit the test thread's network namespace"
+)]
+
+use crate::lan::Lan;
+use crate::rig::{Container, Host, eventually, on_a_host, send};
+use network::{Driver as _, PortRequest, Protocol};
+use std::net::IpAddr;
+use std::process::Command;
+
+fn run(program: &str, arguments: &str) -> String {
+    let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program} {arguments}: {output:?}");
+    text
+}
+
+fn reaches_out(lan: &Lan, container: &Container) -> bool {
+    send(&container.socket(), &lan.socket(), lan.address) == Some(IpAddr::V4(lan.host))
+}
+
+#[test]
+fn a_foreign_policy_of_drop_lets_containers_through_and_is_left_as_it_was() {
+    on_a_host(|host: &Host| {
+        let lan = Lan::beside(host, "uplink", 2);
+        run("iptables-nft", "-P FORWARD DROP");
+        run("iptables-nft", "-A FORWARD -s 203.0.113.0/24 -j ACCEPT");
+        let before = run("iptables-nft", "-S FORWARD");
+        let (bridge, _) = host.bridge();
+        let a = host.container(&bridge);
+        assert!(reaches_out(&lan, &a));
+        let rules = run("iptables-nft", "-S");
+        for line in [
+            "-A FORWARD -m comment --comment gantry_0a1b2c -j GANTRY_0A1B2C",
+            "-A GANTRY_0A1B2C -i gantry0-0a1b2c -m comment --comment \"gantry_0a1b2c from gantry0-0a1b2c\" -j ACCEPT",
+        ] {
+            assert!(rules.contains(line), "{rules}");
+        }
+        // Everybody's own rule is still there, and ours is there once however often we look.
+        bridge.recover(Vec::new()).unwrap();
+        assert_eq!(run("iptables-nft", "-S FORWARD").lines().count(), before.lines().count() + 1);
+
+        // Who flushes the chain gets it again.
+        run("iptables-nft", "-F FORWARD");
+        eventually("it is back", || run("iptables-nft", "-S FORWARD").contains("GANTRY"));
+        let b = host.container(&bridge);
+        assert!(reaches_out(&lan, &b));
+
+        bridge.leave(&a.endpoint.id).unwrap();
+        bridge.leave(&b.endpoint.id).unwrap();
+        drop((a, b));
+        eventually("all have gone", || bridge.leases() == 0);
+        bridge.delete(&host.id).unwrap();
+        assert_eq!(
+            run("iptables-nft", "-S"),
+            "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT ACCEPT\n"
+        );
+    });
+}
+
+#[test]
+fn a_policy_that_comes_later_is_noticed_and_cleanup_takes_back_what_we_did() {
+    on_a_host(|host: &Host| {
+        let lan = Lan::beside(host, "uplink", 2);
+        let (bridge, _) = host.bridge();
+        let a = host.container(&bridge);
+        run("iptables-nft", "-P FORWARD DROP");
+        eventually("it is let through", || reaches_out(&lan, &a));
+        // A crash: nobody takes anything back but the cleanup.
+        drop(bridge);
+        drop(a);
+        bridge::Bridge::cleanup(&host.config()).unwrap();
+        assert!(!run("iptables-nft", "-S").contains("GANTRY"));
+    });
+}
+
+#[test]
+fn rules_of_dockers_users_are_asked_first() {
+    on_a_host(|host: &Host| {
+        let lan = Lan::beside(host, "uplink", 2);
+        run("iptables-nft", "-N DOCKER-USER");
+        run("iptables-nft", "-A DOCKER-USER -d 192.0.2.2 -j DROP");
+        run("iptables-nft", "-P FORWARD DROP");
+        let (bridge, _) = host.bridge();
+        let a = host.container(&bridge);
+        assert!(!reaches_out(&lan, &a));
+        run("iptables-nft", "-F DOCKER-USER");
+        assert!(reaches_out(&lan, &a));
+        let ssh = PortRequest {
+            protocol: Protocol::Tcp,
+            container: 22,
+            address: None,
+            ports: Some((2222, 2222)),
+        };
+        bridge.publish(&a.endpoint.id, &[ssh]).unwrap();
+        drop((bridge, a));
+        bridge::Bridge::cleanup(&host.config()).unwrap();
+        let left = run("iptables-nft", "-S");
+        assert!(left.contains("-N DOCKER-USER") && !left.contains("-j DOCKER-USER"), "{left}");
+    });
+}
+
+#[test]
+fn the_file_for_the_helper_writes_the_same_tables() {
+    on_a_host(|host: &Host| {
+        let file = host.state.path().join("netd/firewall");
+        let config = bridge::Config { firewall: Some(file.clone()), ..host.config() };
+        let bridge = host.open_with(config.clone());
+        bridge.create(&network::NetworkConfig::bridge(host.id, None)).unwrap();
+        let a = host.container(&bridge);
+        let web = PortRequest {
+            protocol: Protocol::Tcp,
+            container: 80,
+            address: None,
+            ports: Some((8080, 8080)),
+        };
+        bridge.publish(&a.endpoint.id, &[web]).unwrap();
+        let listed = || run("nft", "list ruleset");
+        eventually("all elements are there", || {
+            listed().contains("tcp . 8080") && listed().contains("172.17.0.2")
+        });
+        // The file follows within a moment.
+        let whole = listed();
+        let port = bridge.netlink_port().unwrap();
+        assert_ne!(port, 0);
+        eventually("the file says the same", || {
+            let bytes = std::fs::read(&file).unwrap();
+            let batch = sys::netlink::Batch::parse(&bytes).unwrap();
+            batch.messages().any(|m| m.body.windows(4).any(|w| w == [172, 17, 0, 2]))
+        });
+        drop(bridge);
+        run("nft", "flush ruleset");
+        let batch = sys::netlink::Batch::parse(&std::fs::read(&file).unwrap()).unwrap();
+        nft::Firewall::open().unwrap().write(batch).unwrap();
+        assert_eq!(listed(), whole);
+        drop(a);
+        bridge::Bridge::cleanup(&config).unwrap();
+        std::fs::remove_dir(host.state.path().join("netd")).unwrap();
+    });
+}
