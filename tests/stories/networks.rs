@@ -1,5 +1,6 @@
 //! Networks of users: made, joined, left and removed, also while containers run and across the daemon's death.
 
+use testkit::daemon::Options;
 use testkit::process::{PATIENCE, eventually};
 use testkit::{Cli, Client, Daemon, Host, need};
 
@@ -340,4 +341,61 @@ fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
     // Ended, it is not reached, and its port is free.
     client.run(&["rm", "-f", "web", "r1", "r2"]).ok();
     client.run(&["run", "--rm", "-p", "8080:80", "-p", "9000-9001:80-81", "busybox", "true"]).ok();
+}
+
+#[test]
+fn the_daemons_options_about_networks_are_obeyed() {
+    need!(Root);
+    let flags = [
+        "--bip=10.88.0.1/24",
+        "--fixed-cidr=10.88.0.128/25",
+        "--mtu=1400",
+        "--icc=false",
+        "--dns=10.0.0.53",
+        "--dns-search=corp",
+        "--dns-opt=timeout:2",
+        "--ip=127.0.0.1",
+        "--default-network-opt=bridge=com.docker.network.driver.mtu=1300",
+        "--default-address-pool=base=10.200.0.0/16,size=24",
+        "--host-gateway-ip=10.1.2.3",
+    ];
+    let daemon =
+        Daemon::with(Options { flags: flags.map(str::to_owned).to_vec(), ..Options::default() });
+    let client = daemon.gantry();
+    let see =
+        ["--add-host", "gate:host-gateway", "busybox", "cat", "/etc/resolv.conf", "/etc/hosts"];
+    client
+        .run(&[&["run", "--rm"], &see[..]].concat())
+        .ok()
+        .says("nameserver 10.0.0.53\nsearch corp\noptions timeout:2\n")
+        .says("10.1.2.3\tgate\n")
+        .says("10.88.0.128\t");
+    for name in ["one", "two"] {
+        let port = if name == "one" { "8080:80" } else { "8081:80" };
+        client.run(&["run", "-d", "--name", name, "-p", port, "busybox", "sleep", "1000"]).ok();
+    }
+    client.run(&["port", "one"]).ok().prints("80/tcp -> 127.0.0.1:8080\n");
+    client.run(&["exec", "one", "cat", "/sys/class/net/eth0/mtu"]).ok().prints("1400\n");
+    let two = inspect(&client, "two", "{{.NetworkSettings.IPAddress}}");
+    client.run(&["exec", "one", "ping", "-c", "1", "-W", "1", &two]).exits(1);
+    client.run(&["exec", "one", "ping", "-c", "1", "-W", "1", "10.88.0.1"]).ok();
+    client.run(&["network", "create", "own"]).ok();
+    let of =
+        "{{(index .IPAM.Config 0).Subnet}} {{index .Options \"com.docker.network.driver.mtu\"}}";
+    client.run(&["network", "inspect", "-f", of, "own"]).ok().prints("10.200.0.0/24 1300\n");
+}
+
+#[test]
+fn without_a_default_network_containers_have_none() {
+    need!(Root);
+    let flags = vec!["--bridge=none".to_owned()];
+    let daemon = Daemon::with(Options { flags, ..Options::default() });
+    let client = daemon.gantry();
+    client.run(&["run", "--rm", "busybox", "ls", "/sys/class/net"]).ok().prints("lo\n");
+    client.run(&["network", "ls", "--format", "{{.Name}}"]).ok().prints("host\nnone\n");
+    client.run(&["network", "create", "own"]).ok();
+    client
+        .run(&["run", "--rm", "--network", "own", "busybox", "ls", "/sys/class/net"])
+        .ok()
+        .says("eth0");
 }

@@ -117,7 +117,10 @@ pub(crate) fn settings(config: &Config) -> Settings {
 /// Removes what this instance made on the host's network.
 pub(crate) fn cleanup(settings: &Settings) -> Result<()> {
     // First whoever would put back what is taken away.
-    netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)).stop()?;
+    let helper = netd::Config::new(&settings.exec_root, &settings.programs);
+    let records = helper.dir.clone();
+    netd::Client::new(helper).stop()?;
+    stdx::fs::remove_tree(&records)?;
     let bridge = bridge_config(settings);
     macvlan::Macvlan::cleanup(&bridge.table())?;
     bridge::Bridge::cleanup(&bridge)

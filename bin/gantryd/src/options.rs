@@ -248,11 +248,11 @@ pub(crate) const OPTIONS: &[Opt] = &[
     .refused_unless("0", CONTAINERS),
     Opt::int("default-stop-timeout", "Set the default stop timeout of containers").default("10"),
     // Networks.
-    Opt::text("bridge", "Attach containers to a network bridge").short('b').refused(NETWORKS),
-    Opt::text("bip", "Specify network bridge IP").refused(NETWORKS),
-    Opt::text("bip6", "Specify network bridge IPv6").refused(NETWORKS),
-    Opt::text("fixed-cidr", "IPv4 subnet for fixed IPs").refused(NETWORKS),
-    Opt::text("fixed-cidr-v6", "IPv6 subnet for fixed IPs").refused(NETWORKS),
+    Opt::text("bridge", "Attach containers to a network bridge").short('b'),
+    Opt::text("bip", "Specify network bridge IP"),
+    Opt::text("bip6", "Specify network bridge IPv6"),
+    Opt::text("fixed-cidr", "IPv4 subnet for fixed IPs"),
+    Opt::text("fixed-cidr-v6", "IPv6 subnet for fixed IPs"),
     Opt::text("default-gateway", "Container default gateway IPv4 address")
         .takes("ip", check::ip)
         .refused(NETWORKS),
@@ -264,20 +264,15 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .takes("pool-options", networks::check_pool),
     Opt::new("default-network-opt", "default-network-opts", Kind::TEXT, Shape::Json)
         .usage("Default network options")
-        .takes("mapmap", networks::check_option)
-        .refused(NETWORKS),
-    Opt::list("dns", "dns", "DNS server to use").takes("ipSlice", check::dns).refused(NETWORKS),
-    Opt::list("dns-opt", "dns-opts", "DNS options to use").refused(NETWORKS),
+        .takes("mapmap", networks::check_option),
+    Opt::list("dns", "dns", "DNS server to use").takes("ipSlice", check::dns),
+    Opt::list("dns-opt", "dns-opts", "DNS options to use"),
     Opt::list("dns-search", "dns-search", "DNS search domains to use")
-        .takes("list", cli::flags::check::dns_search)
-        .refused(NETWORKS),
-    Opt::switch("icc", "Enable inter-container communication")
-        .default("true")
-        .refused_unless("true", NETWORKS),
+        .takes("list", cli::flags::check::dns_search),
+    Opt::switch("icc", "Enable inter-container communication").default("true"),
     Opt::text("ip", "Default IP when binding container ports")
         .default("0.0.0.0")
-        .takes("ip", check::ip)
-        .refused_unless("0.0.0.0", NETWORKS),
+        .takes("ip", check::ip),
     Opt::switch("ip-forward", "Enable net.ipv4.ip_forward")
         .default("true")
         .refused_unless("true", NETWORKS),
@@ -286,15 +281,13 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding",
     )
     .meaningless("the policy of the host's own rules is never changed"),
-    Opt::switch("ip-masq", "Enable IP masquerading")
-        .default("true")
-        .refused_unless("true", NETWORKS),
+    Opt::switch("ip-masq", "Enable IP masquerading").default("true"),
     Opt::switch("iptables", "Enable addition of firewall rules")
         .default("true")
         .refused_unless("true", NETWORKS),
     Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules")
         .refused_unless("true", NETWORKS),
-    Opt::switch("ipv6", "Enable IPv6 networking").refused_unless("false", NETWORKS),
+    Opt::switch("ipv6", "Enable IPv6 networking"),
     Opt::text("firewall-backend", "Firewall backend to use, iptables or nftables")
         .refused_unless("nftables", "rules are made in nf_tables alone"),
     Opt::switch(
@@ -308,8 +301,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     )
     .refused(NETWORKS),
     Opt::int("mtu", "Set the MTU for the default \"bridge\" network")
-        .default("1500")
-        .refused_unless("1500", NETWORKS),
+        .default("1500"),
     Opt::int("network-control-plane-mtu", "Network Control plane MTU")
         .default("1500")
         .meaningless(SWARM),
@@ -329,8 +321,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "host-gateway-ips",
         "IP addresses that 'host-gateway' in --add-host resolves to",
     )
-    .takes("list", check::ip)
-    .refused(NETWORKS),
+    .takes("list", check::ip),
     Opt::text("network-diagnostic-port", "")
         .takes("int", cli::flags::check::int)
         .hidden()

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use network::pools::Pool;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use store::records::container::HostConfig;
+use store::records::network::{NetworkRecord, PoolRecord};
 
 /// How networks, and containers on them, are set that say nothing themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,69 @@ pub enum PublishPolicy {
     Host,
 }
 
+impl NetworkDefaults {
+    /// Fills in what a container's resolver is not told by its own configuration.
+    pub(crate) fn resolver(&self, host: &mut HostConfig) {
+        if host.dns.is_empty() {
+            host.dns = self.dns.iter().map(ToString::to_string).collect();
+        }
+        if host.dns_options.is_empty() {
+            host.dns_options.clone_from(&self.dns_options);
+        }
+        if host.dns_search.is_empty() {
+            host.dns_search.clone_from(&self.dns_search);
+        }
+    }
+
+    /// Fills in a new network's options that it does not have.
+    pub(crate) fn fill_in(&self, record: &mut NetworkRecord) {
+        for (name, value) in self.options.get(&record.driver).into_iter().flatten() {
+            record.options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+impl BridgeDefaults {
+    /// Sets the default network's record as the daemon's options say, with Docker's names for them. The subnet that it
+    /// had stays, unless another is asked for.
+    pub(crate) fn apply(&self, record: &mut NetworkRecord) {
+        let mut set = |name: &str, value: String| {
+            record.options.insert(format!("com.docker.network.{name}"), value);
+        };
+        set("bridge.default_bridge", "true".to_owned());
+        set("bridge.enable_icc", self.icc.to_string());
+        set("bridge.enable_ip_masquerade", self.masquerade.to_string());
+        set("bridge.host_binding_ipv4", self.publish_address.to_string());
+        set("driver.mtu", self.mtu.unwrap_or(1500).to_string());
+        record.ipv6 = self.enable_ipv6;
+        let families = [
+            (true, self.ipv4.map(|s| (s.net, s.address.map(IpAddr::V4))), self.range_ipv4),
+            (false, self.ipv6.map(|s| (s.net, s.address.map(IpAddr::V6))), self.range_ipv6),
+        ];
+        for (v4, subnet, range) in families {
+            let of_family = |pool: &PoolRecord| pool.subnet.contains(':') != v4;
+            let text = |range: Option<IpNet>| range.map(|r| r.to_string()).unwrap_or_default();
+            match subnet {
+                Some((net, address)) => {
+                    record.ipam.pools.retain(|pool| !of_family(pool));
+                    record.ipam.pools.push(PoolRecord {
+                        subnet: net.trunc().to_string(),
+                        gateway: address.map(|a| a.to_string()).unwrap_or_default(),
+                        range: text(range),
+                        auxiliary: BTreeMap::new(),
+                        chosen: false,
+                    });
+                }
+                None => {
+                    for pool in record.ipam.pools.iter_mut().filter(|pool| of_family(pool)) {
+                        pool.range = text(range);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Default for NetworkDefaults {
     fn default() -> Self {
         Self {
@@ -150,5 +215,57 @@ impl Default for Rules {
             accept_mark: None,
             publish: PublishPolicy::Open,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::records::network::IpamRecord;
+
+    #[test]
+    fn the_default_networks_options_are_its_record() {
+        let pool = |subnet: &str| PoolRecord {
+            subnet: subnet.into(),
+            gateway: String::new(),
+            range: String::new(),
+            auxiliary: BTreeMap::new(),
+            chosen: false,
+        };
+        let mut record: NetworkRecord =
+            serde_json::from_str(r#"{"id":"aa","name":"bridge","driver":"bridge","created":""}"#)
+                .unwrap();
+        record.ipam = IpamRecord { pools: vec![pool("172.17.0.0/16")], ..IpamRecord::default() };
+        let range = Some("172.17.5.0/24".parse().unwrap());
+        let mut defaults =
+            BridgeDefaults { icc: false, range_ipv4: range, ..BridgeDefaults::default() };
+        defaults.apply(&mut record);
+        assert_eq!(record.ipam.pools[0].range, "172.17.5.0/24");
+        assert_eq!(record.options["com.docker.network.bridge.enable_icc"], "false");
+        let own = Subnet {
+            net: "10.9.0.1/24".parse().unwrap(),
+            address: Some(Ipv4Addr::new(10, 9, 0, 1)),
+        };
+        defaults = BridgeDefaults { ipv4: Some(own), mtu: Some(1400), ..BridgeDefaults::default() };
+        defaults.apply(&mut record);
+        let pools: Vec<_> =
+            record.ipam.pools.iter().map(|p| (&*p.subnet, &*p.gateway, &*p.range)).collect();
+        assert_eq!(pools, [("10.9.0.0/24", "10.9.0.1", "")]);
+        assert_eq!(record.options["com.docker.network.driver.mtu"], "1400");
+    }
+
+    #[test]
+    fn own_wishes_win() {
+        let defaults = NetworkDefaults {
+            dns: vec!["10.0.0.53".parse().unwrap()],
+            dns_search: vec!["lan".into()],
+            ..NetworkDefaults::default()
+        };
+        let mut host = HostConfig { dns_search: vec!["own".into()], ..HostConfig::default() };
+        defaults.resolver(&mut host);
+        assert_eq!(
+            (host.dns, host.dns_search),
+            (vec!["10.0.0.53".to_owned()], vec!["own".to_owned()])
+        );
     }
 }

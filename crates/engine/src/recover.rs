@@ -61,6 +61,7 @@ impl Engine {
             drivers.networks,
             Arc::clone(&events),
             netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)),
+            settings.networks.clone(),
         )?);
         let known = known_containers(&store, &paths)?;
         let user_namespaces = crate::userns::Default::from_option(&settings.userns_remap)?;

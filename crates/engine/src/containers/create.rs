@@ -74,7 +74,7 @@ impl Engine {
             return Err(Error::invalid("no command specified"));
         }
         self.check_host(&config, &mut host)?;
-        let endpoints = inner.networks.wishes(&host, endpoints)?;
+        let endpoints = inner.networks.wishes(&mut host, endpoints)?;
 
         let id = ContainerId::from_bytes(&mounts::random()?);
         let mut undo = Undo::new();
@@ -130,7 +130,9 @@ impl Engine {
         stdx::fs::create_dir(&folder, 0o710)?;
         undo.push(move || drop(stdx::fs::remove_tree(&folder)));
         let engine_files = files::paths(&inner.services.paths, id.as_str());
-        files::write_at_create(&engine_files, &record, &inner.host.resolv_conf())?;
+        let mut told = record.clone();
+        self.settings().networks.resolver(&mut told.host);
+        files::write_at_create(&engine_files, &told, &inner.host.resolv_conf())?;
         fail_point!("container.create.before-record");
         inner.records.create(&record, &new_volumes)?;
         fail_point!("container.create.after-record");

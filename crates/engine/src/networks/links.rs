@@ -48,11 +48,16 @@ impl Networks {
     /// out at the start, as with Docker.
     pub(crate) fn wishes(
         &self,
-        host: &HostConfig,
-        asked: BTreeMap<String, EndpointWishes>,
+        host: &mut HostConfig,
+        mut asked: BTreeMap<String, EndpointWishes>,
     ) -> Result<BTreeMap<String, EndpointWishes>> {
         if container::join::of_container(&host.network_mode).is_some() {
             return Ok(BTreeMap::new());
+        }
+        if self.defaults.bridge.is_none() && matches!(host.network_mode.as_str(), "" | "default") {
+            // There is no default network (`--bridge=none`).
+            host.network_mode = "none".to_owned();
+            asked.retain(|name, _| !matches!(name.as_str(), "" | "default" | BRIDGE));
         }
         let mode = match host.network_mode.as_str() {
             "" | "default" => BRIDGE,
@@ -166,11 +171,16 @@ impl Networks {
 
     fn sandbox(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> netd::Sandbox {
         let internal = |id: &str| self.meant("", id).is_ok_and(|network| network.internal);
-        names::sandbox(record, endpoints, internal, self.gateway_for_containers())
+        let mut record = record.clone();
+        self.defaults.resolver(&mut record.host);
+        names::sandbox(&record, endpoints, internal, self.gateway_for_containers())
     }
 
     /// The host's address for containers: the default bridge's.
     fn gateway_for_containers(&self) -> Option<IpAddr> {
+        if let Some(gateway) = self.defaults.host_gateways.first() {
+            return Some(*gateway);
+        }
         let bridge = self.find(BRIDGE).ok()?;
         bridge.ipam.pools.iter().find_map(|pool| pool.gateway.parse().ok())
     }

@@ -2,6 +2,7 @@
 
 use super::request::{self, CreateNetwork};
 use super::{BRIDGE, endpoint, is_predefined};
+use crate::NetworkDefaults;
 use crate::events::Events;
 use network::{Driver, EndpointId, Live, Network, NetworkId, Sandboxes};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,6 +26,8 @@ pub(crate) struct Networks {
     pub(super) names: netd::Client,
     /// It has been told which changes of the firewall are ours.
     watching: AtomicBool,
+    /// What the daemon's options say.
+    pub(super) defaults: NetworkDefaults,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +65,7 @@ impl Networks {
         drivers: Vec<Arc<dyn Driver>>,
         events: Arc<Events>,
         names: netd::Client,
+        defaults: NetworkDefaults,
     ) -> Result<Self> {
         let mut records: Vec<NetworkRecord> =
             store.all::<NetworkRecord>()?.into_iter().map(|(_, r)| r).collect();
@@ -73,7 +77,14 @@ impl Networks {
             store.write(|batch| records.iter().try_for_each(|r| batch.put(&r.id, r)))?;
         }
         let mut table = Table::default();
-        records.into_iter().for_each(|record| table.insert(record, false));
+        for mut record in records {
+            match &defaults.bridge {
+                Some(bridge) if record.name == BRIDGE => bridge.apply(&mut record),
+                None if record.name == BRIDGE => continue,
+                _ => {}
+            }
+            table.insert(record, false);
+        }
         Ok(Self {
             drivers,
             store,
@@ -83,6 +94,7 @@ impl Networks {
             ready: Sandboxes::new(2)?,
             names,
             watching: AtomicBool::new(false),
+            defaults,
         })
     }
 
@@ -116,6 +128,7 @@ impl Networks {
     pub(super) fn create(&self, asked: CreateNetwork) -> Result<NetworkRecord> {
         // The default network has the first of the free subnets, whichever is made first.
         if !asked.config_only
+            && self.defaults.bridge.is_some()
             && let Err(e) = self.ensure_made(&self.id_of(BRIDGE))
         {
             tracing::warn!("make the default network: {e}");
@@ -132,7 +145,8 @@ impl Networks {
                 record.name
             )));
         }
-        let config = request::config(&record)?;
+        self.defaults.fill_in(&mut record);
+        let config = self.config(&record)?;
         let driver = if record.config_only { None } else { Some(self.driver(&record.driver)?) };
         if let Some(driver) = &driver {
             let made = driver.create(&config)?;
@@ -170,8 +184,10 @@ impl Networks {
         {
             self.take_away(&driver, &network);
             let forgotten = known.record.id.parse().and_then(|id| self.names.forget_network(&id));
-            if let Err(e) = forgotten.and_then(|()| self.names.stop_if_idle()) {
-                tracing::warn!("names of network {}: {e}", known.record.name);
+            match forgotten.and_then(|()| self.names.stop_if_idle()) {
+                Ok(true) => self.watching.store(false, Ordering::Relaxed),
+                Ok(false) => {}
+                Err(e) => tracing::warn!("names of network {}: {e}", known.record.name),
             }
         }
         Ok(())
@@ -204,6 +220,17 @@ impl Networks {
         known.map(|known| known.record.clone()).ok_or_else(|| endpoint::not_found(wanted))
     }
 
+    /// What the driver is to make for a record.
+    fn config(&self, record: &NetworkRecord) -> Result<network::NetworkConfig> {
+        let mut config = request::config(record)?;
+        if record.name == BRIDGE
+            && let Some(link) = self.defaults.bridge.as_ref().and_then(|b| b.link.clone())
+        {
+            config.options.insert("com.docker.network.bridge.name".to_owned(), link);
+        }
+        Ok(config)
+    }
+
     /// Makes sure that a network is on the host. Returns its driver.
     pub(super) fn ensure_made(&self, id: &str) -> Result<Arc<dyn Driver>> {
         let known =
@@ -219,9 +246,9 @@ impl Networks {
             return Ok(driver);
         }
         let mut record = now.record.clone();
-        let made = driver.create(&request::config(&record)?)?;
+        let made = driver.create(&self.config(&record)?)?;
         fill_in(&mut record, &made);
-        if record != now.record {
+        if record != now.record || record.name == BRIDGE {
             // The subnet that was found free stays the network's.
             self.store.write(|batch| batch.put(&record.id, &record))?;
         }
