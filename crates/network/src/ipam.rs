@@ -1,7 +1,6 @@
 //! Who gives addresses.
 
 mod bitmap;
-pub mod subnets;
 
 pub use bitmap::Bitmap;
 
