@@ -1,7 +1,7 @@
 //! Networks of users: made, joined, left and removed, also while containers run and across the daemon's death.
 
 use testkit::process::{PATIENCE, eventually};
-use testkit::{Cli, Client, Daemon, need};
+use testkit::{Cli, Client, Daemon, Host, need};
 
 fn inspect(client: &Client, name: &str, template: &str) -> String {
     client.run(&["inspect", "-f", template, name]).ok().text().to_owned()
@@ -241,4 +241,103 @@ fn containers_know_each_other_by_name_also_while_the_daemon_is_dead() {
             .iter()
             .all(|(_, state, name)| !name.starts_with("gantry-netd") || *state == 'Z')
     });
+}
+
+/// What a server at an address says its name is, asked from the host.
+fn fetch(host: &Host, at: &str) -> testkit::process::Output {
+    let page = format!("http://{at}/hostname");
+    host.run("timeout", &["3", "busybox", "wget", "-q", "-O", "-", &page])
+}
+
+#[test]
+fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    let client = daemon.gantry();
+    client.run(&["network", "create", "front"]).ok();
+    for address in ["198.51.100.1/24", "2001:db8::1/64"] {
+        daemon.host().run("ip", &["addr", "add", address, "dev", "lo"]).ok();
+    }
+    let serve = ["busybox", "httpd", "-f", "-p", "80", "-h", "/etc"];
+    let ports = ["-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "5353:53/udp", "--expose", "99"];
+    let web = ["run", "-d", "--name", "web", "-h", "web", "--network", "front"];
+    client.run(&[&web[..], &ports, &serve].concat()).ok();
+    let shown = client.run(&["port", "web"]).ok();
+    shown
+        .says("80/tcp -> 0.0.0.0:8080\n")
+        .says("80/tcp -> [::]:8080\n")
+        .says("80/tcp -> 127.0.0.1:8081\n")
+        .says("53/udp -> 0.0.0.0:5353\n");
+    let listed = inspect(&client, "web", "{{json .NetworkSettings.Ports}}");
+    assert!(listed.contains(r#""99/tcp":null"#), "{listed}");
+    for (filter, found) in [("publish=8080", true), ("publish=80", false), ("expose=80", true)] {
+        let found_now = !client.run(&["ps", "-q", "--filter", filter]).ok().text().is_empty();
+        assert_eq!(found_now, found, "{filter}");
+    }
+
+    let host = daemon.host();
+    let get = |at: &str| fetch(host, at);
+    eventually("it serves", PATIENCE, || get("127.0.0.1:8080").code == 0);
+    let reached = [
+        "127.0.0.1:8080",
+        "127.0.0.1:8081",
+        "198.51.100.1:8080",
+        "[::1]:8080",
+        "[2001:db8::1]:8080",
+    ];
+    for at in reached {
+        get(at).ok().prints("web\n");
+    }
+    assert_ne!(get("198.51.100.1:8081").code, 0, "published on loopback alone");
+    // From another network, and from itself, by the host's address.
+    for from in [&["run", "--rm", "busybox"][..], &["exec", "web"]] {
+        let wget = ["wget", "-q", "-O", "-", "http://198.51.100.1:8080/hostname"];
+        client.run(&[from, &wget[..]].concat()).ok().prints("web\n");
+    }
+
+    // What is taken is taken, and says by whom.
+    client
+        .run(&["run", "-d", "--name", "second", "-p", "8080:80", "busybox", "true"])
+        .exits(125)
+        .says("driver failed programming external connectivity on endpoint second (")
+        .says("Bind for 0.0.0.0:8080 failed: port is already allocated");
+    let mut listener = host.command("busybox");
+    listener.args(["nc", "-l", "-p", "8090"]);
+    let listener = testkit::process::Running::start(listener, None);
+    eventually("it listens", PATIENCE, || {
+        host.run("busybox", &["netstat", "-ltn"]).stdout.contains(":8090 ")
+    });
+    client
+        .run(&["run", "--rm", "-p", "8090:80", "busybox", "true"])
+        .exits(125)
+        .says("address already in use");
+    drop(listener);
+    // Any port will do, and of a range the next one.
+    for name in ["r1", "r2"] {
+        client
+            .run(&["run", "-d", "--name", name, "-p", "9000-9001:80", "busybox", "sleep", "1000"])
+            .ok();
+    }
+    client.run(&["port", "r2", "80"]).ok().says("0.0.0.0:9001\n");
+    client.run(&["run", "--rm", "-p", "9000-9001:80", "busybox", "true"]).exits(125);
+
+    // Another way out takes the ports along.
+    client.run(&["network", "create", "a-first"]).ok();
+    client.run(&["network", "connect", "a-first", "web"]).ok();
+    get("127.0.0.1:8080").ok().prints("web\n");
+    client.run(&["network", "disconnect", "a-first", "web"]).ok();
+
+    daemon.kill9();
+    let host = daemon.host();
+    let get = |at: &str| fetch(host, at);
+    for at in reached {
+        get(at).ok().prints("web\n");
+    }
+    daemon.up();
+    for at in reached {
+        fetch(daemon.host(), at).ok().prints("web\n");
+    }
+    // Ended, it is not reached, and its port is free.
+    client.run(&["rm", "-f", "web", "r1", "r2"]).ok();
+    client.run(&["run", "--rm", "-p", "8080:80", "-p", "9000-9001:80-81", "busybox", "true"]).ok();
 }

@@ -12,12 +12,16 @@ use stdx::Result;
 /// The implementations for a daemon that is set like this.
 pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     let root = &settings.data_root;
-    let ipam = network::ipam::Default::new(pools(settings));
+    let ipam: Arc<dyn network::Ipam> = Arc::new(network::ipam::Default::new(pools(settings)));
+    let bridge = bridge_config(settings);
+    let parents = |kind| macvlan::Macvlan::open(kind, &bridge.table(), Arc::clone(&ipam));
     Ok(Drivers {
         content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
         snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
         networks: vec![
-            Arc::new(bridge::Bridge::open(bridge_config(settings), Arc::new(ipam))?),
+            Arc::new(bridge::Bridge::open(bridge.clone(), Arc::clone(&ipam))?),
+            Arc::new(parents(macvlan::Kind::Macvlan)?),
+            Arc::new(parents(macvlan::Kind::Ipvlan)?),
             Arc::new(hostnet::host()),
             Arc::new(hostnet::none()),
         ],
@@ -114,5 +118,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
 pub(crate) fn cleanup(settings: &Settings) -> Result<()> {
     // First whoever would put back what is taken away.
     netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)).stop()?;
-    bridge::Bridge::cleanup(&bridge_config(settings))
+    let bridge = bridge_config(settings);
+    macvlan::Macvlan::cleanup(&bridge.table())?;
+    bridge::Bridge::cleanup(&bridge)
 }

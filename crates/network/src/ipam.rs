@@ -1,6 +1,7 @@
 //! Who gives addresses.
 
 mod bitmap;
+pub mod subnets;
 
 pub use bitmap::Bitmap;
 

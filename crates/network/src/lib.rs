@@ -101,6 +101,19 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
         }
     }
 
+    /// The port on `[::1]` and 127.0.0.1 of the listener that passes on what the kernel cannot translate: ports that are
+    /// published from now on count on it. `None`: there is no such listener.
+    fn relay(&self, port: Option<u16>) -> Result<()> {
+        let _ = port;
+        Ok(())
+    }
+
+    /// The number by which the kernel announces this driver's own changes of the firewall (`nlmsg_pid`), if it makes any:
+    /// whoever watches our tables leaves those alone.
+    fn firewall_port(&self) -> Option<u32> {
+        None
+    }
+
     /// Takes all published ports of an endpoint back. That there are none is success.
     fn withdraw(&self, endpoint: &EndpointId) -> Result<()> {
         let _ = endpoint;

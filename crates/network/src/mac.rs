@@ -34,6 +34,18 @@ impl Mac {
         six.map(Self::of_six)
     }
 
+    /// An address that nobody has, from the kernel's random numbers: `02` and five bytes.
+    pub fn random() -> stdx::Result<Self> {
+        let mut bytes = [0x02; 6];
+        let filled =
+            rustix::rand::getrandom(&mut bytes[1..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|e| stdx::Error::io("random numbers", e.into()))?;
+        match filled {
+            5 => Ok(Self(bytes)),
+            _ => Err(stdx::Error::internal("random numbers: too few")),
+        }
+    }
+
     fn of_six(address: Ipv6Addr) -> Self {
         let bytes = address.octets();
         Self([0x06, 0x42, bytes[12], bytes[13], bytes[14], bytes[15]])

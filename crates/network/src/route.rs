@@ -34,6 +34,7 @@ const NLM_F_CREATE: u16 = 0x400;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
@@ -51,6 +52,10 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -119,6 +124,78 @@ pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: u32) {
         a.put(IFLA_ADDRESS, mac.bytes());
         a.u32(IFLA_MTU, mtu);
         a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "bridge"));
+    });
+}
+
+/// A link that shares another's way to the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The number of the link whose wire it uses.
+    pub parent: u32,
+    /// The namespace it is made in.
+    pub netns: BorrowedFd<'a>,
+    /// Largest packet in bytes; `None`: the parent's.
+    pub mtu: Option<u32>,
+    /// What it is.
+    pub kind: SharedKind,
+}
+
+/// How a link shares its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedKind {
+    /// With an Ethernet address of its own, in a mode of `MACVLAN_MODE_*`.
+    Macvlan(Mac, u32),
+    /// With the parent's Ethernet address, in a mode of `IPVLAN_MODE_*` and with flags of `IPVLAN_F_*`.
+    Ipvlan(u16, u16),
+}
+
+/// Makes such a link, down, directly in its namespace.
+pub fn add_shared(batch: &mut Batch, link: &Shared<'_>) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, link.name);
+        a.u32(IFLA_LINK, link.parent);
+        a.put(IFLA_NET_NS_FD, &link.netns.as_raw_fd().to_ne_bytes());
+        if let Some(mtu) = link.mtu {
+            a.u32(IFLA_MTU, mtu);
+        }
+        if let SharedKind::Macvlan(mac, _) = link.kind {
+            a.put(IFLA_ADDRESS, mac.bytes());
+        }
+        a.nested(IFLA_LINKINFO, |a| match link.kind {
+            SharedKind::Macvlan(_, mode) => {
+                a.string(IFLA_INFO_KIND, "macvlan");
+                a.nested(IFLA_INFO_DATA, |a| a.u32(IFLA_MACVLAN_MODE, mode));
+            }
+            SharedKind::Ipvlan(mode, flags) => {
+                a.string(IFLA_INFO_KIND, "ipvlan");
+                a.nested(IFLA_INFO_DATA, |a| {
+                    a.put(IFLA_IPVLAN_MODE, &mode.to_ne_bytes());
+                    a.put(IFLA_IPVLAN_FLAGS, &flags.to_ne_bytes());
+                });
+            }
+        });
+    });
+}
+
+/// Makes a link for the frames of a parent's that have this 802.1q tag, down.
+pub fn add_vlan(batch: &mut Batch, name: &str, parent: u32, tag: u16) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.u32(IFLA_LINK, parent);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_KIND, "vlan");
+            a.nested(IFLA_INFO_DATA, |a| a.put(IFLA_VLAN_ID, &tag.to_ne_bytes()));
+        });
+    });
+}
+
+/// Makes a link that leads nowhere, down.
+pub fn add_dummy(batch: &mut Batch, name: &str) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "dummy"));
     });
 }
 
@@ -208,6 +285,14 @@ pub fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
         a.put(RTA_GATEWAY, &octets(gateway));
         a.u32(RTA_OIF, index);
     });
+}
+
+/// Sends everything of a family that has no better route out through a link, without a gateway.
+pub fn add_link_route(batch: &mut Batch, index: u32, like: IpAddr) {
+    let mut fixed = default_route(like);
+    // RT_SCOPE_LINK.
+    fixed[6] = if like.is_ipv4() { 253 } else { 0 };
+    batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| a.u32(RTA_OIF, index));
 }
 
 /// Takes such a route away.

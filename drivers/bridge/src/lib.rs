@@ -37,7 +37,6 @@ pub mod rules;
 mod watch;
 
 use host::Host;
-use ipnet::IpNet;
 use lease::{Lease, Leases};
 use network::{
     Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId,
@@ -144,15 +143,7 @@ struct Net {
     /// We made the bridge.
     owned: bool,
     /// At most one a family, IPv4 first.
-    pools: Vec<NetPool>,
-}
-
-/// The addresses of one family.
-#[derive(Debug, Clone)]
-struct NetPool {
-    subnet: IpNet,
-    range: Option<IpNet>,
-    gateway: IpAddr,
+    pools: Vec<network::ipam::subnets::Subnet>,
 }
 
 impl Bridge {
@@ -230,6 +221,14 @@ impl Bridge {
 impl Driver for Bridge {
     fn name(&self) -> &'static str {
         "bridge"
+    }
+
+    fn relay(&self, port: Option<u16>) -> Result<()> {
+        Self::relay(self, port)
+    }
+
+    fn firewall_port(&self) -> Option<u32> {
+        self.netlink_port().ok()
     }
 
     fn create(&self, config: &NetworkConfig) -> Result<Network> {

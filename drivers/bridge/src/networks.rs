@@ -4,9 +4,10 @@ use crate::forwarding;
 use crate::host::{Found, Host, Wanted};
 use crate::options::{GatewayMode, Options};
 use crate::plan::Attachment;
-use crate::{Inner, Net, NetPool, rules};
+use crate::{Inner, Net, rules};
 use ipnet::IpNet;
-use network::{Family, Mac, Network, NetworkConfig, Pool, PoolConfig, ipam};
+use network::ipam::subnets::{self, Subnet};
+use network::{Family, Mac, Network, NetworkConfig, Pool};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result, fail_point};
 
@@ -33,7 +34,7 @@ impl Inner {
                 ),
             ));
         }
-        let pools = self.take_subnets(config, &bridge, &mut host)?;
+        let pools = subnets::take(&*self.ipam, config, || host.routed_beside(&bridge))?;
         let mut net = Net { config: config.clone(), options, bridge, index: 0, owned: true, pools };
         let result = self.make(&mut net, &mut host);
         if result.is_err() {
@@ -74,66 +75,8 @@ impl Inner {
         })
     }
 
-    /// The subnets that were asked for, or free ones, with the gateways' and the auxiliary addresses taken.
-    fn take_subnets(
-        &self,
-        config: &NetworkConfig,
-        bridge: &str,
-        host: &mut Host,
-    ) -> Result<Vec<NetPool>> {
-        let wanted = [(Family::V4, &config.ipv4), (Family::V6, &config.ipv6)];
-        let wanted: Vec<_> =
-            wanted.into_iter().filter_map(|(f, pool)| Some((f, pool.as_ref()?))).collect();
-        if wanted.is_empty() {
-            return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
-        }
-        ipam::check(wanted.iter().map(|(_, pool)| *pool))?;
-        let mut taken = Vec::new();
-        if wanted.iter().any(|(_, pool)| pool.subnet.is_none()) {
-            taken = host.routed_beside(bridge)?;
-        }
-        let mut pools = Vec::new();
-        for (family, pool) in wanted {
-            match self.take_subnet(family, pool, &taken) {
-                Ok(pool) => pools.push(pool),
-                Err(e) => {
-                    self.release_pools(&pools);
-                    return Err(e);
-                }
-            }
-        }
-        Ok(pools)
-    }
-
-    fn take_subnet(&self, family: Family, wanted: &PoolConfig, taken: &[IpNet]) -> Result<NetPool> {
-        let subnet = self.ipam.pool(family, wanted.subnet, taken)?;
-        let result = (|| -> Result<NetPool> {
-            let first = match wanted.range {
-                // As Docker: also where it is not the first that a host can have.
-                Some(range) if range.network() != subnet.network() => range.network(),
-                _ => ipam::first_host(&subnet),
-            };
-            let gateway = wanted.gateway.unwrap_or(first);
-            let taken = |what: String| move |e: Error| Error::new(e.kind(), format!("{what}: {e}"));
-            self.ipam
-                .allocate(&subnet, None, Some(gateway))
-                .map_err(taken(format!("failed to allocate gateway ({gateway})")))?;
-            for address in &wanted.auxiliary {
-                let what = format!("failed to allocate secondary ip address ({address})");
-                self.ipam.allocate(&subnet, None, Some(*address)).map_err(taken(what))?;
-            }
-            Ok(NetPool { subnet, range: wanted.range, gateway })
-        })();
-        if result.is_err() {
-            self.ipam.release_pool(&subnet);
-        }
-        result
-    }
-
-    pub(crate) fn release_pools(&self, pools: &[NetPool]) {
-        for pool in pools {
-            self.ipam.release_pool(&pool.subnet);
-        }
+    pub(crate) fn release_pools(&self, pools: &[Subnet]) {
+        subnets::release(&*self.ipam, pools);
     }
 }
 
@@ -150,7 +93,7 @@ impl Net {
 
     /// The host's own addresses on the bridge.
     pub(crate) fn bridge_addresses(&self) -> Vec<IpNet> {
-        let has = |pool: &&NetPool| match Family::of(&pool.subnet) {
+        let has = |pool: &&Subnet| match Family::of(&pool.subnet) {
             Family::V4 => !self.options.inhibit_v4 && self.options.mode_v4 != GatewayMode::Isolated,
             Family::V6 => self.options.mode_v6 != GatewayMode::Isolated,
         };
@@ -175,7 +118,7 @@ impl Net {
         }
     }
 
-    fn side(&self, pool: &NetPool) -> rules::Side {
+    fn side(&self, pool: &Subnet) -> rules::Side {
         let family = Family::of(&pool.subnet);
         let snat = match family {
             Family::V4 => self.options.host_v4.map(IpAddr::V4),

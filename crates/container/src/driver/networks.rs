@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use stdx::{Error, Kind, Result, fail_point};
 use store::records::container::{ContainerRecord, EndpointWishes};
+use store::records::network::EndpointRecord;
 
 /// [`Networking::connect`] or [`Networking::disconnect`].
 type Relink = fn(&dyn Networking, &ContainerRecord, &str, OwnedFd, &Path) -> Result<Endpoints>;
@@ -109,7 +110,8 @@ impl Driver {
     /// Tells whose life its names last as long as.
     pub(super) fn tell_owner(&self) {
         let Some(live) = self.now.phase.live() else { return };
-        if self.now.endpoints.values().all(|endpoint| endpoint.dns_names.is_empty()) {
+        let unserved = |e: &EndpointRecord| e.dns_names.is_empty() && e.ports.is_empty();
+        if self.now.endpoints.values().all(unserved) {
             return;
         }
         let (services, id, pid) =

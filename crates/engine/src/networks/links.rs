@@ -116,16 +116,25 @@ impl Networks {
             return Ok(());
         };
         let network = self.meant(&owned.name, &owned.network)?;
-        let published =
-            self.driver(&network.driver)?.publish(&id_of(owned)?, requests).map_err(|e| {
-                Error::new(
-                    e.kind(),
-                    format!(
-                        "driver failed programming external connectivity on endpoint {} ({}): {e}",
-                        record.name, owned.id
-                    ),
-                )
-            })?;
+        let driver = self.driver(&network.driver)?;
+        if requests.iter().any(ports::may_need_relay) {
+            // Without the helper such clients are not served; all others are.
+            let port = self.names.redirect_port().inspect_err(|e| {
+                tracing::warn!("ports on IPv6 loopback are not published: {e}");
+            });
+            // Before the rules change, or the helper takes that for somebody else's doing.
+            self.watched();
+            driver.relay(port.ok())?;
+        }
+        let published = driver.publish(&id_of(owned)?, requests).map_err(|e| {
+            Error::new(
+                e.kind(),
+                format!(
+                    "driver failed programming external connectivity on endpoint {} ({}): {e}",
+                    record.name, owned.id
+                ),
+            )
+        })?;
         owned.ports = published.iter().map(ports::write_down).collect();
         Ok(())
     }
@@ -137,15 +146,22 @@ impl Networks {
         endpoints: &[EndpointRecord],
         netns: BorrowedFd<'_>,
     ) -> Result<()> {
-        if !names::has_names(endpoints) {
+        if !names::has_names(endpoints) && endpoints.iter().all(|e| e.ports.is_empty()) {
             return Ok(());
         }
-        self.names.attach(&record.id.parse()?, &self.sandbox(record, endpoints), netns)
+        self.names.attach(&record.id.parse()?, &self.sandbox(record, endpoints), netns)?;
+        self.watched();
+        Ok(())
     }
 
     /// Tells who is known by which name after a change.
     fn update_names(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> Result<()> {
-        self.names.update(&record.id.parse()?, &self.sandbox(record, endpoints))
+        let (id, sandbox) = (record.id.parse()?, self.sandbox(record, endpoints));
+        if sandbox.dns || !sandbox.forwards.is_empty() {
+            self.names.update(&id, &sandbox)
+        } else {
+            self.names.detach(&id)
+        }
     }
 
     fn sandbox(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> netd::Sandbox {

@@ -35,8 +35,34 @@ pub(super) fn sandbox(
         upstream: upstream.map(|server| SocketAddr::new(server, DNS)).collect(),
         ndots: resolver::has_ndots(&record.host),
         hosts: hosts.into_iter().collect(),
-        forwards: Vec::new(),
+        forwards: endpoints.iter().flat_map(forwards).collect(),
     }
+}
+
+/// Published ports on IPv6, for the clients that only the helper can serve. Neighbours are one entry.
+fn forwards(owned: &EndpointRecord) -> Vec<netd::Forward> {
+    let target = owned.ipv6().or_else(|| owned.ipv4());
+    let Some(target) = target.and_then(|(address, _)| address.parse::<IpAddr>().ok()) else {
+        return Vec::new();
+    };
+    let mut forwards: Vec<netd::Forward> = Vec::new();
+    for port in owned.ports.iter().filter(|port| port.protocol == "tcp") {
+        let Ok(IpAddr::V6(address)) = port.address.parse::<IpAddr>() else { continue };
+        let follows = |last: &netd::Forward| {
+            last.listen.ip() == address
+                && last.listen.port().checked_add(last.ports) == Some(port.port)
+                && last.to.port().checked_add(last.ports) == Some(port.container)
+        };
+        match forwards.last_mut().filter(|last| follows(last)) {
+            Some(last) => last.ports += 1,
+            None => forwards.push(netd::Forward {
+                listen: SocketAddr::new(address.into(), port.port),
+                ports: 1,
+                to: SocketAddr::new(target, port.container),
+            }),
+        }
+    }
+    forwards
 }
 
 fn endpoint(
@@ -98,5 +124,36 @@ mod tests {
         assert_eq!(sandbox.upstream[1].to_string(), "[fd00::1]:53");
         assert_eq!(sandbox.hosts["host.docker.internal"][0].to_string(), "172.17.0.1");
         assert!(!has_names(&endpoints[1..]));
+    }
+
+    #[test]
+    fn ports_on_ipv6_are_the_helpers_too() {
+        let port = |address: &str, port: u16, container: u16| store::records::network::PortRecord {
+            protocol: "tcp".into(),
+            container,
+            address: address.into(),
+            port,
+        };
+        let owned = EndpointRecord {
+            addresses: vec!["10.0.0.2/24".into()],
+            ports: vec![
+                port("0.0.0.0", 80, 80),
+                port("::", 80, 80),
+                port("::", 81, 81),
+                port("::", 82, 90),
+            ],
+            ..EndpointRecord::default()
+        };
+        let found: Vec<_> = forwards(&owned)
+            .iter()
+            .map(|f| (f.listen.to_string(), f.ports, f.to.to_string()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("[::]:80".to_owned(), 2, "10.0.0.2:80".to_owned()),
+                ("[::]:82".to_owned(), 1, "10.0.0.2:90".to_owned())
+            ]
+        );
     }
 }

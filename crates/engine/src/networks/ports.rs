@@ -82,6 +82,11 @@ fn invalid(text: &str) -> Error {
     Error::invalid(format!("invalid port specification: {text:?}"))
 }
 
+/// Whether clients may come that the kernel cannot translate: over TCP, to an IPv6 address of the host.
+pub(super) fn may_need_relay(request: &PortRequest) -> bool {
+    request.protocol == Protocol::Tcp && request.address.is_none_or(|address| address.is_ipv6())
+}
+
 /// A published port for the record of the run.
 pub(crate) fn write_down(port: &PublishedPort) -> PortRecord {
     PortRecord {

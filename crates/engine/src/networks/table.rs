@@ -5,6 +5,7 @@ use super::{BRIDGE, endpoint, is_predefined};
 use crate::events::Events;
 use network::{Driver, EndpointId, Live, Network, NetworkId, Sandboxes};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, fail_point};
@@ -22,6 +23,8 @@ pub(crate) struct Networks {
     pub(super) ready: Sandboxes,
     /// Who answers for names.
     pub(super) names: netd::Client,
+    /// It has been told which changes of the firewall are ours.
+    watching: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,7 @@ impl Networks {
             making: Mutex::default(),
             ready: Sandboxes::new(2)?,
             names,
+            watching: AtomicBool::new(false),
         })
     }
 
@@ -276,7 +280,30 @@ impl Networks {
             |network| networks.iter().any(|record| record.id == network.as_str()),
         )?;
         networks.iter().try_for_each(|record| self.name(record))?;
-        self.names.adopt().map(drop)
+        let on_ipv6 = |live: &Live| live.published.iter().any(|port| port.address.is_ipv6());
+        if live.iter().any(|(_, live)| on_ipv6(live)) {
+            let port = self.names.redirect_port()?;
+            self.drivers.iter().try_for_each(|driver| driver.relay(Some(port)))?;
+        }
+        if networks.is_empty() && containers.is_empty() {
+            return Ok(());
+        }
+        if self.names.adopt()? {
+            self.watched();
+        }
+        Ok(())
+    }
+
+    /// The helper is there: from now on it also looks after our firewall tables, and knows our own changes of them.
+    pub(super) fn watched(&self) {
+        if self.watching.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for port in self.drivers.iter().filter_map(|driver| driver.firewall_port()) {
+            if let Err(e) = self.names.watch_firewall(port) {
+                tracing::warn!("the firewall is not watched while the daemon is down: {e}");
+            }
+        }
     }
 
     /// Notes that a container takes a place on a network: from now on it cannot be removed.

@@ -1,0 +1,353 @@
+//! Networks and endpoints of the two drivers.
+
+use crate::options::{L3, Options};
+use crate::{Kind, Macvlan, Net};
+use ipnet::IpNet;
+use network::ipam::subnets;
+use network::route::{self, LinkInfo, Shared, SharedKind};
+use network::{
+    Driver, Endpoint, EndpointId, Joined, Live, Mac, Network, NetworkConfig, NetworkId, Pool,
+    Recovered, Sandbox,
+};
+use std::net::IpAddr;
+use stdx::{Context as _, Error, Result, fail_point};
+use sys::netlink::{self, Batch, Socket};
+
+const ENODEV: i32 = 19;
+const EOPNOTSUPP: i32 = 95;
+const EADDRINUSE: i32 = 98;
+
+impl Driver for Macvlan {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn create(&self, config: &NetworkConfig) -> Result<Network> {
+        if let Some(net) = self.state().networks.get(&config.id) {
+            return Ok(net.answer());
+        }
+        let options = Options::parse(self.kind, &config.options)?;
+        let own = format!("{}{}", self.kind.prefix(), &config.id.to_string()[..12]);
+        let parent = options.parent.as_ref().map_or(own, |parent| parent.name.clone());
+        {
+            let state = self.state();
+            if let Some((id, _)) = state.networks.iter().find(|(_, net)| net.parent == parent) {
+                let other = format!("{}{}", self.kind.prefix(), &id.to_string()[..12]);
+                return Err(Error::new(
+                    stdx::Kind::Forbidden,
+                    format!("network {other} is already using parent interface {parent}"),
+                ));
+            }
+        }
+        let mut host = self.host();
+        let pools = subnets::take(&*self.ipam, config, || {
+            let mut taken = route::routes(&mut host)?;
+            taken.extend(route::addresses(&mut host)?.into_iter().map(|(_, address)| address));
+            Ok(taken)
+        })?;
+        fail_point!("macvlan.create.before-link");
+        if let Err(e) = self.ensure_parent(&mut host, config, &options, &parent) {
+            subnets::release(&*self.ipam, &pools);
+            return Err(e);
+        }
+        let net = Net {
+            name: config.name.clone(),
+            internal: config.internal || options.parent.is_none(),
+            options,
+            parent,
+            pools,
+        };
+        let answer = net.answer();
+        self.state().networks.insert(config.id, net);
+        Ok(answer)
+    }
+
+    fn delete(&self, network: &NetworkId) -> Result<()> {
+        let mut host = self.host();
+        let net = {
+            let mut state = self.state();
+            let Some(net) = state.networks.get(network).cloned() else { return Ok(()) };
+            if state.endpoints.values().any(|(on, _)| on == network) {
+                let text = format!(
+                    "error while removing network: network {} id {network} has active endpoints",
+                    net.name
+                );
+                return Err(Error::new(stdx::Kind::Forbidden, text));
+            }
+            state.networks.remove(network);
+            net
+        };
+        subnets::release(&*self.ipam, &net.pools);
+        let mark = format!("{}{network}", self.mark);
+        match route::link(&mut host, &net.parent)?.filter(|link| link.alias == mark) {
+            Some(link) => remove(&mut host, &link),
+            None => Ok(()),
+        }
+    }
+
+    fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
+        let (net, addresses) = self.lease(endpoint)?;
+        let derived = endpoint.mac.or_else(|| Mac::of_any(addresses.iter().map(|(_, a)| *a)));
+        let derived = derived.expect("a network has addresses of at least one family");
+        let mut result = self.attach(&net, endpoint, &addresses, derived, sandbox);
+        // The kernel has not yet removed the link of whoever had the address before, and an Ethernet address is used once.
+        if let Err(e) = &result
+            && e.kind() == stdx::Kind::Conflict
+            && endpoint.mac.is_none()
+        {
+            result =
+                Mac::random().and_then(|mac| self.attach(&net, endpoint, &addresses, mac, sandbox));
+        }
+        if result.is_err() {
+            self.leave(&endpoint.id)?;
+        }
+        result.context(|| format!("join network {}", net.name))
+    }
+
+    fn leave(&self, endpoint: &EndpointId) -> Result<()> {
+        let gone = self.state().endpoints.remove(endpoint);
+        for (pool, address) in gone.into_iter().flat_map(|(_, addresses)| addresses) {
+            self.ipam.release(&pool, address);
+        }
+        Ok(())
+    }
+
+    /// The link is in the container's namespace, which this driver does not keep: [`Driver::detach`] can be done only by
+    /// whoever has it.
+    fn detach(&self, _endpoint: &EndpointId) -> Result<()> {
+        Err(Error::not_implemented(format!(
+            "a running container cannot be taken off a {} network yet; stop it first",
+            self.kind
+        )))
+    }
+
+    fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        for Live { endpoint, joined, .. } in live {
+            if let Err(e) = self.adopt(&endpoint, &joined) {
+                recovered
+                    .failed
+                    .push(Error::internal(format!("endpoint {}", endpoint.id)).caused_by(e));
+            }
+        }
+        // Parents of ours whose network is gone.
+        let mut host = self.host();
+        let known: Vec<String> =
+            self.state().networks.keys().map(|id| format!("{}{id}", self.mark)).collect();
+        for link in route::links(&mut host)? {
+            if link.alias.starts_with(&self.mark) && !known.contains(&link.alias) {
+                remove(&mut host, &link)?;
+                recovered.removed.push(link.name);
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+impl Macvlan {
+    /// Finds the parent, or makes the one that is ours to make. It is up afterwards.
+    fn ensure_parent(
+        &self,
+        host: &mut Socket,
+        config: &NetworkConfig,
+        options: &Options,
+        name: &str,
+    ) -> Result<()> {
+        if route::link(host, name)?.is_some() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        match options.parent.as_ref().map(|parent| &parent.vlan) {
+            None => route::add_dummy(&mut batch, name),
+            Some(None) => {
+                return Err(Error::invalid(format!(
+                    "invalid subinterface vlan name {name}, example formatting is eth0.10"
+                )));
+            }
+            Some(Some((link, tag))) => {
+                let below = route::link(host, link)?.ok_or_else(|| {
+                    Error::invalid(format!("failed to find master interface {link} on the host"))
+                })?;
+                route::add_vlan(&mut batch, name, below.index, *tag);
+            }
+        }
+        host.execute(batch).map_err(|e| refused(&format!("make link {name}"), e))?;
+        let link = route::link(host, name)?
+            .ok_or_else(|| Error::internal(format!("link {name} vanished")))?;
+        let mut batch = Batch::new();
+        route::set_alias(&mut batch, name, &format!("{}{}", self.mark, config.id));
+        route::raise(&mut batch, link.index);
+        host.execute(batch).map_err(|e| refused(&format!("set up link {name}"), e))
+    }
+
+    fn lease(&self, endpoint: &Endpoint) -> Result<(Net, Vec<(IpNet, IpAddr)>)> {
+        let mut state = self.state();
+        let net =
+            state.networks.get(&endpoint.network).cloned().ok_or_else(|| {
+                Error::not_found(format!("network {} not found", endpoint.network))
+            })?;
+        if state.endpoints.contains_key(&endpoint.id) {
+            let text = format!("endpoint {} has been joined already", endpoint.id);
+            return Err(Error::conflict(text));
+        }
+        let alone = net.options.is_passthru(self.kind);
+        if alone && state.endpoints.values().any(|(on, _)| *on == endpoint.network) {
+            return Err(Error::conflict(format!(
+                "network {} passes its parent {} through to one container, which there is",
+                net.name, net.parent
+            )));
+        }
+        let mut taken: Vec<(IpNet, IpAddr)> = Vec::new();
+        for pool in &net.pools {
+            let wanted = match pool.subnet {
+                IpNet::V4(_) => endpoint.ipv4.map(IpAddr::V4),
+                IpNet::V6(_) => endpoint.ipv6.map(IpAddr::V6),
+            };
+            match self.ipam.allocate(&pool.subnet, pool.range.as_ref(), wanted) {
+                Ok(address) => taken.push((pool.subnet, address)),
+                Err(e) => {
+                    for (pool, address) in &taken {
+                        self.ipam.release(pool, *address);
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        state.endpoints.insert(endpoint.id, (endpoint.network, taken.clone()));
+        Ok((net, taken))
+    }
+
+    fn attach(
+        &self,
+        net: &Net,
+        endpoint: &Endpoint,
+        addresses: &[(IpNet, IpAddr)],
+        mac: Mac,
+        sandbox: &mut Sandbox,
+    ) -> Result<Joined> {
+        let (_, name) = sandbox.next_link();
+        let kind = match self.kind {
+            Kind::Macvlan => SharedKind::Macvlan(mac, net.options.mode),
+            Kind::Ipvlan => SharedKind::Ipvlan(net.options.mode as u16, net.options.flags),
+        };
+        {
+            let mut host = self.host();
+            let parent = route::link(&mut host, &net.parent)?.ok_or_else(|| {
+                Error::not_found(format!("the parent interface {} is gone", net.parent))
+            })?;
+            let mut batch = Batch::new();
+            let netns = sandbox.netns();
+            let mtu = net.options.mtu;
+            let link = Shared { name: &name, parent: parent.index, netns, mtu, kind };
+            route::add_shared(&mut batch, &link);
+            host.execute(batch).map_err(|e| refused(&format!("make a {} link", self.kind), e))?;
+        }
+        let link = route::link(sandbox.route(), &name)?
+            .ok_or_else(|| Error::internal("the link is not in the sandbox"))?;
+        match self.set_up(net, endpoint, addresses, sandbox, &link) {
+            Ok(joined) => {
+                sandbox.linked(link.index, &name);
+                Ok(Joined { mac: (self.kind == Kind::Macvlan).then_some(mac), ..joined })
+            }
+            Err(e) => {
+                // The error that led here is the one to report; the link goes with its namespace in any case.
+                let _removed = remove(sandbox.route(), &link);
+                Err(e)
+            }
+        }
+    }
+
+    /// Gives the link in the sandbox its addresses and routes.
+    fn set_up(
+        &self,
+        net: &Net,
+        endpoint: &Endpoint,
+        addresses: &[(IpNet, IpAddr)],
+        sandbox: &mut Sandbox,
+        link: &LinkInfo,
+    ) -> Result<Joined> {
+        if addresses.iter().any(|(_, address)| address.is_ipv6()) {
+            let set = |key: &str, value: &str| {
+                (format!("net/ipv6/conf/{}/{key}", link.name), value.to_owned())
+            };
+            // Addresses and routes are ours to give; nobody's announcements are believed.
+            sandbox.sysctls(vec![set("accept_ra", "0"), set("disable_ipv6", "0")])?;
+        }
+        let prefixed: Vec<IpNet> = addresses
+            .iter()
+            .map(|(pool, address)| {
+                IpNet::new(*address, pool.prefix_len()).expect("the prefix comes from a subnet")
+            })
+            .collect();
+        let on_link = self.kind == Kind::Ipvlan && net.options.mode >= L3;
+        let pools = net.pools.iter().filter(|_| !net.internal);
+        let gateways: Vec<IpAddr> = pools.map(|pool| pool.gateway).collect();
+        let mut batch = Batch::new();
+        for address in &prefixed {
+            route::add_address(&mut batch, link.index, *address);
+        }
+        route::raise(&mut batch, link.index);
+        for gateway in gateways.iter().filter(|_| endpoint.default_route) {
+            if on_link {
+                route::add_link_route(&mut batch, link.index, *gateway);
+            } else {
+                route::add_default_route(&mut batch, link.index, *gateway);
+            }
+        }
+        sandbox.route().execute(batch).map_err(|e| refused("set up the link in the sandbox", e))?;
+        Ok(Joined {
+            interface: link.name.clone(),
+            host_interface: None,
+            mac: None,
+            addresses: prefixed,
+            gateways: if on_link { Vec::new() } else { gateways },
+        })
+    }
+
+    /// Takes a living endpoint's addresses.
+    fn adopt(&self, endpoint: &Endpoint, joined: &Joined) -> Result<()> {
+        let mut state = self.state();
+        let net = state.networks.get(&endpoint.network).cloned();
+        let net =
+            net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
+        let mut taken = Vec::new();
+        for address in joined.addresses.iter().map(IpNet::addr) {
+            let Some(pool) = net.pools.iter().find(|pool| pool.subnet.contains(&address)) else {
+                continue;
+            };
+            self.ipam.allocate(&pool.subnet, None, Some(address))?;
+            taken.push((pool.subnet, address));
+        }
+        state.endpoints.insert(endpoint.id, (endpoint.network, taken));
+        Ok(())
+    }
+}
+
+impl Net {
+    fn answer(&self) -> Network {
+        let pool =
+            |pool: &subnets::Subnet| Pool { subnet: pool.subnet, gateway: Some(pool.gateway) };
+        Network { interface: None, pools: self.pools.iter().map(pool).collect() }
+    }
+}
+
+/// Removes a link; that it is gone already is success.
+pub(crate) fn remove(socket: &mut Socket, link: &LinkInfo) -> Result<()> {
+    let mut batch = Batch::new();
+    route::delete_link(&mut batch, link.index);
+    match socket.execute(batch) {
+        Err(e) if e.errno() == Some(ENODEV) => Ok(()),
+        result => result.map_err(|e| refused(&format!("remove link {}", link.name), e)),
+    }
+}
+
+fn refused(doing: &str, error: netlink::Error) -> Error {
+    if error.errno() == Some(EOPNOTSUPP) {
+        let text = format!("{doing}: this kernel has no support for it: operation not supported");
+        return Error::not_implemented(text);
+    }
+    if error.errno() == Some(EADDRINUSE) {
+        return Error::conflict(doing).caused_by(error);
+    }
+    Error::internal(doing).caused_by(error)
+}
