@@ -22,13 +22,42 @@ pub fn folder() -> PathBuf {
     testkit::root().join("tests/compat")
 }
 
-/// The command lines of the session.
+/// A session: a list of command lines for a daemon of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// All but networks.
+    Commands,
+    /// Networks.
+    Networks,
+}
+
+impl Session {
+    /// Every session.
+    pub const ALL: [Self; 2] = [Self::Commands, Self::Networks];
+
+    /// Its list.
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Commands => "commands.txt",
+            Self::Networks => "networks.txt",
+        }
+    }
+
+    /// Where it was recorded with a client of this version.
+    pub fn recorded(self, version: &str) -> PathBuf {
+        folder().join(match self {
+            Self::Commands => format!("dockerd-26.1-cli-{version}.txt"),
+            Self::Networks => format!("networks-26.1-cli-{version}.txt"),
+        })
+    }
+}
+
+/// The command lines of a session.
 ///
 /// # Panics
 /// When the list cannot be read.
-pub fn lines() -> Vec<String> {
-    let text =
-        std::fs::read_to_string(folder().join("commands.txt")).expect("read the list of commands");
+pub fn lines(session: Session) -> Vec<String> {
+    let text = std::fs::read_to_string(folder().join(session.list())).expect("read the list");
     text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect()
 }
 
@@ -43,9 +72,9 @@ pub fn majority(transcripts: &[Vec<Entry>]) -> Vec<Entry> {
     chosen
 }
 
-/// Runs the session.
-pub fn record(client: &Client, home: &Path) -> Vec<Entry> {
-    let lines = lines();
+/// Runs a session.
+pub fn record(session: Session, client: &Client, home: &Path) -> Vec<Entry> {
+    let lines = lines(session);
     run(client, &lines.iter().map(String::as_str).collect::<Vec<_>>(), home)
 }
 

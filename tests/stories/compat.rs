@@ -3,25 +3,39 @@
 //! The reference's side was recorded by `cargo run -p tests --bin record`, one transcript per client version.
 
 use testkit::{Cli, Daemon, need};
-use tests::transcript;
+use tests::transcript::{self, Session};
 
 #[test]
 fn the_unmodified_docker_sees_what_dockerd_would_show() {
     need!(Root, Docker);
-    compare(Cli::Docker);
+    compare(Session::Commands, Cli::Docker);
 }
 
 #[test]
 fn the_reference_client_sees_what_dockerd_would_show() {
     need!(Root, Peers);
-    compare(Cli::Reference);
+    compare(Session::Commands, Cli::Reference);
 }
 
 /// Our own client prints what Docker's prints.
 #[test]
 fn gantry_shows_what_docker_would_show() {
     need!(Root);
-    compare(Cli::Gantry);
+    compare(Session::Commands, Cli::Gantry);
+}
+
+/// Networks as the unmodified client sees them.
+#[test]
+fn docker_sees_the_networks_that_dockerd_would_show() {
+    need!(Root, Docker);
+    compare(Session::Networks, Cli::Docker);
+}
+
+/// Networks as our own client shows them.
+#[test]
+fn gantry_shows_the_networks_that_docker_would_show() {
+    need!(Root);
+    compare(Session::Networks, Cli::Gantry);
 }
 
 /// Both clients make the same of a template on the same daemon, what is wrong with it included.
@@ -48,10 +62,10 @@ fn our_client_reads_templates_as_dockers_does() {
     assert!(wrong.is_empty(), "{} templates differ\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn compare(cli: Cli) {
+fn compare(session: Session, cli: Cli) {
     // Our client is held to the newest recorded one.
     let version = if cli == Cli::Gantry { Some("28.2".to_owned()) } else { cli.version() };
-    let path = transcript::folder().join(format!("dockerd-26.1-cli-{}.txt", version.unwrap()));
+    let path = session.recorded(&version.unwrap());
     let Ok(recorded) = std::fs::read_to_string(&path) else {
         // Another client version prints other words; what it sees of the daemon is compared by the other tests.
         eprintln!("skipped: there is no {}", path.display());
@@ -61,8 +75,15 @@ fn compare(cli: Cli) {
     let daemon = Daemon::start();
     // The bundled image would only shift every list of images.
     daemon.gantry().run(&["rmi", "hello-world"]).ok();
-    let got = transcript::record(&daemon.client(cli), &daemon.home());
-    let reasons = Reasons::read(cli);
+    let got = transcript::record(session, &daemon.client(cli), &daemon.home());
+    let mut reasons = Reasons::read(cli);
+    // The file has the reasons of all sessions; what is in none of them is stale.
+    let elsewhere: Vec<String> = Session::ALL
+        .iter()
+        .filter(|s| **s != session)
+        .flat_map(|s| transcript::lines(*s))
+        .collect();
+    reasons.0.retain(|line| !elsewhere.contains(line));
     let mut wrong = Vec::new();
     let differences = transcript::differences(&expected, &got);
     for (line, block) in &differences {

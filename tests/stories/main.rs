@@ -7,6 +7,7 @@
 
 mod again;
 mod compat;
+mod compose;
 mod edges;
 mod figures;
 mod files;

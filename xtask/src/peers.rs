@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Part of what is remembered as done: change it when what is unpacked changes.
-const EDITION: &str = "2";
+const EDITION: &str = "3";
 const RELEASE: &str = "trixie";
 const PACKAGES: [&str; 13] = [
     "docker.io",
@@ -28,6 +28,29 @@ const PACKAGES: [&str; 13] = [
     "libyajl2",
     "libsystemd0",
     "libgcc-s1",
+];
+/// Compose 1.29 and the modules that it needs, of the machine's own release: its Python runs them.
+const COMPOSE: [&str; 20] = [
+    "docker-compose",
+    "python3-attr",
+    "python3-certifi",
+    "python3-chardet",
+    "python3-charset-normalizer",
+    "python3-distro",
+    "python3-distutils",
+    "python3-docker",
+    "python3-dockerpty",
+    "python3-docopt",
+    "python3-dotenv",
+    "python3-idna",
+    "python3-jsonschema",
+    "python3-pyrsistent",
+    "python3-requests",
+    "python3-six",
+    "python3-texttable",
+    "python3-urllib3",
+    "python3-websocket",
+    "python3-yaml",
 ];
 const PROGRAMS: [&str; 6] =
     ["dockerd", "docker", "docker-proxy", "containerd", "containerd-shim-runc-v2", "ctr"];
@@ -100,7 +123,38 @@ fn unpack() -> Result<()> {
         symlink(&file, plugins.join(name)).with_context(|| format!("link {name}"))?;
     }
     runc(&own, &bin)?;
+    if let Err(e) = compose() {
+        println!("Compose 1.29 is left out: {e:#}");
+    }
     crun(&tree, &bin)
+}
+
+/// Compose 1.29, which releases after Debian 12 no longer have.
+fn compose() -> Result<()> {
+    let [packages, tree] = ["compose-1/deb", "compose-1/tree"].map(|name| folder().join(name));
+    for folder in [&packages, &tree] {
+        let _none = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    let mut args = vec!["download", "-qq"];
+    args.extend(COMPOSE);
+    if apt(&args, None, &packages).is_err() {
+        apt(&["update", "-qq"], None, &packages)?;
+        apt(&args, None, &packages)?;
+    }
+    for package in files(&packages)? {
+        extract(&package, &tree)?;
+    }
+    let program = tree.join("usr/bin/docker-compose");
+    let version = std::fs::read_dir(tree.join("usr/lib/python3/dist-packages"))
+        .context("list the modules")?
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("docker_compose-1."));
+    if program.is_file() && version {
+        return Ok(());
+    }
+    let _other = std::fs::remove_dir_all(&tree);
+    bail!("this release has another Compose")
 }
 
 /// Downloads Debian 13's packages with an apt root of our own.

@@ -22,6 +22,7 @@
 #![allow(clippy::print_stderr, reason = "a failing test shows its daemon's log")]
 
 pub mod client;
+pub mod compose;
 pub mod daemon;
 pub mod debian;
 pub mod failpoints;
@@ -38,6 +39,7 @@ pub mod registry;
 pub mod seed;
 
 pub use client::{Cli, Client};
+pub use compose::Compose;
 pub use daemon::{Daemon, Options};
 pub use host::Host;
 pub use leaks::Leaks;

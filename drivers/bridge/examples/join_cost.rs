@@ -8,8 +8,8 @@ use bridge::{Bridge, Config};
 use ipnet::Ipv4Net;
 use network::route::{self, Veth};
 use network::{
-    Driver as _, Endpoint, EndpointId, Mac, NetworkConfig, NetworkId, Sandbox, Sandboxes, ipam,
-    pools,
+    Driver as _, Endpoint, EndpointId, Mac, NetworkConfig, NetworkId, PortRequest, Sandbox,
+    Sandboxes, ipam, pools,
 };
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
@@ -42,6 +42,7 @@ fn main() -> Result<()> {
 fn whole(driver: &Bridge, network: NetworkId, rounds: usize) -> Result<()> {
     let (mut fresh, mut taken, mut joined, mut left) =
         (Times::default(), Times::default(), Times::default(), Times::default());
+    let (mut published, mut withdrawn) = (Times::default(), Times::default());
     let stock = Sandboxes::new(2)?;
     for _ in 0..rounds {
         fresh.time(Sandbox::create)?;
@@ -53,6 +54,14 @@ fn whole(driver: &Bridge, network: NetworkId, rounds: usize) -> Result<()> {
         let container = types::ContainerId::from_bytes(&[1; 32]);
         let endpoint = Endpoint::new(EndpointId::random()?, network, container);
         joined.time(|| driver.join(&endpoint, &mut sandbox))?;
+        let web = PortRequest {
+            protocol: network::Protocol::Tcp,
+            container: 80,
+            address: None,
+            ports: Some((8080, 8080)),
+        };
+        published.time(|| driver.publish(&endpoint.id, &[web]))?;
+        withdrawn.time(|| driver.withdraw(&endpoint.id))?;
         drop(sandbox);
         left.time(|| driver.leave(&endpoint.id))?;
         stock.refill();
@@ -63,6 +72,8 @@ fn whole(driver: &Bridge, network: NetworkId, rounds: usize) -> Result<()> {
     fresh.print("make a sandbox on the path");
     taken.print("take a sandbox from stock");
     joined.print("join");
+    published.print("publish a port");
+    withdrawn.print("withdraw it");
     left.print("leave");
     Ok(())
 }

@@ -32,12 +32,12 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
-    /// The connections to ports that have just been published, and those of containers that have none any more; `None`
-    /// when there can be none.
+    /// The connections to ports that have just been published, or, where `addresses` had them, those of addresses that
+    /// have none any more; `None` when no port is of UDP.
     pub(crate) fn of(published: &[PublishedPort], addresses: Vec<IpAddr>) -> Option<Self> {
         let udp = published.iter().filter(|port| port.protocol == Protocol::Udp);
-        let flows = Self { ports: udp.map(|port| port.port).collect(), addresses };
-        (!flows.ports.is_empty() || !flows.addresses.is_empty()).then_some(flows)
+        let ports: HashSet<u16> = udp.map(|port| port.port).collect();
+        (!ports.is_empty()).then_some(Self { ports, addresses })
     }
 
     /// Makes the kernel forget them.
@@ -45,20 +45,20 @@ impl Flows {
         let failed = |e: sys::netlink::Error| Error::internal("connection tracking").caused_by(e);
         let mut socket = Socket::open(sys::netlink::Protocol::Netfilter)
             .map_err(|e| Error::io("open netlink socket", e))?;
-        for family in [2u8, 10] {
+        // Both families at once: the kernel goes through its whole table, which takes milliseconds.
+        let mut batch = Batch::new();
+        batch.message(CT_GET, NLM_F_DUMP, &[0; 4], |_| {});
+        for entry in socket.query(&batch).map_err(failed)? {
+            let Some(tuple) = self.concerned(&entry) else { continue };
+            let family = entry.body.first().copied().unwrap_or_default();
             let mut batch = Batch::new();
-            batch.message(CT_GET, NLM_F_DUMP, &[family, 0, 0, 0], |_| {});
-            for entry in socket.query(&batch).map_err(failed)? {
-                let Some(tuple) = self.concerned(&entry) else { continue };
-                let mut batch = Batch::new();
-                batch.message(CT_DELETE, 0, &[family, 0, 0, 0], |a| {
-                    a.put(CTA_TUPLE_ORIG | 1 << 15, &tuple);
-                });
-                match socket.execute(batch) {
-                    // It ended meanwhile.
-                    Err(e) if e.errno() == Some(ENOENT) => {}
-                    result => result.map_err(failed)?,
-                }
+            batch.message(CT_DELETE, 0, &[family, 0, 0, 0], |a| {
+                a.put(CTA_TUPLE_ORIG | 1 << 15, &tuple);
+            });
+            match socket.execute(batch) {
+                // It ended meanwhile.
+                Err(e) if e.errno() == Some(ENOENT) => {}
+                result => result.map_err(failed)?,
             }
         }
         Ok(())

@@ -132,7 +132,7 @@ impl Inner {
             }
         };
         self.ports().release(&published.ports);
-        self.forget_flows(Vec::new(), addresses);
+        self.forget_flows(published.ports, addresses);
         self.nudge();
         result
     }

@@ -160,19 +160,50 @@ async fn all(
 
 async fn container(client: &Client, name: &str, size: bool) -> client::Result<Document> {
     let raw = client.inspect_container_raw(name, size).await?;
-    typed::<ContainerInspect>(raw)
+    let mut document = typed::<ContainerInspect>(raw)?;
+    within(&mut document.value, "NetworkSettings", |settings| {
+        within(settings, "Networks", |networks| {
+            let Value::Map(map) = networks else { return };
+            let mut map = Map::clone(map);
+            map.entries.iter_mut().for_each(|entry| endpoint(&mut entry.value));
+            *networks = Value::Map(Rc::new(map));
+        });
+    });
+    Ok(document)
+}
+
+/// An endpoint as its type in Docker's client has it since 1.48: what was asked for comes first.
+fn endpoint(endpoint: &mut Value) {
+    let Value::Map(map) = &*endpoint else { return };
+    let mut map = Map::clone(map);
+    let mut asked = Vec::new();
+    map.entries.retain(|entry| {
+        let is_asked = matches!(&*entry.name, "DriverOpts" | "GwPriority");
+        if is_asked {
+            asked.push(Entry { omitted: false, ..entry.clone() });
+        }
+        !is_asked
+    });
+    let at = map.entries.iter().position(|entry| &*entry.name == "NetworkID");
+    let at = at.unwrap_or(map.entries.len());
+    map.entries.splice(at..at, asked);
+    *endpoint = Value::Map(Rc::new(map));
+}
+
+/// Changes one entry of a map.
+fn within(value: &mut Value, name: &str, change: impl FnOnce(&mut Value)) {
+    let Value::Map(map) = &*value else { return };
+    let mut map = Map::clone(map);
+    if let Some(entry) = map.entries.iter_mut().find(|entry| &*entry.name == name) {
+        change(&mut entry.value);
+    }
+    *value = Value::Map(Rc::new(map));
 }
 
 async fn image(client: &Client, name: &str) -> client::Result<Document> {
     let raw = client.inspect_image_raw(name).await?;
     let mut document = typed::<ImageInspect>(raw)?;
-    if let Value::Map(map) = &document.value {
-        let mut map = Map::clone(map);
-        for entry in map.entries.iter_mut().filter(|entry| &*entry.name == "Config") {
-            entry.value = image_config(&entry.value);
-        }
-        document.value = Value::Map(Rc::new(map));
-    }
+    within(&mut document.value, "Config", |config| *config = image_config(config));
     Ok(document)
 }
 
