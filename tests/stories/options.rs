@@ -30,15 +30,16 @@ fn daemon(file: &serde_json::Value, flags: &[&str], bare: bool) -> Daemon {
 fn places_versions_and_defaults_are_what_the_daemon_was_told() {
     need!(Root);
     // The init is told from the built-in one by its length: what follows a program is not looked at.
-    let own_init = tempfile::NamedTempFile::new().unwrap();
+    // Closed: what is open for writing cannot be executed.
+    let own_init = tempfile::NamedTempFile::new().unwrap().into_temp_path();
     let mut init = std::fs::read(testkit::program("gantry-init")).unwrap();
     init.extend([0; 1000]);
-    std::fs::write(own_init.path(), &init).unwrap();
-    std::fs::set_permissions(own_init.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+    std::fs::write(&own_init, &init).unwrap();
+    std::fs::set_permissions(&own_init, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
     let file = serde_json::json!({
         "min-api-version": "1.41", "experimental": true, "default-init": true,
-        "init-path": own_init.path(),
+        "init-path": own_init.to_path_buf(),
     });
     let mut daemon = daemon(&file, &[], false);
     let socket = daemon.socket();
