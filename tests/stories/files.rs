@@ -180,6 +180,20 @@ fn no_copy_leaves_the_container() {
     );
     let _replaced = gantry.shell(&format!("cd {} && {line}", daemon.home().display()));
     assert_eq!(fs::metadata(&canary).unwrap().permissions().mode() & 0o777, 0o700);
+    // A link to what neither the archive nor the container has: Docker's status.
+    gantry
+        .shell(
+            "cd \"$HOME\" && echo x >a && ln a b && tar -cf h.tar a b && tar --delete -f h.tar a",
+        )
+        .ok();
+    let archive = fs::read(daemon.home().join("h.tar")).unwrap();
+    let head = format!(
+        "PUT /containers/links/archive?path=/in HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\
+         Content-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+        archive.len()
+    );
+    let answer = testkit::http::raw(&daemon.socket(), &[head.as_bytes(), &archive].concat());
+    assert!(answer.is(404).message().contains("hard link to a"));
     // Bytes that look compressed are unpacked by us or refused, never by a program of the container.
     for magic in ["\\3757zXZ\\0", "\\037\\213", "BZh91AY", "\\050\\265\\057\\375"] {
         gantry.shell(&format!("printf '{magic}garbage' | docker cp - links:/in")).exits(1);

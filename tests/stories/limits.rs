@@ -146,6 +146,8 @@ fn limits_are_what_was_asked_for() {
             .lines()
             .any(|l| l.contains("weight") && l.ends_with("300") || l.ends_with("2930"));
         assert!(weighed || output.stderr.contains("Weight discarded"), "{output}");
+        let of_device = output.stdout.lines().any(|l| l.ends_with(&format!("{numbers} 200")));
+        assert!(of_device || !weighs || cli != Cli::Gantry, "{output}");
         assert!(output.stdout.lines().any(|l| l == "500"), "{output}");
         assert!(output.stdout.lines().any(|l| l.contains(" 32768 ")), "{output}");
     }

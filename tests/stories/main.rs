@@ -22,6 +22,7 @@ mod logs;
 mod network;
 mod networks;
 mod nospace;
+mod options;
 mod races;
 mod restart;
 mod run;

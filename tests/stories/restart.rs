@@ -141,6 +141,14 @@ fn a_changed_configuration_is_taken_over_without_a_restart() {
     eventually("the label is there", PATIENCE, || {
         client.run(&["info", "--format", "{{.Labels}}"]).ok().stdout.contains("shelf=3")
     });
+    let filters = ["events", "--since", "0", "--until", &crate::a_moment_from_now()];
+    let told = ["--filter", "type=daemon", "--filter", "event=reload", "--format", "{{json .}}"];
+    let event = client.run(&[&filters[..], &told].concat()).ok().json();
+    let attributes = &event["Actor"]["Attributes"];
+    assert_eq!(
+        (&attributes["labels"], &attributes["debug"]),
+        (&"[\"shelf=3\"]".into(), &"true".into())
+    );
     // A mistake in the file is not the end of a daemon that runs, but of one that starts.
     std::fs::write(daemon.config_file(), "{ nonsense").unwrap();
     testkit::process::send(daemon.pid(), rustix::process::Signal::HUP);

@@ -24,6 +24,9 @@ const PACKAGES: [(&str, &str); 13] = [
     ("conmon", "conmon"),
 ];
 
+/// What is off by default and tested too.
+pub(crate) const FEATURES: &str = "gantryd/otel";
+
 /// One step and how it went.
 struct Step {
     name: &'static str,
@@ -54,7 +57,8 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
     step("fmt", &|| sh::run("cargo", &["fmt", "--all", "--check"]));
     step("build", &build::build);
     step("clippy", &|| {
-        sh::run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        let clippy = ["clippy", "--workspace", "--all-targets", "--features", FEATURES];
+        sh::run("cargo", &[&clippy[..], &["--", "-D", "warnings"]].concat())
     });
     step("tidy", &|| {
         let findings = tidy::check()?;
@@ -62,20 +66,16 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
         Ok(())
     });
     // Unit, file and host tests of every crate, then the stories through the real programs.
-    step("unit", &|| nextest(&["--workspace", "--exclude", "tests"]));
-    step("stories", &|| nextest(&["-p", "tests"]));
+    step("unit", &|| run(Tests::OfCrates));
+    step("stories", &|| run(Tests::Stories));
     if is_root() {
         step("crash", &|| {
             anyhow::ensure!(crash::run(&[])?, "the daemon's deaths left something behind");
             Ok(())
         });
-        // An emulated machine is slow: it is started when it is asked for.
-        let why = if only.contains(&"vm") {
-            vm::missing()
-        } else {
-            Some("`cargo xtask test vm` or `cargo xtask vm` runs them".to_owned())
-        };
-        match why {
+        // Looked for only when it is to run: what it needs is installed by that.
+        let vm_wanted = only.is_empty() || only.contains(&"vm");
+        match vm_wanted.then(vm::missing).flatten() {
             Some(why) => skipped.push(format!("tests on cgroup v2 in a machine: {why}")),
             None => step("vm", &|| {
                 skipped_there.borrow_mut().extend(vm::run(&[])?);
@@ -83,7 +83,9 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
             }),
         }
     } else {
-        skipped.push("host tests, stories and the crash round: they need root".to_owned());
+        skipped.push(
+            "host tests, stories, the crash round and the machine: they need root".to_owned(),
+        );
     }
 
     let told = std::fs::read_to_string(&skips).unwrap_or_default();
@@ -107,28 +109,42 @@ pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn nextest(args: &[&str]) -> Result<()> {
-    if sh::have("cargo-nextest") {
-        let mut all = vec![
-            "nextest",
-            "run",
-            "--no-fail-fast",
-            "--status-level",
-            "fail",
-            "--final-status-level",
-            "skip",
-        ];
-        all.extend(args);
-        let status = sh::command("cargo", &all)
-            .env("GANTRY_TEST_SKIPS", sh::target().join("skipped-tests"))
-            .status()?;
-        anyhow::ensure!(status.success(), "cargo {} failed: {status}", all.join(" "));
-        return Ok(());
+/// Which tests a step runs.
+#[derive(Clone, Copy, Debug)]
+enum Tests {
+    OfCrates,
+    Stories,
+}
+
+impl Tests {
+    /// For nextest: it builds the whole workspace whatever runs of it, or the same crate would be built with other
+    /// features for every step, the machine's among them.
+    const fn chosen_by_nextest(self) -> [&'static str; 5] {
+        let chosen = match self {
+            Self::OfCrates => "not package(tests)",
+            Self::Stories => "package(tests)",
+        };
+        ["--workspace", "--features", FEATURES, "-E", chosen]
     }
-    // One thread: tests that look for leaks must not see each other's work.
-    let mut all = vec!["test", "--no-fail-fast"];
-    all.extend(args);
-    all.extend(["--", "--test-threads", "1"]);
+
+    const fn chosen_by_cargo(self) -> &'static [&'static str] {
+        match self {
+            Self::OfCrates => &["--workspace", "--exclude", "tests", "--features", FEATURES],
+            Self::Stories => &["-p", "tests"],
+        }
+    }
+}
+
+fn run(tests: Tests) -> Result<()> {
+    let all = if sh::have("cargo-nextest") {
+        let how = "nextest run --no-fail-fast --status-level fail --final-status-level skip";
+        how.split(' ').chain(tests.chosen_by_nextest()).collect::<Vec<_>>()
+    } else {
+        // One thread: tests that look for leaks must not see each other's work.
+        let chosen = tests.chosen_by_cargo().iter().copied();
+        let how = ["test", "--no-fail-fast"].into_iter();
+        how.chain(chosen).chain(["--", "--test-threads", "1"]).collect()
+    };
     let status = sh::command("cargo", &all)
         .env("GANTRY_TEST_SKIPS", sh::target().join("skipped-tests"))
         .status()?;

@@ -172,9 +172,10 @@ pub(crate) fn run(filters: &[String]) -> Result<Vec<String>> {
 
 /// Builds the tests: which to run, and every program that must be in the machine.
 fn tests(filters: &[String]) -> Result<(Vec<Suite>, Vec<PathBuf>)> {
-    let mut command =
-        sh::command("cargo", &["test", "--no-run", "--message-format", "json-render-diagnostics"]);
-    command.args(CHOICES.iter().flat_map(|choice| ["-p", choice.package]));
+    // The whole workspace, as the other steps of `test` build it: a choice of packages has other features.
+    let build = "test --no-run --workspace --message-format json-render-diagnostics --features";
+    let mut command = sh::command("cargo", &build.split(' ').collect::<Vec<_>>());
+    command.arg(test::FEATURES);
     let output = command.stderr(Stdio::inherit()).output().context("run cargo")?;
     ensure!(output.status.success(), "building the tests failed: {}", output.status);
     let mut suites = Vec::new();
@@ -186,19 +187,23 @@ fn tests(filters: &[String]) -> Result<(Vec<Suite>, Vec<PathBuf>)> {
         let message: serde_json::Value =
             serde_json::from_str(line).context("read what cargo built")?;
         let Some(program) = message["executable"].as_str().map(PathBuf::from) else { continue };
-        programs.push(program.clone());
         let folder = message["manifest_path"]
             .as_str()
             .map(PathBuf::from)
             .context("a package without a manifest")?;
         let folder = folder.parent().context("a manifest lies in a folder")?.to_owned();
+        let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(choice) = CHOICES.iter().find(|choice| choice.package == package) else {
+            continue;
+        };
+        programs.push(program.clone());
         let kind = message["target"]["kind"][0].as_str().unwrap_or_default();
         // Of the runtime's library tests, those of the root file system depend on the kernel.
         let of_tests = message["profile"]["test"] == true
             && (kind == "test" || message["target"]["name"] == "runtime");
-        let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let choice = CHOICES.iter().find(|choice| choice.package == package);
-        let Some(choice) = choice.filter(|_| of_tests) else { continue };
+        if !of_tests {
+            continue;
+        }
         let mut arguments = vec!["--test-threads=1".to_owned()];
         match filters {
             [] => arguments.extend(choice.tests.iter().map(|test| (*test).to_owned())),

@@ -16,15 +16,18 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// Changes the level while the daemon runs.
 #[derive(Debug)]
-pub(crate) struct Log(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
+pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 
 impl Log {
-    /// Begins to write messages to standard error, one a line.
-    pub(crate) fn start(config: &Config) -> Result<Self> {
+    /// Begins to write messages to standard error, one a line, and to collect traces if they are asked for.
+    pub(crate) fn start(
+        config: &Config,
+        traces: Option<Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>>,
+    ) -> Result<Self> {
         use tracing_subscriber::Layer as _;
         use tracing_subscriber::layer::SubscriberExt as _;
         use tracing_subscriber::util::SubscriberInitExt as _;
@@ -37,9 +40,10 @@ impl Log {
         } else {
             lines.event_format(Lines { json: config.log_json }).boxed()
         };
+        let layers: Vec<_> =
+            [lines.with_filter(filter).boxed()].into_iter().chain(traces).collect();
         tracing_subscriber::registry()
-            .with(filter)
-            .with(lines)
+            .with(layers)
             .try_init()
             .map_err(|e| Error::internal(e.to_string()))?;
         Ok(Self(handle))

@@ -19,6 +19,7 @@ mod options;
 mod pidfile;
 mod run;
 mod runtimes;
+mod traces;
 mod values;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::log::Log;
 use crate::pidfile::PidFile;
-use crate::{drivers, dump};
+use crate::{drivers, dump, traces};
 use engine::Engine;
 use stdx::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,8 +13,9 @@ pub(crate) fn run(config: Config) -> Result<()> {
     if config.cleanup {
         return drivers::cleanup(&drivers::settings(&config));
     }
-    let log = Log::start(&config)?;
-    for notice in &config.notices {
+    let traces::Traces { layer, sender: _until_the_end, notice } = traces::start();
+    let log = Log::start(&config, layer)?;
+    for notice in config.notices.iter().chain(&notice) {
         tracing::warn!("{notice}");
     }
     // A child that inherits nothing by accident, whatever started us.

@@ -14,7 +14,7 @@ mod probing;
 mod running;
 
 use crate::admission::{Ask, admit};
-use crate::handle::{RemoveRequest, Reply, Request, StopRequest};
+use crate::handle::{Asked, RemoveRequest, Reply, Request, StopRequest};
 use crate::health::Health;
 use crate::limits::{self, Update};
 use crate::services::{Save, Services};
@@ -30,6 +30,7 @@ use store::records::container::ContainerRecord;
 use task::protocol::{Answer, Attachment, Event, Exec, Request as ToShim, Session};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// Clients that may wait for a start: their sockets go to the shim in one message, beside the descriptors of namespaces
 /// and mounts; it takes [`sys::scm::MAX_FDS`].
@@ -51,7 +52,7 @@ pub(crate) struct Driver {
     files: Arc<tokio::sync::Mutex<()>>,
     pub(crate) now: Published,
     publisher: watch::Sender<Published>,
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedReceiver<Asked>,
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// Clients that attached before the start.
     attachments: Vec<(Attachment, OwnedFd)>,
@@ -78,7 +79,7 @@ impl Driver {
         files: Arc<tokio::sync::Mutex<()>>,
         now: Published,
         publisher: watch::Sender<Published>,
-        requests: mpsc::UnboundedReceiver<Request>,
+        requests: mpsc::UnboundedReceiver<Asked>,
     ) -> Self {
         Self {
             services,
@@ -110,7 +111,7 @@ impl Driver {
                 event = next(&mut self.events) => self.on_event(event).await,
                 () = until(deadline) => self.on_deadline().await,
                 request = self.requests.recv() => match request {
-                    Some(request) => self.on_request(request).await,
+                    Some((request, span)) => self.on_request(request).instrument(span).await,
                     // The engine is gone: the container goes on with its shim.
                     None => return,
                 },

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// One container, for everyone but its driver.
 #[derive(Debug, Clone)]
 pub struct Container {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<Asked>,
     published: watch::Receiver<Published>,
     files: Arc<tokio::sync::Mutex<()>>,
 }
@@ -67,6 +67,9 @@ pub(crate) enum Request {
     Resize(Session, TerminalSize, Reply),
     Nothing(Reply),
 }
+
+/// A request and the span in which it was asked.
+pub(crate) type Asked = (Request, tracing::Span);
 
 impl Container {
     /// A new container, or one that the store knows; `recover`: look for what an earlier daemon left of it first.
@@ -185,7 +188,7 @@ impl Container {
         let gone = || {
             Error::not_found(format!("No such container: {}", self.published.borrow().record.id))
         };
-        self.requests.send(request(reply)).map_err(|_| gone())?;
+        self.requests.send((request(reply), tracing::Span::current())).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }

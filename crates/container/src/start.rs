@@ -23,6 +23,14 @@ use stdx::{Context as _, Error, Result, fail_point};
 use store::records::container::ContainerRecord;
 use task::protocol::{Answer, Attachment, Create, Event, Join, Request, Rootfs, RuntimeProgram};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
+
+/// A phase, for those who collect traces.
+macro_rules! span {
+    ($name:literal $($fields:tt)*) => {
+        tracing::trace_span!(target: stdx::TRACES, $name $($fields)*)
+    };
+}
 
 /// A container that runs.
 pub(crate) struct Started {
@@ -49,7 +57,8 @@ pub(crate) async fn start(
     record: &Arc<ContainerRecord>,
     attachments: Vec<(Attachment, OwnedFd)>,
 ) -> Result<Started> {
-    let result = run(services, record, attachments).await;
+    let span = span!("start container", container.id = record.id);
+    let result = run(services, record, attachments).instrument(span).await;
     if result.is_err() {
         services.network.leave(&record.id);
         services.world.detach_volumes(record);
@@ -66,7 +75,8 @@ async fn run(
     let (streams, sockets): (Vec<_>, Vec<_>) = attachments.into_iter().unzip();
     let prepared = {
         let (services, record) = (Arc::clone(services), Arc::clone(record));
-        blocking(move || prepare(&services, &record, streams)).await?
+        let span = span!("prepare");
+        blocking(move || span.in_scope(|| prepare(&services, &record, streams))).await?
     };
     let (shim, events) = Shim::new(prepared.launched.socket, Some(prepared.launched.child))?;
     let result = create_and_start(services, record, &shim, prepared.create, prepared.sandbox, &{
@@ -109,15 +119,18 @@ async fn create_and_start(
 ) -> Result<(i32, i64, Endpoints)> {
     let fds: Vec<_> = sandbox.netns.iter().chain(sockets).map(|fd| fd.as_fd()).collect();
     create.start = sandbox.to_join.is_none();
-    let asked = shim.call(Request::Create(create), &fds);
+    let asked = shim.call(Request::Create(create), &fds).instrument(span!("create"));
     let (answer, endpoints) = if let Some(netns) = sandbox.to_join {
         // Linked is usually sooner than created: the shim then finds the start waiting when it has created, and nobody
         // waits for the news of it to go to and fro.
         let started = async {
             let (services, record) = (Arc::clone(services), Arc::clone(record));
-            let endpoints = blocking(move || join(&services, &record, netns)).await?;
+            let span = span!("join network");
+            let link = move || span.in_scope(|| join(&services, &record, netns));
+            let endpoints = blocking(link).await?;
             fail_point!("container.start.before-exec");
-            Ok::<_, Error>((shim.call(Request::Start, &[]).await?, endpoints))
+            let start = shim.call(Request::Start, &[]).instrument(span!("start"));
+            Ok::<_, Error>((start.await?, endpoints))
         };
         let (created, started) = tokio::join!(asked, started);
         // What is wrong with the container itself is the more useful of two errors.
@@ -247,12 +260,12 @@ fn own_network(
     let Some(user) = user else { return services.network.prepare(record, None) };
     match user.network.take() {
         Some(own) => services.network.prepare(record, Some(own)),
-        // Only who lives in the other container's user namespace can make one: the runtime, and then nobody links it.
-        None if record.host.network_mode == "none" => Ok(Sandbox::default()),
-        None => Err(Error::not_implemented(
-            "a container in another one's user namespace shares its network too, or has none: add --network container:… \
-             or --network none",
-        )),
+        // Of the other container's user namespace; the runtime would make one, too, but nobody could link it.
+        None => {
+            let own = sys::userns::network_within(user.namespace.as_fd());
+            let own = own.context(|| "make a network namespace for a shared user namespace")?;
+            services.network.prepare(record, Some(own))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stdx::{Error, Result};
 use task::protocol::{Attachment, Exec, Session};
+use tracing::Instrument as _;
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -219,7 +220,11 @@ impl Engine {
         self.inner.execs.change(id, |exec| exec.running = true);
         let action = format!("exec_start: {}", spoken(&config.cmd));
         crate::world::publish(&self.inner.events, &record, &action, &[("execID", id.to_owned())]);
-        match container.exec(Box::new(request), theirs.into_iter().collect()).await {
+        let span = tracing::trace_span!(
+            target: stdx::TRACES, "start session", container.id = record.id, exec.id = id
+        );
+        let started = container.exec(Box::new(request), theirs.into_iter().collect());
+        match started.instrument(span).await {
             Ok(pid) => {
                 self.inner.execs.change(id, |exec| exec.pid = pid);
                 Ok(listens.then(|| Attached { stream: ours, history: Vec::new(), tty: config.tty }))

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use stdx::{Error, Kind, Result};
 use store::Store;
 use store::records::container::{Config, ContainerRecord, Healthcheck};
+use tracing::Instrument as _;
 use types::{ImageRef, Platform};
 
 /// Credentials for a registry.
@@ -116,7 +117,14 @@ impl Engine {
         let reference: ImageRef = reference.parse::<ImageRef>()?.with_default_tag();
         let session = Arc::new(self.inner.fetchers.session(auth.map(credentials)));
         let request = PullRequest { reference: reference.clone(), platform };
-        let pulled = self.inner.images.pull(session, &request, progress.as_ref()).await;
+        let span = tracing::trace_span!(
+            target: stdx::TRACES, "pull image", image = %reference, error = tracing::field::Empty
+        );
+        let pulling = self.inner.images.pull(session, &request, progress.as_ref());
+        let pulled = pulling.instrument(span.clone()).await;
+        if let Err(e) = &pulled {
+            span.record("error", tracing::field::display(e));
+        }
         // What was unpacked for nothing, or was unpacked already, is in the trash.
         self.inner.janitor.wake();
         pulled.map_err(|e| match e.kind() {

@@ -408,9 +408,19 @@ impl<'a> Unpacker<'a> {
         let what = || format!("hard link to {}", target.escape_ascii());
         let (target_above, target_name) = clip::split(&clean)
             .ok_or_else(|| Error::invalid("a hard link to the root directory"))?;
-        let source = self.root.dir_in_root(path(target_above)).context(what)?;
         let target_name = path(target_name);
-        let stat = source.stat(target_name).context(what)?;
+        let look = || -> io::Result<_> {
+            let source = self.root.dir_in_root(path(target_above))?;
+            let stat = source.stat(target_name)?;
+            Ok((source, stat))
+        };
+        let (source, stat) = look().map_err(|e| {
+            // Docker's status for who copies; a layer that misses something is broken.
+            let missing = e.kind() == io::ErrorKind::NotFound;
+            let copied = matches!(self.rules, Rules::Copy { .. });
+            let error = Error::io(what(), e);
+            if missing && copied { error.with_kind(stdx::Kind::NotFound) } else { error }
+        })?;
         if is_whiteout(&stat) {
             return Err(Error::invalid(format!("{}: it is a whiteout", what())));
         }

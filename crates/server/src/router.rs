@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use stdx::{Error, Result};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 pub(crate) const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
                              connect this node to swarm and try again.";
@@ -81,7 +83,11 @@ impl Service for Router {
         Box::pin(async move {
             let head = request.method() == http::Method::HEAD;
             let _turn = self.daemon.options.activity.begin(request.method(), request.uri().path());
-            let mut outcome = self.dispatch(request).await;
+            let span = span(&request);
+            let mut outcome = self.dispatch(request, &span).instrument(span.clone()).await;
+            if let Outcome::Respond(response) = &outcome {
+                span.record("http.response.status_code", response.status().as_u16());
+            }
             if head && let Outcome::Respond(response) = &mut outcome {
                 // hyper would announce the length of a body that it does not send.
                 *response.body_mut() = Body::empty();
@@ -133,7 +139,7 @@ impl Router {
         }
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> Outcome {
+    async fn dispatch(&self, request: Request<Incoming>, span: &Span) -> Outcome {
         let (parts, body) = request.into_parts();
         if parts.headers.contains_key(header::ORIGIN) {
             // No client of the API is a web page; one that asks is somebody else's (DNS rebinding, forged requests).
@@ -169,6 +175,10 @@ impl Router {
             _ => return not_found(),
         };
         let Some((route, name)) = api::routes::find(method, path) else { return not_found() };
+        if !span.is_disabled() {
+            span.record("otel.name", format!("{} {}", parts.method, route.path));
+            span.record("http.route", route.path);
+        }
         let version = match asked.map(|text| (text, text.parse::<ApiVersion>())) {
             None => api::MAX,
             Some((text, Ok(version))) => match self.refusal(version, text) {
@@ -220,10 +230,32 @@ impl Router {
                 ) {
                     tracing::error!(%error, method = %parts.method, path = %parts.uri.path(), "request failed");
                 }
-                respond(self.with_headers(reply::error(&error)))
+                let response = reply::error(&error);
+                if response.status().is_server_error() {
+                    span.record("error", tracing::field::display(&error));
+                }
+                respond(self.with_headers(response))
             }
         }
     }
+}
+
+/// A request's span, below its caller's. Names and attributes are those of OpenTelemetry's conventions for HTTP servers.
+fn span(request: &Request<Incoming>) -> Span {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    tracing::trace_span!(
+        target: stdx::TRACES,
+        "request",
+        otel.name = request.method().as_str(),
+        otel.kind = "server",
+        traceparent = header("traceparent"),
+        http.request.method = request.method().as_str(),
+        url.path = request.uri().path(),
+        user_agent.original = header("user-agent"),
+        http.route = Empty,
+        http.response.status_code = Empty,
+        error = Empty,
+    )
 }
 
 fn respond(response: Response<Body>) -> Outcome {

@@ -17,6 +17,10 @@ const KILL: i32 = 9;
 
 /// How long the end of a container may take that was seen by what joined it: a second, on a machine that is busy.
 const JOINED_TOO_LATE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// The same where nothing shows that it ends: meanwhile nobody else is served.
+const JOINED_IN_VAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// The kernel's flag of a process that is ending, in `/proc/PID/stat`.
+const PF_EXITING: u32 = 4;
 
 /// An answer that says that this is not the time.
 pub(crate) fn conflict(message: impl Into<String>) -> Answer {
@@ -119,9 +123,20 @@ impl Supervisor {
     /// Waits a moment for the container's end. The kernel ends the others of a pid namespace, whoever just joined it among
     /// them, before the end of the first can be seen.
     fn await_end(&self) {
+        let patience = if self.is_ending() { JOINED_TOO_LATE } else { JOINED_IN_VAIN };
         let mut fds = [PollFd::new(self.container.handle.pidfd(), PollFlags::IN)];
         // On an error there is nothing to wait for.
-        let _ended = poll(&mut fds, Some(&JOINED_TOO_LATE));
+        let _ended = poll(&mut fds, Some(&patience));
+    }
+
+    /// Whether the first process is on its way out: it ends the others before it is gone itself.
+    fn is_ending(&self) -> bool {
+        let path = format!("/proc/{}/stat", self.container.handle.pid());
+        // Not reaped yet, so this number is nobody else's.
+        let Ok(stat) = std::fs::read_to_string(path) else { return true };
+        // Its name, in brackets, may hold anything; state, five numbers and the flags follow.
+        let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
+        flags.and_then(|n| n.parse::<u32>().ok()).is_none_or(|n| n & PF_EXITING != 0)
     }
 
     fn kill(&mut self, session: &Session, signal: i32, all: bool) -> Result<()> {

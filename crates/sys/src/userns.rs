@@ -4,8 +4,8 @@
 //! own is born into it, does nothing while its ids are written from outside, and is ended.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions};
@@ -97,15 +97,41 @@ const STACK: usize = 64 << 10;
 /// # Errors
 /// `ENOSPC`: the host's limit (`/proc/sys/user/max_user_namespaces`) is reached; `EINVAL`: the ranges overlap.
 pub fn create(maps: &IdMaps, network: bool) -> io::Result<Namespaces> {
-    let idle = Idle::born(NEWUSER | if network { NEWNET } else { 0 })?;
+    let flags = NEWUSER | if network { NEWNET } else { 0 } | libc::CLONE_VM as u64;
+    let parent = std::process::id() as usize as *mut libc::c_void;
+    let idle = Idle::born(flags, wait_for_end, parent)?;
     let proc = format!("/proc/{}", idle.pid);
     write(&format!("{proc}/uid_map"), &maps.uids)?;
     write(&format!("{proc}/gid_map"), &maps.gids)?;
-    let open = |kind: &str| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::open(format!("{proc}/ns/{kind}"), flags, Mode::empty())
-    };
-    Ok(Namespaces { user: open("user")?, network: network.then(|| open("net")).transpose()? })
+    let network = network.then(|| idle.namespace("net")).transpose()?;
+    Ok(Namespaces { user: idle.namespace("user")?, network })
+}
+
+/// Makes a network namespace that belongs to a user namespace that exists already.
+///
+/// # Errors
+/// `ENOSPC`: the limit (`/proc/sys/user/max_net_namespaces`) is reached; `EPERM`: we have no rights over `user`.
+pub fn network_within(user: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (told, report) = io::pipe()?;
+    let mut order =
+        Order { parent: std::process::id(), user: user.as_raw_fd(), report: report.as_raw_fd() };
+    let idle = Idle::born(0, enter_and_wait, (&raw mut order).cast())?;
+    // The process has its own: without ours, its death is the end of what it tells.
+    drop(report);
+    let mut errno = [0; 4];
+    (&told).read_exact(&mut errno)?;
+    match i32::from_ne_bytes(errno) {
+        0 => idle.namespace("net"),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// What [`enter_and_wait`] is to do.
+#[repr(C)]
+struct Order {
+    parent: u32,
+    user: RawFd,
+    report: RawFd,
 }
 
 /// All lines in one write, as the kernel takes them.
@@ -116,7 +142,7 @@ fn write(path: &str, ranges: &[Range]) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// A process that waits to be ended. It shares our memory, so making it copies nothing.
+/// A process that waits to be ended.
 struct Idle {
     pid: libc::pid_t,
     pidfd: OwnedFd,
@@ -125,22 +151,28 @@ struct Idle {
 }
 
 impl Idle {
-    fn born(namespaces: u64) -> io::Result<Self> {
+    /// With CLONE_VM it shares our memory, so that making it copies nothing.
+    fn born(
+        flags: u64,
+        life: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+        argument: *mut libc::c_void,
+    ) -> io::Result<Self> {
         let mut stack = vec![0_u8; STACK];
         let mut pidfd: libc::c_int = -1;
-        let flags = namespaces | (libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
+        let flags = flags | (libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
         let flags = libc::c_int::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let parent = std::process::id() as usize as *mut libc::c_void;
         // JUSTIFICATION: no safe crate makes a process in a user namespace out of one with threads; fork would copy the
         // page tables of the whole daemon.
-        // SAFETY: the child runs `wait_for_end` on a stack of its own, aligned to 16 bytes, that is freed after it has been
-        // reaped (`drop`). It touches no memory but that stack: three system calls that do not fail, so not even the
-        // `errno` that it shares with this thread is written. Without CLONE_SIGHAND handlers are copies. The third
-        // variadic argument is where CLONE_PIDFD stores the descriptor; it outlives the call.
+        // SAFETY: the child runs `life` on a stack of its own, aligned to 16 bytes, that is freed after it has been reaped
+        // (`drop`). With CLONE_VM that is `wait_for_end`, which touches no memory but that stack: three system calls that
+        // do not fail, so not even the `errno` that it shares with this thread is written. Without, it is
+        // `enter_and_wait`, whose memory is its own copy, and which makes bare system calls as other threads may have held
+        // locks. Without CLONE_SIGHAND handlers are copies. The last argument is where CLONE_PIDFD stores the descriptor;
+        // it outlives the call.
         let pid = unsafe {
             let top = stack.as_mut_ptr().add(STACK);
             let top = top.sub(top as usize % 16).cast();
-            libc::clone(wait_for_end, top, flags, parent, &raw mut pidfd)
+            libc::clone(life, top, flags, argument, &raw mut pidfd)
         };
         if pid < 0 {
             return Err(io::Error::last_os_error());
@@ -149,6 +181,13 @@ impl Idle {
         // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor there that nobody else knows.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         Ok(Self { pid, pidfd, _stack: stack })
+    }
+
+    /// One of its namespaces, as `/proc` names them.
+    fn namespace(&self, kind: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = format!("/proc/{}/ns/{kind}", self.pid);
+        Ok(rustix::fs::open(path, flags, Mode::empty())?)
     }
 }
 
@@ -170,6 +209,33 @@ extern "C" fn wait_for_end(parent: *mut libc::c_void) -> libc::c_int {
         libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
         // The parent may have ended before.
         if libc::syscall(libc::SYS_getppid) as usize == parent as usize {
+            loop {
+                libc::syscall(libc::SYS_ppoll, 0_usize, 0, 0_usize, 0_usize, 0);
+            }
+        }
+        libc::syscall(libc::SYS_exit_group, 0);
+    }
+    0
+}
+
+/// A process with memory of its own: goes into a user namespace, makes a network namespace there, tells how that went
+/// (`errno`, 0 if well), and waits as the other does. Sharing memory, it would make the daemon undumpable by changing its
+/// credentials.
+extern "C" fn enter_and_wait(order: *mut libc::c_void) -> libc::c_int {
+    // JUSTIFICATION: after a fork of a process with threads only bare system calls are safe.
+    // SAFETY: `order` points into this process's copy of the caller's stack frame; what is written is read from a local
+    // that outlives the call; everything else is integers, or null pointers where the kernel takes them as "none".
+    unsafe {
+        let order = &*order.cast::<Order>();
+        let mut failed = libc::syscall(libc::SYS_setns, order.user, libc::CLONE_NEWUSER);
+        if failed == 0 {
+            failed = libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNET);
+        }
+        let errno: libc::c_int = if failed == 0 { 0 } else { *libc::__errno_location() };
+        // Only now: new credentials take it back.
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        if libc::syscall(libc::SYS_getppid) == libc::c_long::from(order.parent) {
+            libc::syscall(libc::SYS_write, order.report, &raw const errno, size_of_val(&errno));
             loop {
                 libc::syscall(libc::SYS_ppoll, 0_usize, 0, 0_usize, 0_usize, 0);
             }
@@ -210,6 +276,19 @@ mod tests {
     }
 
     #[test]
+    fn one_that_exists_can_be_given_a_network() {
+        let maps = maps(&[(0, 9, 1)], &[(0, 9, 1)]);
+        let user = create(&maps, false).unwrap().user;
+        let network = network_within(user.as_fd()).unwrap();
+        let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino)).unwrap();
+        assert_eq!(identity(&owner_of(&network)), identity(&user));
+        assert_ne!(identity(&network), identity(&network_within(user.as_fd()).unwrap()));
+        // A network is no user namespace.
+        let error = network_within(network.as_fd()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
     fn without_one_there_is_none_and_nonsense_is_refused() {
         assert!(create(&maps(&[(0, 1, 1)], &[(0, 1, 1)]), false).unwrap().network.is_none());
         let error = create(&maps(&[(0, 1, 1), (0, 5, 1)], &[(0, 1, 1)]), true).unwrap_err();
@@ -243,7 +322,6 @@ mod tests {
 
     /// The user namespace that owns another namespace (ioctl_ns(2)).
     fn owner_of(namespace: &OwnedFd) -> OwnedFd {
-        use std::os::fd::AsRawFd as _;
         const NS_GET_USERNS: libc::c_ulong = 0xb701;
         // JUSTIFICATION: no safe crate has it; a test's.
         // SAFETY: the call takes a descriptor and no further argument, and answers a new descriptor.

@@ -20,6 +20,8 @@ pub struct Options {
     pub data_root: Option<PathBuf>,
     /// Start without the test images.
     pub bare: bool,
+    /// Another daemon than the one in `target/bin`, with its helpers beside it.
+    pub program: Option<PathBuf>,
 }
 
 /// A `gantryd` in a [`Host`] of its own, with the images of [`images::all`].
@@ -74,7 +76,8 @@ impl Daemon {
         assert!(self.running.is_none(), "the daemon runs already");
         self.launch(env);
         let socket = self.socket();
-        eventually("the daemon answers", Duration::from_secs(30), || {
+        // An emulated machine on a busy one takes its time.
+        eventually("the daemon answers", Duration::from_secs(90), || {
             if let Some(running) = &mut self.running
                 && let Ok(Some(status)) = running.nsenter.try_wait()
             {
@@ -92,7 +95,9 @@ impl Daemon {
             .append(true)
             .open(self.log_path())
             .expect("open the log");
-        let mut command = self.host.command(crate::program("gantryd"));
+        let program = self.options.program.clone();
+        let program = program.unwrap_or_else(|| crate::program("gantryd"));
+        let mut command = self.host.command(program);
         command
             .arg("-H")
             .arg(format!("unix://{}", self.socket().display()))

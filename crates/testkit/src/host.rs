@@ -8,6 +8,7 @@ use crate::process::{descendants, run, table, wait_end};
 use crate::{Output, need};
 use rustix::process::Signal;
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -23,6 +24,22 @@ pub struct Host {
     /// Closed by the drop: the first process ends.
     alive: Option<ChildStdin>,
     first: i32,
+}
+
+/// The network of a [`Host`].
+#[derive(Debug)]
+pub struct Network(std::fs::File);
+
+impl Network {
+    /// Brings the calling thread there for good, and those that it starts.
+    ///
+    /// # Panics
+    /// Without the right to.
+    pub fn enter(&self) {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("enter a network namespace");
+    }
 }
 
 impl Host {
@@ -79,6 +96,15 @@ impl Host {
         let mut command = self.command(program);
         command.args(args);
         run(command)
+    }
+
+    /// Its network, for threads of a test that are to speak inside.
+    ///
+    /// # Panics
+    /// When the host has ended.
+    pub fn network(&self) -> Network {
+        let path = format!("/proc/{}/ns/net", self.first);
+        Network(std::fs::File::open(path).expect("the host runs"))
     }
 
     /// The process that a command of [`Self::command`] became, as the machine numbers it: `nsenter` forks to enter.

@@ -14,6 +14,8 @@ ip link set lo up
 hostname machine
 # Swap that is no disk's, so that its limits have something to limit.
 echo 128M >/sys/block/zram0/disksize && busybox mkswap /dev/zram0 >/dev/null && busybox swapon /dev/zram0
+# A scheduler that knows weights.
+echo bfq >/sys/block/vda/queue/scheduler
 # Messages of the kernel go to the other line.
 exec </dev/null >/dev/ttyS1 2>&1
 stty -F /dev/ttyS1 -opost 2>/dev/null

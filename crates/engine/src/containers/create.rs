@@ -45,7 +45,11 @@ impl Engine {
     pub async fn create_container(&self, request: CreateContainer) -> Result<Created> {
         let engine = self.clone();
         let began = Instant::now();
-        let created = tokio::task::spawn_blocking(move || engine.create(request))
+        let span = tracing::trace_span!(
+            target: stdx::TRACES, "create container", image = request.config.image
+        );
+        let create = move || span.in_scope(|| engine.create(request));
+        let created = tokio::task::spawn_blocking(create)
             .await
             .map_err(|e| Error::internal(e.to_string()))??;
         self.inner.metrics.done(Action::Create, began);
