@@ -80,7 +80,7 @@ impl Engine {
     ) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         for record in self.list_networks() {
-            if is_predefined(&record.name) || keep(&record) {
+            if is_predefined(&record.name) || record.config_only || keep(&record) {
                 continue;
             }
             match self.remove_network(&record.id).await {

@@ -48,6 +48,10 @@ enum Operation {
     Shipped,
     /// As `Run`, by `runc`.
     Foreign,
+    /// As `Run`, with a published port.
+    Publish,
+    /// As `FirstRun`, on a host whose own rules forward nothing.
+    Forbidden,
 }
 
 const COMPRESSED: [&str; 6] =
@@ -57,7 +61,7 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 33] = [
+const OPERATIONS: [(&str, Operation); 35] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -83,6 +87,8 @@ const OPERATIONS: [(&str, Operation); 33] = [
     ("localvol.create.", Operation::Run),
     ("localvol.remove.", Operation::Remove),
     ("bridge.create.", Operation::FirstRun),
+    ("bridge.publish.", Operation::Publish),
+    ("bridge.foreign.", Operation::Forbidden),
     ("bridge.", Operation::Run),
     ("image.remove.", Operation::RemoveImage),
     ("image.pull.", Operation::Pull),
@@ -107,6 +113,10 @@ pub fn run(only: Option<&str>, findings: &mut Vec<String>) -> usize {
     let runc = need::find("runc").is_some();
     let points: Vec<String> =
         points.into_iter().filter(|p| runc || !p.starts_with("shim.foreign.")).collect();
+    // Without a program for it the host has no rules of its own.
+    let iptables = need::find("iptables").is_some();
+    let points: Vec<String> =
+        points.into_iter().filter(|p| iptables || !p.starts_with("bridge.foreign.")).collect();
     for point in &points {
         guarded(point, findings, || one(point));
     }
@@ -154,6 +164,10 @@ fn one(point: &str) -> Result<(), String> {
         Operation::FirstRun => {
             want(scene.client.run(&["rm", "-f", "bystander"]))?;
         }
+        Operation::Forbidden => {
+            want(scene.client.run(&["rm", "-f", "bystander"]))?;
+            want(scene.daemon.host().run("iptables", &["-P", "FORWARD", "DROP"]))?;
+        }
         Operation::Stop | Operation::Update => {
             let policy = ["--restart", "always", "busybox", "sleep", "100000"];
             want(scene.client.run(&[&["run", "-d", "--name", "victim"][..], &policy].concat()))?;
@@ -184,6 +198,21 @@ fn one(point: &str) -> Result<(), String> {
             "victim",
             "-v",
             "/volume",
+            "busybox",
+            "sh",
+            "-c",
+            "sleep 0.5; exit 7",
+        ],
+        Operation::Forbidden => {
+            &["run", "-d", "--name", "victim", "busybox", "sh", "-c", "sleep 0.5; exit 7"]
+        }
+        Operation::Publish => &[
+            "run",
+            "-d",
+            "--name",
+            "victim",
+            "-p",
+            "8080:80",
             "busybox",
             "sh",
             "-c",
@@ -237,6 +266,8 @@ fn one(point: &str) -> Result<(), String> {
         | Operation::FirstRun
         | Operation::Compressed
         | Operation::Shipped
+        | Operation::Publish
+        | Operation::Forbidden
         | Operation::Foreign => {
             finish_run(&scene, point)?;
         }
@@ -254,7 +285,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Disconnect => finish_disconnect(&scene)?,
     }
     drop(registry);
-    if operation == Operation::FirstRun {
+    if matches!(operation, Operation::FirstRun | Operation::Forbidden) {
         return Ok(());
     }
     // Once more through a restart: recovery leaves nothing to recover.

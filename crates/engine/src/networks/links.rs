@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use stdx::fs::{Durability, replace};
-use stdx::{Error, Result, fail_point};
+use stdx::{Error, Kind, Result, fail_point};
 use store::records::container::{ContainerRecord, EndpointWishes, HostConfig};
 use store::records::network::{EndpointRecord, SandboxRecord};
 
@@ -40,6 +40,10 @@ impl Networks {
 
     fn place(&self, name: &str, wishes: EndpointWishes) -> Result<Place> {
         let network = self.meant(name, &wishes.network_id)?;
+        if network.config_only {
+            let text = "cannot create endpoint on configuration-only network";
+            return Err(Error::new(Kind::Forbidden, text));
+        }
         endpoint::check(&network.name, Some(&network), &wishes).map_err(Error::invalid)?;
         Ok(Place { network, wishes })
     }

@@ -45,7 +45,7 @@ impl CreateNetwork {
     pub(super) fn record(self, configuration: Option<&NetworkRecord>) -> Result<NetworkRecord> {
         let forbidden = |text: String| Err(Error::new(Kind::Forbidden, text));
         if self.name.trim().is_empty() {
-            return Err(Error::invalid("network names cannot be empty"));
+            return Err(Error::invalid(format!("invalid name: {}", self.name)));
         }
         if is_predefined(&self.name) {
             return forbidden(format!(

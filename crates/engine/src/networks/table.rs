@@ -406,7 +406,9 @@ impl Table {
         if known.record.config_only
             && self.networks.values().any(|other| other.record.config_from == name)
         {
-            return forbidden(format!("configuration network {name:?} is in use"));
+            return forbidden(format!(
+                "error while removing network: configuration network {name:?} is in use"
+            ));
         }
         self.names.remove(&name);
         self.networks.remove(id).ok_or_else(|| endpoint::not_found(id))
