@@ -399,3 +399,54 @@ fn without_a_default_network_containers_have_none() {
         .ok()
         .says("eth0");
 }
+
+#[test]
+fn addresses_are_as_asked() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    let subnets = ["--ipv6", "--subnet", "10.60.0.0/24", "--subnet", "fd00:60::/64"];
+    client.run(&[&["network", "create"], &subnets[..], &["both"]].concat()).ok();
+    client.run(&["network", "create", "--ipv4=false", "--ipv6", "six"]).ok();
+    let asked = [
+        "--network",
+        "both",
+        "--ip6",
+        "fd00:60::99",
+        "--mac-address",
+        "02:42:ac:99:00:09",
+        "--link-local-ip",
+        "169.254.7.7",
+        "-P",
+        "--expose",
+        "80",
+    ];
+    let end = ["busybox", "sleep", "1000"];
+    client.run(&[&["run", "-d", "--name", "asked"], &asked[..], &end].concat()).ok();
+    client
+        .run(&["exec", "asked", "ip", "addr", "show", "eth0"])
+        .ok()
+        .says("02:42:ac:99:00:09")
+        .says("inet 10.60.0.2/24")
+        .says("inet 169.254.7.7/")
+        .says("inet6 fd00:60::99/64");
+    client
+        .run(&["exec", "asked", "ip", "-6", "route"])
+        .ok()
+        .says("default via fd00:60::1 dev eth0");
+    let port = client.run(&["port", "asked", "80"]).ok();
+    let (v4, v6) = (port.stdout.lines().next(), port.stdout.lines().nth(1));
+    let number = |line: Option<&str>| line.and_then(|l| l.rsplit(':').next().map(str::to_owned));
+    assert!(
+        number(v4).is_some_and(|n| n.parse::<u16>().is_ok()) && number(v4) == number(v6),
+        "{port}"
+    );
+    // One family alone, and neighbours that find each other in it.
+    for name in ["s1", "s2"] {
+        client
+            .run(&["run", "-d", "--name", name, "--network", "six", "busybox", "sleep", "1000"])
+            .ok();
+    }
+    client.run(&["exec", "s1", "ip", "-4", "-o", "addr", "show", "eth0"]).ok().prints("");
+    client.run(&["exec", "s1", "ping", "-6", "-c", "1", "-W", "3", "s2"]).ok();
+}

@@ -215,7 +215,7 @@ fn what_is_not_there_yet_is_refused_not_ignored() {
     for cli in Cli::all() {
         let client = daemon.client(cli);
         for (flags, code) in [
-            (&["-p", "8080:80"][..], 125),
+            (&["--link", "nobody"][..], 125),
             (&["--device", "/dev/no-such-device"], 127),
             (&["--runtime", "no-such-runtime"], 125),
         ] {

@@ -129,6 +129,9 @@ impl Client {
         keep_network: impl Fn(&Id) -> bool,
     ) -> Result<()> {
         let paths = &self.shared.paths;
+        for dir in [paths.dir().to_owned(), paths.sandboxes(), paths.networks()] {
+            sweep_unfinished(&dir)?;
+        }
         for id in state::ids(&paths.sandboxes())?.iter().filter(|id| !keep_sandbox(id)) {
             self.detach(id)?;
         }
@@ -547,6 +550,23 @@ fn unexpected(answer: &Answer) -> Error {
         Answer::Failed(why) => Error::internal(why.clone()),
         other => Error::internal(format!("gantry-netd answers {other:?}")),
     }
+}
+
+/// Removes what an earlier daemon was writing when it was killed: no other writes here.
+fn sweep_unfinished(dir: &std::path::Path) -> Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(format!("list {}", dir.display()), e)),
+    };
+    for entry in entries {
+        let path = entry.context(|| format!("list {}", dir.display()))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            stdx::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a record; whether there was one.

@@ -391,6 +391,7 @@ impl Networking for Networks {
                 self.event("disconnect", id, &held);
             }
         }
+        self.let_helper_rest();
     }
 
     fn adopt(&self, _record: &ContainerRecord, runtime_dir: &Path) -> Endpoints {

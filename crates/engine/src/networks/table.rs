@@ -25,7 +25,7 @@ pub(crate) struct Networks {
     /// Who answers for names.
     pub(super) names: netd::Client,
     /// It has been told which changes of the firewall are ours.
-    watching: AtomicBool,
+    watching: Arc<AtomicBool>,
     /// What the daemon's options say.
     pub(super) defaults: NetworkDefaults,
 }
@@ -93,7 +93,7 @@ impl Networks {
             making: Mutex::default(),
             ready: Sandboxes::new(2)?,
             names,
-            watching: AtomicBool::new(false),
+            watching: Arc::default(),
             defaults,
         })
     }
@@ -184,11 +184,10 @@ impl Networks {
         {
             self.take_away(&driver, &network);
             let forgotten = known.record.id.parse().and_then(|id| self.names.forget_network(&id));
-            match forgotten.and_then(|()| self.names.stop_if_idle()) {
-                Ok(true) => self.watching.store(false, Ordering::Relaxed),
-                Ok(false) => {}
-                Err(e) => tracing::warn!("names of network {}: {e}", known.record.name),
+            if let Err(e) = forgotten {
+                tracing::warn!("names of network {}: {e}", known.record.name);
             }
+            self.let_helper_rest();
         }
         Ok(())
     }
@@ -330,6 +329,24 @@ impl Networks {
             if let Err(e) = self.names.watch_firewall(port) {
                 tracing::warn!("the firewall is not watched while the daemon is down: {e}");
             }
+        }
+    }
+
+    /// Ends the helper when nobody needs it any more. Somebody who needs it at the same moment starts it again.
+    /// Nobody waits for it.
+    pub(super) fn let_helper_rest(&self) {
+        let named = |known: &Known| !is_predefined(&known.record.name);
+        if !self.watching.load(Ordering::Relaxed) || self.read().networks.values().any(named) {
+            return;
+        }
+        let (names, watching) = (self.names.clone(), Arc::clone(&self.watching));
+        let rest = move || match names.stop_if_idle() {
+            Ok(true) => watching.store(false, Ordering::Relaxed),
+            Ok(false) => {}
+            Err(e) => tracing::warn!("end gantry-netd: {e}"),
+        };
+        if let Err(e) = std::thread::Builder::new().name("netd-rest".into()).spawn(rest) {
+            tracing::warn!("end gantry-netd: {e}");
         }
     }
 
