@@ -61,11 +61,15 @@ fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd)
     let mut touched: Option<Instant> = None;
     // Among them was one of our own tables.
     let mut harmed = false;
+    // News of links were lost. The kernel goes on losing them, and does not say so again, until all that wait are taken:
+    // only then it is looked at what there is.
+    let mut lost = false;
     loop {
         let patience = touched.map(|since| {
             let left = CROWD.saturating_sub(since.elapsed());
             Timespec::try_from(left).unwrap_or_default()
         });
+        let patience = if lost { Some(Timespec::default()) } else { patience };
         let mut ready = [
             PollFd::new(&links, PollFlags::IN),
             PollFd::new(&firewall, PollFlags::IN),
@@ -94,9 +98,12 @@ fn listen(inner: &Inner, mut links: Socket, mut firewall: Socket, end: &OwnedFd)
                         inner.heard(event);
                     }
                 }
-                Err(e) if e.errno() == Some(ENOBUFS) => inner.look_again(),
+                Err(e) if e.errno() == Some(ENOBUFS) => lost = true,
                 Err(e) => tracing::warn!("news of links: {e}"),
             }
+        } else if lost {
+            lost = false;
+            inner.look_again();
         }
         if rule {
             let (ours, others) = inner.foreign_changes(&mut firewall);
