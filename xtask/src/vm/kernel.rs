@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Modules that the tests need; those they depend on are found in them.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "virtio_pci",
     "virtio_blk",
     "overlay",
@@ -32,6 +32,7 @@ const MODULES: [&str; 20] = [
     "nft_redir",
     "nft_chain_nat",
     "nft_fib_inet",
+    "nft_meta_bridge",
     "nft_reject_inet",
     "nft_limit",
 ];
