@@ -30,6 +30,8 @@ enum Operation {
     RemoveVolume,
     /// `network create`.
     CreateNetwork,
+    /// `network create` on a link of the host's.
+    CreateMacvlan,
     /// `network rm` of it.
     RemoveNetwork,
     /// `network connect` of a container that runs.
@@ -61,7 +63,7 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 35] = [
+const OPERATIONS: [(&str, Operation); 36] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -86,6 +88,7 @@ const OPERATIONS: [(&str, Operation); 35] = [
     ("shim.", Operation::Run),
     ("localvol.create.", Operation::Run),
     ("localvol.remove.", Operation::Remove),
+    ("macvlan.create.", Operation::CreateMacvlan),
     ("bridge.create.", Operation::FirstRun),
     ("bridge.publish.", Operation::Publish),
     ("bridge.foreign.", Operation::Forbidden),
@@ -150,6 +153,10 @@ fn one(point: &str) -> Result<(), String> {
         }
         Operation::RemoveVolume => {
             want(scene.client.run(&["volume", "create", "victim"]))?;
+        }
+        Operation::CreateMacvlan => {
+            let wire = ["link", "add", "wire", "type", "veth", "peer", "name", "end"];
+            want(scene.daemon.host().run("ip", &wire))?;
         }
         Operation::RemoveNetwork => {
             want(scene.client.run(&["network", "create", "a-net"]))?;
@@ -243,6 +250,9 @@ fn one(point: &str) -> Result<(), String> {
         Operation::CreateVolume => &["volume", "create", "victim"],
         Operation::RemoveVolume => &["volume", "rm", "victim"],
         Operation::CreateNetwork => &["network", "create", "a-net"],
+        Operation::CreateMacvlan => {
+            &["network", "create", "-d", "macvlan", "-o", "parent=wire", "a-net"]
+        }
         Operation::RemoveNetwork => &["network", "rm", "a-net"],
         Operation::Connect => &["network", "connect", "a-net", "victim"],
         Operation::Disconnect => &["network", "disconnect", "a-net", "victim"],
@@ -281,6 +291,13 @@ fn one(point: &str) -> Result<(), String> {
         Operation::Pull => finish_image(&scene, &["pull", "-q", &pulled], &pulled)?,
         Operation::CreateVolume | Operation::RemoveVolume => finish_volume(&scene)?,
         Operation::CreateNetwork | Operation::RemoveNetwork => finish_network(&scene)?,
+        Operation::CreateMacvlan => {
+            if scene.client.run(&["network", "inspect", "a-net"]).code != 0 {
+                want(scene.client.run(command))?;
+            }
+            remove_network(&scene)?;
+            want(scene.daemon.host().run("ip", &["link", "del", "wire"]))?;
+        }
         Operation::Connect => finish_connect(&scene, point)?,
         Operation::Disconnect => finish_disconnect(&scene)?,
     }
