@@ -6,6 +6,7 @@ use crate::spec::EngineFiles;
 use crate::state::Endpoints;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -105,11 +106,22 @@ pub(crate) fn use_names(
         return Ok(());
     }
     let path = &files.resolv_conf;
-    let now = std::fs::read_to_string(path).context(|| format!("read {}", path.display()))?;
-    match resolver::made_internal(&record.host, &now) {
+    match read_ours(path)?.and_then(|now| resolver::made_internal(&record.host, &now)) {
         Some(text) => write(path, text.as_bytes()),
         None => Ok(()),
     }
+}
+
+/// The text of a file that we wrote and that the container can write, too; `None`: it is no text, or longer than any
+/// of ours, and so not ours any more.
+fn read_ours(path: &Path) -> Result<Option<String>> {
+    const LONGEST: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .context(|| format!("read {}", path.display()))?;
+    let whole = bytes.len() as u64 <= LONGEST;
+    Ok(String::from_utf8(bytes).ok().filter(|_| whole))
 }
 
 /// A container's seccomp profile.

@@ -109,6 +109,11 @@ pub enum PublishPolicy {
 }
 
 impl NetworkDefaults {
+    /// Whether the options say anything of containers' resolvers.
+    pub(crate) fn has_resolver(&self) -> bool {
+        !(self.dns.is_empty() && self.dns_options.is_empty() && self.dns_search.is_empty())
+    }
+
     /// Fills in what a container's resolver is not told by its own configuration.
     pub(crate) fn resolver(&self, host: &mut HostConfig) {
         if host.dns.is_empty() {

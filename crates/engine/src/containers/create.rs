@@ -134,8 +134,7 @@ impl Engine {
         stdx::fs::create_dir(&folder, 0o710)?;
         undo.push(move || drop(stdx::fs::remove_tree(&folder)));
         let engine_files = files::paths(&inner.services.paths, id.as_str());
-        let mut told = record.clone();
-        self.settings().networks.resolver(&mut told.host);
+        let told = inner.networks.with_defaults(&record);
         files::write_at_create(&engine_files, &told, &inner.host.resolv_conf())?;
         fail_point!("container.create.before-record");
         inner.records.create(&record, &new_volumes)?;

@@ -6,6 +6,7 @@ use super::{BRIDGE, names, ports};
 use container::services::Sandbox;
 use container::{Endpoints, Networking};
 use network::{EndpointId, PortRequest};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -175,9 +176,25 @@ impl Networks {
 
     fn sandbox(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> netd::Sandbox {
         let internal = |id: &str| self.meant("", id).is_ok_and(|network| network.internal);
+        names::sandbox(
+            &self.with_defaults(record),
+            endpoints,
+            internal,
+            self.gateway_for_containers(),
+        )
+    }
+
+    /// A container's record with what the daemon's options say of its resolver.
+    pub(crate) fn with_defaults<'a>(
+        &self,
+        record: &'a ContainerRecord,
+    ) -> Cow<'a, ContainerRecord> {
+        if !self.defaults.has_resolver() {
+            return Cow::Borrowed(record);
+        }
         let mut record = record.clone();
         self.defaults.resolver(&mut record.host);
-        names::sandbox(&record, endpoints, internal, self.gateway_for_containers())
+        Cow::Owned(record)
     }
 
     /// The host's address for containers: the default bridge's.
@@ -311,11 +328,15 @@ impl Networking for Networks {
         if let Err(e) = self.turn(record, &mut endpoints, &mut sandbox) {
             return Err(self.go_back(record, e, before, endpoints, &mut sandbox, runtime_dir));
         }
-        write(runtime_dir, &endpoints)?;
-        if names::has_names(&before) {
-            self.update_names(record, &endpoints)?;
-        } else {
-            self.attach_names(record, &endpoints, sandbox.netns())?;
+        let known = write(runtime_dir, &endpoints).and_then(|()| {
+            if names::has_names(&before) {
+                self.update_names(record, &endpoints)
+            } else {
+                self.attach_names(record, &endpoints, sandbox.netns())
+            }
+        });
+        if let Err(e) = known {
+            return Err(self.go_back(record, e, before, endpoints, &mut sandbox, runtime_dir));
         }
         self.tell(record);
         Ok(by_name(endpoints))
@@ -334,10 +355,14 @@ impl Networking for Networks {
         let mut sandbox = network::Sandbox::adopt(netns)?;
         let held = self.give_up(record, leaving)?;
         fail_point!("network.disconnect.after-link");
-        self.turn(record, &mut endpoints, &mut sandbox)?;
+        // It is off the network now, whatever becomes of the rest.
         write(runtime_dir, &endpoints)?;
-        if at.is_some() {
-            self.update_names(record, &endpoints)?;
+        let rest = self
+            .turn(record, &mut endpoints, &mut sandbox)
+            .and_then(|()| write(runtime_dir, &endpoints))
+            .and_then(|()| self.update_names(record, &endpoints));
+        if let Err(e) = rest {
+            tracing::warn!(container = %record.id, "after leaving network {network}: {e}");
         }
         if let Some(held) = held {
             self.event("disconnect", &record.id, &held);
@@ -419,7 +444,10 @@ impl Networks {
             }
             self.turn(record, &mut before, sandbox)
         })();
-        if let Err(e) = undone.and_then(|()| write(runtime_dir, &before)) {
+        let undone = undone
+            .and_then(|()| write(runtime_dir, &before))
+            .and_then(|()| self.update_names(record, &before));
+        if let Err(e) = undone {
             tracing::warn!(container = %record.id, "go back to the networks of before: {e}");
         }
         error

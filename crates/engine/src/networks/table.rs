@@ -79,7 +79,14 @@ impl Networks {
         let mut table = Table::default();
         for mut record in records {
             match &defaults.bridge {
-                Some(bridge) if record.name == BRIDGE => bridge.apply(&mut record),
+                Some(bridge) if record.name == BRIDGE => {
+                    let before = record.clone();
+                    bridge.apply(&mut record);
+                    // Here and not when the first container starts, which is to wait for no disk.
+                    if record != before {
+                        store.write(|batch| batch.put(&record.id, &record))?;
+                    }
+                }
                 None if record.name == BRIDGE => continue,
                 _ => {}
             }
@@ -152,18 +159,19 @@ impl Networks {
             let made = driver.create(&config)?;
             fill_in(&mut record, &made);
         }
-        // A crash here leaves a link whose mark names a network that nobody knows: it is removed at the next start.
+        // A crash here leaves a link whose mark names a network that nobody knows, and a record for names: the next start
+        // removes both.
         fail_point!("network.create.before-record");
-        if let Err(e) = self.store.write(|batch| batch.put(&record.id, &record)) {
+        let named = if driver.is_some() { self.name(&record) } else { Ok(()) };
+        let written = named.and_then(|()| self.store.write(|batch| batch.put(&record.id, &record)));
+        if let Err(e) = written {
             if let Some(driver) = &driver {
                 self.take_away(driver, &config.id);
+                self.forget_names(&record);
             }
             return Err(e);
         }
         fail_point!("network.create.after-record");
-        if driver.is_some() {
-            self.name(&record)?;
-        }
         self.write().insert(record.clone(), driver.is_some());
         Ok(record)
     }
@@ -183,13 +191,17 @@ impl Networks {
             && let Ok(network) = request::id_of(&known.record)
         {
             self.take_away(&driver, &network);
-            let forgotten = known.record.id.parse().and_then(|id| self.names.forget_network(&id));
-            if let Err(e) = forgotten {
-                tracing::warn!("names of network {}: {e}", known.record.name);
-            }
+            self.forget_names(&known.record);
             self.let_helper_rest();
         }
         Ok(())
+    }
+
+    /// Has them answered no more.
+    fn forget_names(&self, record: &NetworkRecord) {
+        if let Err(e) = record.id.parse().and_then(|id| self.names.forget_network(&id)) {
+            tracing::warn!("names of network {}: {e}", record.name);
+        }
     }
 
     /// Has the names of a network's containers answered.
@@ -247,7 +259,7 @@ impl Networks {
         let mut record = now.record.clone();
         let made = driver.create(&self.config(&record)?)?;
         fill_in(&mut record, &made);
-        if record != now.record || record.name == BRIDGE {
+        if record != now.record {
             // The subnet that was found free stays the network's.
             self.store.write(|batch| batch.put(&record.id, &record))?;
         }
