@@ -13,9 +13,12 @@ mod host;
 mod image;
 mod many;
 mod memory;
+mod names;
+mod network;
 mod proc;
 mod pull;
 mod runtimes;
+mod traffic;
 mod verbs;
 
 use crate::{build, peers, sh};
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 /// A benchmark: its name, what it measures, its default number of rounds, and how.
 type Bench = (&'static str, &'static str, usize, fn(&Contest) -> Result<Report>);
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 16] = [
     ("run", "run --rm busybox true, by network", 15, verbs::run),
     ("detached", "50 × run -d, one after another", 3, verbs::detached),
     ("verbs", "create, start, exec, stop, rm, rm -f and the clients alone", 10, verbs::verbs),
@@ -40,6 +43,15 @@ const BENCHES: [Bench; 12] = [
     ("pull", "a 300 MB image of five layers from a loopback registry", 3, pull::pull),
     ("counts", "system calls and fsyncs of one run", 1, counts::counts),
     ("throughput", "what a container writes, through logs to the client", 3, verbs::throughput),
+    ("join", "start of a container by its networks", 15, network::join),
+    ("ports", "what ten thousand published ports take", 5, network::ports),
+    ("traffic", "throughput between containers and through a published port", 10, traffic::traffic),
+    (
+        "names",
+        "10,000 questions a second at 127.0.0.11 while containers come and go",
+        3,
+        names::names,
+    ),
     ("runtimes", "OCI runtimes alone, the same bundle", 15, runtimes::runtimes),
 ];
 
@@ -55,6 +67,8 @@ pub(crate) struct Contest {
     /// The unmodified client, if there is one.
     docker: Option<PathBuf>,
 }
+
+pub(crate) use names::ask;
 
 pub(crate) fn task(args: &[String]) -> Result<ExitCode> {
     let mut names: Vec<&str> = Vec::new();

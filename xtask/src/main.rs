@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// A task: its name, what it does in one line, and how.
 type Task = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     (
         "run",
         "IMAGE [ARG…]: build, start a private daemon if none answers, and run the image with gantry",
@@ -55,6 +55,7 @@ const TASKS: [Task; 10] = [
         "[NAME…] [--rounds N]: the same work on Gantry, its peers and the bare kernel",
         bench::task,
     ),
+    ("bench-ask", "NAME: ask 127.0.0.11; what `bench names` runs beside a container", bench::ask),
     ("deps", "check the layers and print the count of packages", deps::task),
 ];
 

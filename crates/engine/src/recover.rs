@@ -399,7 +399,7 @@ fn live_endpoints(
             let live = Live {
                 endpoint: networks::of_record(&owned, &record.id)?,
                 joined: networks::joined_of(&owned),
-                published: owned.ports.iter().filter_map(networks::published_of).collect(),
+                published: owned.ports.iter().flat_map(networks::published_of).collect(),
                 netns: netns.map(Into::into),
             };
             Some((owned, live))

@@ -1,14 +1,18 @@
 //! Which of the host's ports containers have, and which they get. Pure but for the question whether a port is free.
 
 use network::{PortRequest, Protocol, PublishedPort};
+use rangemap::RangeInclusiveSet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use stdx::{Error, Result};
 
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// The ports that containers have.
 #[derive(Debug, Default)]
 pub struct Ports {
-    taken: HashMap<(Protocol, u16), Vec<IpAddr>>,
+    taken: HashMap<(Protocol, IpAddr), RangeInclusiveSet<u16>>,
     /// The number after which the next search begins.
     last: HashMap<(Protocol, IpAddr), u16>,
 }
@@ -117,12 +121,15 @@ impl Ports {
     }
 
     fn is_taken(&self, protocol: Protocol, address: IpAddr, port: u16) -> bool {
-        self.taken.get(&(protocol, port)).is_some_and(|all| {
-            all.iter().any(|other| {
-                *other == address
-                    || (other.is_ipv4() == address.is_ipv4()
-                        && (other.is_unspecified() || address.is_unspecified()))
-            })
+        let at = |address| {
+            self.taken.get(&(protocol, address)).is_some_and(|ports| ports.contains(&port))
+        };
+        if !address.is_unspecified() {
+            let any = if address.is_ipv4() { ANY4 } else { ANY6 };
+            return at(address) || at(any);
+        }
+        self.taken.iter().any(|((of, other), ports)| {
+            *of == protocol && other.is_ipv4() == address.is_ipv4() && ports.contains(&port)
         })
     }
 
@@ -132,7 +139,9 @@ impl Ports {
         addresses: &[IpAddr],
         port: u16,
     ) -> Vec<PublishedPort> {
-        self.taken.entry((request.protocol, port)).or_default().extend(addresses);
+        for address in addresses {
+            self.taken.entry((request.protocol, *address)).or_default().insert(port..=port);
+        }
         let published = |address: &IpAddr| PublishedPort {
             protocol: request.protocol,
             container: request.container,
@@ -142,30 +151,24 @@ impl Ports {
         addresses.iter().map(published).collect()
     }
 
-    /// Takes ports as they were bound before; two owners of one are not our making and are both kept.
+    /// Takes ports as they were bound before.
     pub fn adopt(&mut self, ports: &[PublishedPort]) {
         for port in ports.iter().filter(|port| port.port != 0) {
-            self.taken.entry((port.protocol, port.port)).or_default().push(port.address);
+            let at = self.taken.entry((port.protocol, port.address)).or_default();
+            at.insert(port.port..=port.port);
         }
     }
 
     /// Gives ports back.
     pub fn release(&mut self, ports: &[PublishedPort]) {
         for port in ports {
-            let key = (port.protocol, port.port);
-            let Some(all) = self.taken.get_mut(&key) else { continue };
-            if let Some(at) = all.iter().position(|address| *address == port.address) {
-                all.swap_remove(at);
-            }
-            if all.is_empty() {
+            let key = (port.protocol, port.address);
+            let Some(ports) = self.taken.get_mut(&key) else { continue };
+            ports.remove(port.port..=port.port);
+            if ports.is_empty() {
                 self.taken.remove(&key);
             }
         }
-    }
-
-    /// How many are taken, counted by protocol and number.
-    pub fn len(&self) -> usize {
-        self.taken.len()
     }
 
     /// Whether none is taken.

@@ -44,6 +44,14 @@ pub(crate) fn proportional_memory(pid: u32) -> u64 {
     value(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
+/// What the whole kernel has for itself, in kilobytes: slabs, `vmalloc`, stacks, page tables and per-processor memory.
+pub(crate) fn kernel_memory() -> u64 {
+    ["Slab:", "VmallocUsed:", "KernelStack:", "PageTables:", "Percpu:"]
+        .map(|key| value("/proc/meminfo", key))
+        .iter()
+        .sum()
+}
+
 /// The most memory that it ever had at once since [`forget_peak`], in kilobytes.
 pub(crate) fn peak_memory(pid: u32) -> u64 {
     value(&format!("/proc/{pid}/status"), "VmHWM:")

@@ -145,7 +145,7 @@ impl Networks {
                 ),
             )
         })?;
-        owned.ports = published.iter().map(ports::write_down).collect();
+        owned.ports = ports::write_down(&published);
         Ok(())
     }
 

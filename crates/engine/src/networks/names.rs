@@ -4,7 +4,7 @@ use container::resolver;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use store::records::container::ContainerRecord;
-use store::records::network::EndpointRecord;
+use store::records::network::{EndpointRecord, PortRecord};
 
 /// The port of name servers.
 const DNS: u16 = 53;
@@ -39,30 +39,21 @@ pub(super) fn sandbox(
     }
 }
 
-/// Published ports on IPv6, for the clients that only the helper can serve. Neighbours are one entry.
+/// Published ports on IPv6, for the clients that only the helper can serve.
 fn forwards(owned: &EndpointRecord) -> Vec<netd::Forward> {
     let target = owned.ipv6().or_else(|| owned.ipv4());
     let Some(target) = target.and_then(|(address, _)| address.parse::<IpAddr>().ok()) else {
         return Vec::new();
     };
-    let mut forwards: Vec<netd::Forward> = Vec::new();
-    for port in owned.ports.iter().filter(|port| port.protocol == "tcp") {
-        let Ok(IpAddr::V6(address)) = port.address.parse::<IpAddr>() else { continue };
-        let follows = |last: &netd::Forward| {
-            last.listen.ip() == address
-                && last.listen.port().checked_add(last.ports) == Some(port.port)
-                && last.to.port().checked_add(last.ports) == Some(port.container)
-        };
-        match forwards.last_mut().filter(|last| follows(last)) {
-            Some(last) => last.ports += 1,
-            None => forwards.push(netd::Forward {
-                listen: SocketAddr::new(address.into(), port.port),
-                ports: 1,
-                to: SocketAddr::new(target, port.container),
-            }),
-        }
-    }
-    forwards
+    let forward = |port: &PortRecord| {
+        let address: IpAddr = port.address.parse().ok()?;
+        address.is_ipv6().then(|| netd::Forward {
+            listen: SocketAddr::new(address, port.port),
+            ports: port.more.saturating_add(1),
+            to: SocketAddr::new(target, port.container),
+        })
+    };
+    owned.ports.iter().filter(|port| port.protocol == "tcp").filter_map(forward).collect()
 }
 
 fn endpoint(
@@ -128,19 +119,19 @@ mod tests {
 
     #[test]
     fn ports_on_ipv6_are_the_helpers_too() {
-        let port = |address: &str, port: u16, container: u16| store::records::network::PortRecord {
+        let port = |address: &str, port: u16, container: u16, more: u16| PortRecord {
             protocol: "tcp".into(),
             container,
             address: address.into(),
             port,
+            more,
         };
         let owned = EndpointRecord {
             addresses: vec!["10.0.0.2/24".into()],
             ports: vec![
-                port("0.0.0.0", 80, 80),
-                port("::", 80, 80),
-                port("::", 81, 81),
-                port("::", 82, 90),
+                port("0.0.0.0", 80, 80, 1),
+                port("::", 80, 80, 1),
+                port("::", 82, 90, 0),
             ],
             ..EndpointRecord::default()
         };

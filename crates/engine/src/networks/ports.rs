@@ -87,29 +87,81 @@ pub(super) fn may_need_relay(request: &PortRequest) -> bool {
     request.protocol == Protocol::Tcp && request.address.is_none_or(|address| address.is_ipv6())
 }
 
-/// A published port for the record of the run.
-pub(crate) fn write_down(port: &PublishedPort) -> PortRecord {
-    PortRecord {
-        protocol: port.protocol.to_string(),
-        container: port.container,
-        address: port.address.to_string(),
-        port: port.port,
+/// Published ports for the record of the run: neighbours are one row.
+pub(crate) fn write_down(ports: &[PublishedPort]) -> Vec<PortRecord> {
+    let mut rows: Vec<(&PublishedPort, u16)> = Vec::new();
+    for port in ports {
+        let same = |(first, _): &&mut (&PublishedPort, u16)| {
+            first.protocol == port.protocol && first.address == port.address
+        };
+        let next = |(first, more): &(&PublishedPort, u16)| {
+            let after = |n: u16| n.checked_add(*more).and_then(|n| n.checked_add(1));
+            after(first.port) == Some(port.port) && after(first.container) == Some(port.container)
+        };
+        // A port of both families is two of which neighbours are every second.
+        match rows.iter_mut().rev().find(same) {
+            Some(row) if next(row) => row.1 += 1,
+            _ => rows.push((port, 0)),
+        }
     }
+    let record = |(first, more): (&PublishedPort, u16)| PortRecord {
+        protocol: first.protocol.to_string(),
+        container: first.container,
+        address: first.address.to_string(),
+        port: first.port,
+        more,
+    };
+    rows.into_iter().map(record).collect()
 }
 
-/// The same, read again.
-pub(crate) fn of_record(record: &PortRecord) -> Option<PublishedPort> {
-    Some(PublishedPort {
-        protocol: record.protocol.parse().ok()?,
-        container: record.container,
-        address: record.address.parse().ok()?,
-        port: record.port,
-    })
+/// The same, read again; nothing of what is no port.
+pub(crate) fn of_record(record: &PortRecord) -> Vec<PublishedPort> {
+    let (Ok(protocol), Ok(address)) = (record.protocol.parse(), record.address.parse()) else {
+        return Vec::new();
+    };
+    let one = |(port, container)| PublishedPort { protocol, container, address, port };
+    record.each().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_are_one_row() {
+        let port = |address: &str, port: u16, container: u16| PublishedPort {
+            protocol: Protocol::Tcp,
+            container,
+            address: address.parse().unwrap(),
+            port,
+        };
+        let both = |at: u16, container: u16| {
+            [port("0.0.0.0", at, container), port("::", at, container)]
+        };
+        let ports = [both(80, 80), both(81, 81), both(83, 82), both(65535, 90)].concat();
+        let rows = write_down(&ports);
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|r| format!("{} {}+{} {}", r.address, r.port, r.more, r.container))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "0.0.0.0 80+1 80",
+                ":: 80+1 80",
+                "0.0.0.0 83+0 82",
+                ":: 83+0 82",
+                "0.0.0.0 65535+0 90",
+                ":: 65535+0 90"
+            ]
+        );
+        let mut again: Vec<_> = rows.iter().flat_map(of_record).collect();
+        again.sort_by_key(|p| (p.port, p.address));
+        assert_eq!(again, ports);
+        assert!(rows[0].leads_to(81) && !rows[0].leads_to(82) && !rows[0].leads_to(79));
+        let broken = PortRecord { address: "x".into(), protocol: "tcp".into(), ..rows[0].clone() };
+        assert!(of_record(&broken).is_empty());
+    }
 
     #[test]
     fn bindings_are_read_as_docker_reads_them() {

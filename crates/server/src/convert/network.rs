@@ -237,11 +237,13 @@ fn ports(network: &NetworkView, exposed: &[String], live: bool) -> PortMap {
     for port in exposed {
         map.insert(port.clone(), None);
     }
-    for port in &network.ports {
-        let binding =
-            PortBinding { host_ip: port.address.clone(), host_port: port.port.to_string() };
-        let name = format!("{}/{}", port.container, port.protocol);
-        map.entry(name).or_default().get_or_insert_default().push(binding);
+    for row in &network.ports {
+        for (port, container) in row.each() {
+            let binding =
+                PortBinding { host_ip: row.address.clone(), host_port: port.to_string() };
+            let name = format!("{container}/{}", row.protocol);
+            map.entry(name).or_default().get_or_insert_default().push(binding);
+        }
     }
     map
 }
@@ -251,17 +253,21 @@ pub(crate) fn port_list(network: &NetworkView, exposed: &[String], live: bool) -
     if !has_ports(network, live) {
         return Vec::new();
     }
-    let of = |port: &PortRecord| api::Port {
-        ip: port.address.clone(),
-        private_port: port.container,
-        public_port: port.port,
-        kind: port.protocol.clone(),
+    let of = |row: &PortRecord| {
+        let (ip, kind) = (row.address.clone(), row.protocol.clone());
+        let one = move |(public_port, private_port)| api::Port {
+            ip: ip.clone(),
+            private_port,
+            public_port,
+            kind: kind.clone(),
+        };
+        row.each().map(one).collect::<Vec<_>>()
     };
     let published = |port: &api::Port| {
-        network.ports.iter().any(|p| p.container == port.private_port && p.protocol == port.kind)
+        network.ports.iter().any(|p| p.protocol == port.kind && p.leads_to(port.private_port))
     };
     let exposed = exposed.iter().filter_map(|port| exposed_port(port)).filter(|p| !published(p));
-    exposed.chain(network.ports.iter().map(of)).collect()
+    exposed.chain(network.ports.iter().flat_map(of)).collect()
 }
 
 /// `80/tcp`
@@ -312,6 +318,7 @@ mod tests {
             container: 80,
             address: address.into(),
             port: 8080,
+            more: 0,
         };
         let network = NetworkView {
             mode: "bridge".into(),

@@ -187,8 +187,10 @@ impl<'f> Choice<'f> {
         let ports = &view.network.ports;
         has_ports(view) && view.record.config.exposed_ports.iter().any(exposed)
             || ports.iter().any(|p| {
-                among(&self.publish, p.port, &p.protocol)
-                    || among(&self.expose, p.container, &p.protocol)
+                p.each().any(|(port, container)| {
+                    among(&self.publish, port, &p.protocol)
+                        || among(&self.expose, container, &p.protocol)
+                })
             })
     }
 

@@ -134,7 +134,7 @@ impl EndpointRecord {
     }
 }
 
-/// A port of the host that leads to a container.
+/// A port of the host that leads to a container, or a row of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PortRecord {
@@ -146,6 +146,21 @@ pub struct PortRecord {
     pub address: String,
     /// The host's port.
     pub port: u16,
+    /// How many ports after it lead to as many after the container's.
+    pub more: u16,
+}
+
+impl PortRecord {
+    /// The host's port and the container's, of each of the row.
+    pub fn each(&self) -> impl Iterator<Item = (u16, u16)> {
+        let after = |first: u16| first..=first.saturating_add(self.more);
+        after(self.port).zip(after(self.container))
+    }
+
+    /// Whether one of the row leads to this port of the container.
+    pub fn leads_to(&self, container: u16) -> bool {
+        container.checked_sub(self.container).is_some_and(|nth| nth <= self.more)
+    }
 }
 
 impl Record for NetworkRecord {
