@@ -128,11 +128,7 @@ mod tests {
         };
         let owned = EndpointRecord {
             addresses: vec!["10.0.0.2/24".into()],
-            ports: vec![
-                port("0.0.0.0", 80, 80, 1),
-                port("::", 80, 80, 1),
-                port("::", 82, 90, 0),
-            ],
+            ports: vec![port("0.0.0.0", 80, 80, 1), port("::", 80, 80, 1), port("::", 82, 90, 0)],
             ..EndpointRecord::default()
         };
         let found: Vec<_> = forwards(&owned)

@@ -135,9 +135,8 @@ mod tests {
             address: address.parse().unwrap(),
             port,
         };
-        let both = |at: u16, container: u16| {
-            [port("0.0.0.0", at, container), port("::", at, container)]
-        };
+        let both =
+            |at: u16, container: u16| [port("0.0.0.0", at, container), port("::", at, container)];
         let ports = [both(80, 80), both(81, 81), both(83, 82), both(65535, 90)].concat();
         let rows = write_down(&ports);
         let shown: Vec<_> = rows

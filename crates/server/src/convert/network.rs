@@ -239,8 +239,7 @@ fn ports(network: &NetworkView, exposed: &[String], live: bool) -> PortMap {
     }
     for row in &network.ports {
         for (port, container) in row.each() {
-            let binding =
-                PortBinding { host_ip: row.address.clone(), host_port: port.to_string() };
+            let binding = PortBinding { host_ip: row.address.clone(), host_port: port.to_string() };
             let name = format!("{container}/{}", row.protocol);
             map.entry(name).or_default().get_or_insert_default().push(binding);
         }
