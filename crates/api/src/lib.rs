@@ -46,8 +46,8 @@ pub use json::Go;
 pub use network::{
     Address, ConfigFrom, EndpointIpam, EndpointSettings, Ipam, IpamConfig, IpamStatus, Network,
     NetworkConnectBody, NetworkContainer, NetworkCreateBody, NetworkCreateResponse,
-    NetworkDisconnectBody, NetworkPruneReport, NetworkSettings, NetworkStatus, NetworkingConfig,
-    SubnetStatus,
+    NetworkDecision, NetworkDisconnectBody, NetworkExplanation, NetworkPruneReport,
+    NetworkSettings, NetworkStatus, NetworkingConfig, SubnetStatus,
 };
 pub use routes::{Handler, Method, ROUTES, Route, Stage};
 pub use stream::{JsonError, JsonMessage, Progress};

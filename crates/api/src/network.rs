@@ -215,6 +215,32 @@ pub struct NetworkConnectBody {
     pub endpoint_config: Option<EndpointSettings>,
 }
 
+/// Answer to `GET /gantry/networks/explain`, which Docker has not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkExplanation {
+    /// Who gets there and who does not.
+    pub decisions: Vec<NetworkDecision>,
+    /// What stands in the way and is not the daemon's to change.
+    pub warnings: Option<Vec<String>>,
+}
+
+/// Who gets somewhere, or does not, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkDecision {
+    /// Where: `port 8080/tcp`, `172.17.0.2 on bridge`.
+    pub about: String,
+    /// Who: `the host`, `other hosts`, `other containers`, `containers of its network`, `everybody`.
+    pub from: String,
+    /// Whether they get there.
+    pub allowed: bool,
+    /// The rule that decides; empty: none of the daemon's.
+    pub rule: String,
+    /// What it does and why.
+    pub text: String,
+}
+
 /// Body of `POST /networks/{id}/disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

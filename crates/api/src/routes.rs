@@ -141,6 +141,8 @@ routes! {
     Post   "/networks/{name}/connect"      0  Served NetworkConnect;
     Post   "/networks/{name}/disconnect"   0  Served NetworkDisconnect;
     Get    "/networks/{name}"              0  Served NetworkInspect;
+    // Ours.
+    Get    "/gantry/networks/explain"      0  Served NetworkExplain;
     Delete "/networks/{name}"              0  Served NetworkRemove;
     // Plugins
     Get    "/plugins"                      25 NotYet PluginList;
@@ -245,9 +247,9 @@ mod tests {
 
     #[test]
     fn rows_of_the_api_description_are_all_there() {
-        // 77 rows of the description are not Swarm's; `/build/cancel`, `/grpc` and the two of `/debug` are not in it.
+        // 77 rows of the description are not Swarm's; `/build/cancel`, `/grpc`, the two of `/debug` and `/gantry` are not in it.
         let plain = ROUTES.iter().filter(|r| r.stage != Stage::Swarm).count();
-        assert_eq!((plain, ROUTES.len()), (81, 112));
+        assert_eq!((plain, ROUTES.len()), (82, 113));
     }
 
     #[test]

@@ -140,6 +140,9 @@ pub struct Info {
     #[serde(rename = "CDISpecDirs", skip_serializing_if = "Option::is_none")]
     pub cdi_spec_dirs: Option<Vec<String>>,
     pub warnings: Option<Vec<String>>,
+    /// Ours: what of the host's own the daemon has changed, for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_changes: Option<Vec<String>>,
 }
 
 /// Drivers by what they are for.

@@ -6,7 +6,7 @@ use crate::system::Filters;
 use crate::url::Target;
 use api::{
     Network, NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
-    NetworkPruneReport,
+    NetworkExplanation, NetworkPruneReport,
 };
 use bytes::Bytes;
 use http::Method;
@@ -29,6 +29,12 @@ impl Client {
         let target = if verbose { target.query("verbose", "true") } else { target };
         let answer = self.send(Method::GET, &target, None, &[]).await?;
         self.bytes(answer, "network").await
+    }
+
+    /// `GET /gantry/networks/explain`; `kind`: `port` or `container`.
+    pub async fn explain_network(&self, kind: &str, asked: &str) -> Result<NetworkExplanation> {
+        let target = Target::path("/gantry/networks/explain").query(kind, asked);
+        self.get(target, "network explanation").await
     }
 
     /// `DELETE /networks/{name}`

@@ -5,10 +5,12 @@
 //!   driver/running.rs  start, stop, kill, pause: while it runs
 //!   driver/ending.rs   its end, its restart policy, its removal
 //!   driver/networks.rs its coming to networks and its leaving them
+//!   driver/links.rs    its legacy links
 //!   driver/probing.rs  its health
 //! ```
 
 mod ending;
+mod links;
 mod networks;
 mod probing;
 mod running;
@@ -203,6 +205,11 @@ impl Driver {
             }
             Request::Disconnect(network, reply) => {
                 let result = self.disconnect(&network).await;
+                answer(reply, result);
+            }
+            Request::RefreshLinks => self.refresh_links().await,
+            Request::Unlink(alias, reply) => {
+                let result = self.unlink(&alias).await;
                 answer(reply, result);
             }
             Request::Halt(reply) => {

@@ -1,7 +1,7 @@
 //! Further processes in a container: what is wanted → the process that the shim makes.
 
 use crate::services::Services;
-use crate::{capabilities, spec};
+use crate::{capabilities, links, spec};
 use oci::runtime::{Capabilities, ConsoleSize, Process, User};
 use std::path::PathBuf;
 use stdx::{Error, Kind, Result};
@@ -32,7 +32,8 @@ pub fn process(
     record: &ContainerRecord,
     wanted: &Wanted<'_>,
 ) -> Result<(Process, Option<PathBuf>)> {
-    let mut env = spec::environment(record, wanted.tty);
+    let links = links::environment(&links::of(services.world.as_ref(), record)?);
+    let mut env = spec::environment(record, wanted.tty, &links);
     spec::merge_env(&mut env, wanted.env);
     let capabilities = if wanted.privileged {
         let all: Vec<String> =

@@ -1,5 +1,6 @@
 //! The small files of a container: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`, and compiled seccomp programs.
 
+use crate::links;
 use crate::resolver::{self, Resolver};
 use crate::services::Paths;
 use crate::spec::EngineFiles;
@@ -43,17 +44,26 @@ pub fn write_at_create(
     let resolv = resolver::resolv_conf(&record.host, host_resolv_conf, resolver);
     write(&files.hostname, hostname.as_bytes())?;
     write(&files.resolv_conf, resolv.as_bytes())?;
-    write(&files.hosts, hosts(record, &Endpoints::new(), None).as_bytes())
+    write(&files.hosts, hosts(record, &Endpoints::new(), None, &[]).as_bytes())
 }
 
-/// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted.
+/// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted. `links`: the
+/// lines for its legacy links.
 pub fn write_hosts(
     files: &EngineFiles,
     record: &ContainerRecord,
     endpoints: &Endpoints,
     host_gateway: Option<IpAddr>,
+    links: &[links::Line],
 ) -> Result<()> {
-    write(&files.hosts, hosts(record, endpoints, host_gateway).as_bytes())
+    write(&files.hosts, hosts(record, endpoints, host_gateway, links).as_bytes())
+}
+
+/// Puts the addresses of linked containers right in `/etc/hosts`, and leaves alone what the container wrote there.
+pub(crate) fn update_links(files: &EngineFiles, links: &[links::Line]) -> Result<()> {
+    let Some(now) = read_ours(&files.hosts)? else { return Ok(()) };
+    let text = links::put_right(&now, links);
+    if text == now { Ok(()) } else { write(&files.hosts, text.as_bytes()) }
 }
 
 /// These files are runtime-class: a power cut ends the container, and the next start writes them again.
@@ -67,7 +77,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .context(|| format!("write {}", path.display()))
 }
 
-fn hosts(record: &ContainerRecord, endpoints: &Endpoints, host_gateway: Option<IpAddr>) -> String {
+fn hosts(
+    record: &ContainerRecord,
+    endpoints: &Endpoints,
+    host_gateway: Option<IpAddr>,
+    links: &[links::Line],
+) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
@@ -81,6 +96,9 @@ fn hosts(record: &ContainerRecord, endpoints: &Endpoints, host_gateway: Option<I
             ("host-gateway", None) => Ok(()),
             _ => writeln!(text, "{address}\t{name}"),
         };
+    }
+    for line in links {
+        let _infallible = writeln!(text, "{}\t{}", line.address, line.names);
     }
     let hostname = crate::spec::hostname(record);
     let domain = &record.config.domainname;

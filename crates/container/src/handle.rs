@@ -61,6 +61,8 @@ pub(crate) enum Request {
     Update(Box<Update>, Reply),
     Connect(String, Box<EndpointWishes>, Reply),
     Disconnect(String, Reply),
+    RefreshLinks,
+    Unlink(String, Reply),
     Halt(Reply),
     Attach(Attachment, OwnedFd, Reply),
     Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
@@ -153,6 +155,17 @@ impl Container {
     /// Takes it from a network.
     pub async fn disconnect(&self, network: String) -> Result<()> {
         self.ask(|reply| Request::Disconnect(network, reply)).await
+    }
+
+    /// Another container that it is linked to has other addresses: its hosts file is put right. Nobody waits.
+    pub fn refresh_links(&self) {
+        // One that is gone has no file any more.
+        let _gone = self.requests.send((Request::RefreshLinks, tracing::Span::current()));
+    }
+
+    /// Takes a link away, by its alias.
+    pub async fn unlink(&self, alias: String) -> Result<()> {
+        self.ask(|reply| Request::Unlink(alias, reply)).await
     }
 
     /// The daemon ends and takes its containers along: ends it as [`Self::stop`] does, but not as its user's wish.

@@ -5,6 +5,7 @@
 //! cgroup is looked at after its namespaces have been opened.
 
 use crate::services::Services;
+use crate::state::Endpoints;
 use crate::userns::{self, User};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -20,6 +21,8 @@ pub struct Peer {
     pub record: Arc<ContainerRecord>,
     /// Its first process, if it runs.
     pub pid: Option<i32>,
+    /// Its networks, if it runs.
+    pub endpoints: Endpoints,
 }
 
 /// What is shared.
@@ -99,7 +102,7 @@ fn running(
     name: &str,
     otherwise: impl Fn(&str) -> String,
 ) -> Result<(Arc<ContainerRecord>, i32)> {
-    let Peer { record, pid } = services.world.peer(name)?;
+    let Peer { record, pid, .. } = services.world.peer(name)?;
     match pid {
         Some(pid) => Ok((record, pid)),
         None => Err(Error::conflict(otherwise(&record.id))),

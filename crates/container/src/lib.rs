@@ -36,6 +36,7 @@ pub mod handle;
 pub mod health;
 pub mod join;
 pub mod limits;
+pub mod links;
 mod mounts;
 pub mod recover;
 pub mod resolver;

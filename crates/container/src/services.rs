@@ -69,6 +69,11 @@ pub trait World: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `NotFound`.
     fn peer(&self, name: &str) -> Result<crate::join::Peer>;
+    /// A running container has other addresses than before: those that are linked to it are told. Nobody waits.
+    fn moved(&self, id: &str);
+    /// Lets those talk to each other that are linked, where neighbours are kept apart. `joined`: a container that is about
+    /// to run, with its endpoints. Blocking.
+    fn link(&self, joined: Option<(&ContainerRecord, &Endpoints)>) -> Result<()>;
     /// Attaches the volumes of a container that is about to start. Blocking.
     fn attach_volumes(&self, record: &ContainerRecord) -> Result<()>;
     /// Detaches them. That they are not attached is fine.

@@ -36,6 +36,8 @@ pub struct Surroundings<'a> {
     pub block_io: &'a oci::BlockIo,
     /// The ids of its user namespace; `None`: it has the host's.
     pub ids: Option<&'a IdMaps>,
+    /// What its legacy links tell it.
+    pub link_env: &'a [String],
 }
 
 /// The files that the engine writes for each container and mounts into it.
@@ -117,11 +119,14 @@ pub fn oci_spec(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<o
 }
 
 /// The environment of the container's first process. What the image or the user set wins over our defaults.
-pub fn environment(record: &ContainerRecord, terminal: bool) -> Vec<String> {
+///
+/// `links`: what its legacy links tell it.
+pub fn environment(record: &ContainerRecord, terminal: bool, links: &[String]) -> Vec<String> {
     let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", hostname(record))];
     if terminal {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend_from_slice(links);
     merge_env(&mut env, &record.config.env);
     env
 }
@@ -172,7 +177,7 @@ fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::P
             ..oci::User::default()
         },
         args,
-        env: environment(record, config.tty),
+        env: environment(record, config.tty, around.link_env),
         cwd: if config.working_dir.is_empty() {
             "/".to_owned()
         } else {

@@ -10,13 +10,13 @@
 //! A failure at any point ends the shim, which takes back what it made, and gives the addresses back. A crash at any
 //! point leaves the container's folder in the exec-root, from which [`crate::recover`] finds the rest.
 
-use crate::files;
 use crate::runtimes::{Program, Runtime};
 use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
 use crate::state::Endpoints;
 use crate::userns::{self, User};
+use crate::{files, links};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use stdx::{Context as _, Error, Result, fail_point};
@@ -155,7 +155,9 @@ fn join(
     let endpoints = services.network.join(record, netns, &services.paths.exec_of(&record.id))?;
     let files = files::paths(&services.paths, &record.id);
     files::use_names(&files, record, &endpoints)?;
-    files::write_hosts(&files, record, &endpoints, services.network.host_gateway())?;
+    services.world.link(Some((record, &endpoints)))?;
+    let links = links::lines(&links::of(services.world.as_ref(), record)?);
+    files::write_hosts(&files, record, &endpoints, services.network.host_gateway(), &links)?;
     Ok(endpoints)
 }
 
@@ -171,6 +173,7 @@ fn prepare(
     }
     stdx::fs::create_dir(&runtime_dir, 0o700)?;
     fail_point!("container.start.after-folder");
+    let links = links::of(services.world.as_ref(), record)?;
     crate::mounts::prepare(&record.mounts)?;
     services.world.attach_volumes(record)?;
     let mut joined = crate::join::open(services, record)?;
@@ -206,6 +209,7 @@ fn prepare(
             devices: &devices,
             block_io: &block_io,
             ids: user.as_ref().map(|user| &user.maps),
+            link_env: &links::environment(&links),
         },
     )?;
     crate::cdi::inject(&services.cdi, &record.host.resources.device_requests, &mut spec)?;

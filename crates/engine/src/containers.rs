@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod create;
 mod lifecycle;
+pub(crate) mod links;
 pub mod logs;
 pub mod stats;
 mod top;

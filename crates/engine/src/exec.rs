@@ -164,6 +164,8 @@ impl Engine {
             &now.record.id,
             &now.record.name,
         )?;
+        // What its links tell it is looked up when it starts; whoever cannot be told is refused now, as by Docker.
+        container::links::of(self.inner.services.world.as_ref(), &now.record)?;
         let id = types::ContainerId::from_bytes(&crate::mounts::random()?).to_string();
         let action = format!("exec_create: {}", spoken(&config.cmd));
         self.inner.execs.insert(ExecView {

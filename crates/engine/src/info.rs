@@ -134,6 +134,8 @@ pub struct Info {
     pub experimental: bool,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// What of the host's own is other than it would be without this daemon; `gantryd --cleanup` undoes it.
+    pub host_changes: Vec<String>,
     /// Containers outlive the daemon.
     pub live_restore: bool,
     /// Debug messages are on.
@@ -201,6 +203,8 @@ impl Engine {
             labels: settings.labels.clone(),
             proxies: settings.proxies.effective().shown(),
             experimental: settings.experimental,
+            warnings: self.inner.networks.warnings(),
+            host_changes: self.inner.networks.changes(),
             live_restore: settings.live_restore,
             debug: settings.debug,
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),

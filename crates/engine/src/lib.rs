@@ -69,7 +69,7 @@ pub use files::stream::ArchiveStream;
 pub use images::RegistryAuth;
 pub use info::Info;
 pub use network_defaults::{BridgeDefaults, Mark, NetworkDefaults, PublishPolicy, Rules, Subnet};
-pub use networks::CreateNetwork;
+pub use networks::{CreateNetwork, Explained};
 pub use setup::{Drivers, Proxies, Settings};
 pub use volumes::{CreateVolume, VolumeView};
 

@@ -5,11 +5,13 @@
 //!   endpoint   which networks a container joins, and how           (pure)
 //!   ports      which of its ports are published                    (pure)
 //!   names      what its resolver is to know                      (pure)
+//!   explain    who reaches what, and which rule says so
 //!   table      the networks that there are, and who is on them
 //!   links      containers coming and going: what drivers of containers call
 //! ```
 
 mod endpoint;
+mod explain;
 mod links;
 mod names;
 mod ports;
@@ -23,7 +25,8 @@ use store::records::container::EndpointWishes;
 use store::records::network::NetworkRecord;
 
 pub(crate) use endpoint::{joined_of, of_record};
-pub(crate) use ports::{check as check_ports, of_record as published_of};
+pub use explain::Explained;
+pub(crate) use ports::{check as check_ports, container_port, of_record as published_of};
 pub use request::CreateNetwork;
 pub(crate) use table::Networks;
 
@@ -47,6 +50,12 @@ impl Engine {
     /// `NotFound`; `InvalidArgument` for a prefix that several ids have.
     pub fn inspect_network(&self, named: &str) -> Result<NetworkRecord> {
         self.inner.networks.find(named)
+    }
+
+    /// How full a network's subnets are: the subnet, how many of its addresses nobody can get, and how many are free.
+    pub fn network_usage(&self, record: &NetworkRecord) -> Vec<(String, u64, u64)> {
+        let usage = self.inner.networks.usage(record).into_iter();
+        usage.map(|(subnet, usage)| (subnet.to_string(), usage.in_use, usage.available)).collect()
     }
 
     /// Makes a network; its id.

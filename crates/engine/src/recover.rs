@@ -97,6 +97,8 @@ impl Engine {
             janitor: Arc::clone(&janitor),
             metrics: Arc::clone(&metrics),
             paths: paths.clone(),
+            networks: Arc::clone(&networks),
+            linking: std::sync::Mutex::default(),
         });
         let services = Arc::new(Services {
             world,
@@ -137,6 +139,13 @@ impl Engine {
         }
         for container in registry.all() {
             container.recovered().await;
+        }
+        services.world.link(None)?;
+        // The last daemon may have died before it told those that were linked to a container of its new addresses.
+        for container in registry.all() {
+            if !container.now().record.links.is_empty() {
+                container.refresh_links();
+            }
         }
         let stopped: Vec<_> = registry
             .all()

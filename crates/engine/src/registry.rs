@@ -1,7 +1,7 @@
 //! The containers of this daemon by id and by name.
 
 use container::Container;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use stdx::{Error, Result};
@@ -17,6 +17,8 @@ struct Tables {
     containers: BTreeMap<String, Container>,
     /// Name to id.
     names: HashMap<String, String>,
+    /// Who is linked to a container, by its id; what a link of theirs was taken away stays until they go.
+    linked: HashMap<String, BTreeSet<String>>,
 }
 
 impl Registry {
@@ -41,6 +43,9 @@ impl Registry {
         }
         if let Some(container) = tables.names.get(name).and_then(|id| tables.containers.get(id)) {
             return Ok(container.clone());
+        }
+        if let Some(container) = tables.by_link(name) {
+            return Ok(container);
         }
         let mut with_prefix = tables
             .containers
@@ -76,15 +81,41 @@ impl Registry {
         }
     }
 
+    /// Adds a container with its legacy links.
     pub(crate) fn insert(&self, id: &str, container: Container) {
-        self.write().containers.insert(id.to_owned(), container);
+        let record = container.now().record;
+        let mut tables = self.write();
+        for link in &record.links {
+            tables.linked.entry(link.container.clone()).or_default().insert(id.to_owned());
+        }
+        tables.containers.insert(id.to_owned(), container);
     }
 
     pub(crate) fn remove(&self, id: &str) {
-        self.write().containers.remove(id);
+        let mut tables = self.write();
+        tables.containers.remove(id);
+        tables.linked.remove(id);
+        tables.linked.retain(|_, by| !by.remove(id) || !by.is_empty());
+    }
+
+    /// The containers that have a link to this one.
+    pub(crate) fn linked_to(&self, id: &str) -> Vec<Container> {
+        let tables = self.read();
+        let by = tables.linked.get(id).into_iter().flatten();
+        by.filter_map(|parent| tables.containers.get(parent).cloned()).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Container> {
         self.read().containers.values().cloned().collect()
+    }
+}
+
+impl Tables {
+    /// The container that another one knows by a further name: `web/db`.
+    fn by_link(&self, name: &str) -> Option<Container> {
+        let (parent, alias) = name.split_once('/')?;
+        let parent = self.containers.get(self.names.get(parent)?)?.now().record;
+        let link = parent.links.iter().find(|link| link.alias == alias)?;
+        self.containers.get(&link.container).cloned()
     }
 }

@@ -1,14 +1,16 @@
 //! What container drivers ask of the engine: keep records, tell events, forget containers.
 
+use crate::containers::links;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::janitor::{Janitor, throw_away};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::networks::Networks;
 use crate::registry::Registry;
 use crate::userns::Ranges;
 use crate::volumes::Volumes;
-use container::{Measured, Paths, Save, World};
+use container::{Endpoints, Measured, Paths, Save, World};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -164,6 +166,9 @@ pub(crate) struct EngineWorld {
     pub(crate) janitor: Arc<Janitor>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) paths: Paths,
+    pub(crate) networks: Arc<Networks>,
+    /// Held from the question who is linked to whom until the drivers know.
+    pub(crate) linking: Mutex<()>,
 }
 
 impl World for EngineWorld {
@@ -203,7 +208,25 @@ impl World for EngineWorld {
     fn peer(&self, name: &str) -> Result<container::join::Peer> {
         let now = self.registry.find(name)?.now();
         let pid = now.phase.live().map(|live| live.pid);
-        Ok(container::join::Peer { record: now.record, pid })
+        Ok(container::join::Peer { record: now.record, pid, endpoints: now.endpoints })
+    }
+
+    fn moved(&self, id: &str) {
+        for linked in self.registry.linked_to(id) {
+            linked.refresh_links();
+        }
+    }
+
+    fn link(&self, joined: Option<(&ContainerRecord, &Endpoints)>) -> Result<()> {
+        let concerned = |(record, _): (&ContainerRecord, &Endpoints)| {
+            !record.links.is_empty() || !self.registry.linked_to(&record.id).is_empty()
+        };
+        if !self.networks.keeps_apart() || !joined.is_none_or(concerned) {
+            return Ok(());
+        }
+        // What is found out last is also said last.
+        let _one = self.linking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.networks.link(links::links(&self.registry, joined))
     }
 
     fn attach_volumes(&self, record: &ContainerRecord) -> Result<()> {

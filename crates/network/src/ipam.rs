@@ -37,6 +37,21 @@ pub trait Ipam: Send + Sync + std::fmt::Debug {
 
     /// Gives an address back. That it was free already is success.
     fn release(&self, pool: &IpNet, address: IpAddr);
+
+    /// How full a pool is, `range` being the part that addresses are given from; `None`: it does not know.
+    fn usage(&self, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
+        let _ = (pool, range);
+        None
+    }
+}
+
+/// How full a subnet is. Counts end at the largest number there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Addresses that nobody can get, because somebody has them or because no host can have them.
+    pub in_use: u64,
+    /// Addresses that are given away without being asked for, and are free.
+    pub available: u64,
 }
 
 /// The built-in address management (`default`): one bitmap a subnet, in memory; it is filled again from the records at
@@ -127,6 +142,10 @@ impl Ipam for Default {
         if let Some(bitmap) = self.taken().get_mut(&pool.trunc()) {
             bitmap.free(address);
         }
+    }
+
+    fn usage(&self, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
+        self.taken().get(&pool.trunc()).map(|bitmap| bitmap.usage(range))
     }
 }
 
@@ -222,7 +241,11 @@ mod tests {
         ipam.release(&b, two);
         assert_eq!(ipam.allocate(&b, None, None).unwrap(), two);
 
+        // The gateway, two containers, the network and the broadcast address.
+        assert_eq!(ipam.usage(&b, None), Some(Usage { in_use: 5, available: 65531 }));
+
         ipam.release_pool(&b);
+        assert_eq!(ipam.usage(&b, None), None);
         assert!(ipam.allocate(&b, None, None).is_err());
         assert_eq!(ipam.pool(Family::V4, None, &[]).unwrap(), b);
         let six = ipam.pool(Family::V6, Some("fd01::/64".parse().unwrap()), &[]).unwrap();

@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 pub mod ipam;
 mod mac;
 mod mode;
@@ -38,11 +39,12 @@ mod ports;
 pub mod route;
 mod sandbox;
 
-pub use ipam::Ipam;
+pub use explain::{Explanation, Question, Sender};
+pub use ipam::{Ipam, Usage};
 pub use mac::{InvalidMac, Mac};
 pub use mode::{Mode, Namespace};
 pub use model::{
-    Endpoint, EndpointId, InvalidId, Joined, Live, Network, NetworkConfig, NetworkId, Pool,
+    Endpoint, EndpointId, InvalidId, Joined, Link, Live, Network, NetworkConfig, NetworkId, Pool,
     PoolConfig, Recovered,
 };
 pub use pools::Family;
@@ -118,6 +120,38 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     fn withdraw(&self, endpoint: &EndpointId) -> Result<()> {
         let _ = endpoint;
         Ok(())
+    }
+
+    /// Who may talk to whom where neighbours are kept apart: from now on these and nobody else. Endpoints that there are not
+    /// (any more) are passed over.
+    fn link(&self, links: Vec<Link>) -> Result<()> {
+        let _ = links;
+        Ok(())
+    }
+
+    /// Which rules decide about what is asked; nothing about what is not this driver's.
+    ///
+    /// # Errors
+    /// When what the rules depend on cannot be read.
+    fn explain(&self, question: &Question) -> Result<Vec<Explanation>> {
+        let _ = question;
+        Ok(Vec::new())
+    }
+
+    /// What on this host stands in the way of networks and cannot be helped from here, with what its owner can do.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What of the host's own is other than it would be without this driver, for a person; `gantryd --cleanup` undoes it.
+    fn changes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How full a network's subnets are. Nothing where the driver does not know.
+    fn usage(&self, network: &NetworkId) -> Vec<(ipnet::IpNet, Usage)> {
+        let _ = network;
+        Vec::new()
     }
 
     /// At the daemon's start, after `create` of every network: adopts the living endpoints and removes what has no

@@ -1,7 +1,7 @@
 //! Networks, endpoints and what joining gives.
 
 use crate::Mac;
-use crate::ports::PublishedPort;
+use crate::ports::{Protocol, PublishedPort};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,6 +113,17 @@ impl Endpoint {
             options: BTreeMap::new(),
         }
     }
+}
+
+/// What one endpoint may ask of another where neighbours are kept apart (`icc=false`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Who asks.
+    pub from: EndpointId,
+    /// Who answers.
+    pub to: EndpointId,
+    /// At which ports.
+    pub ports: Vec<(Protocol, u16)>,
 }
 
 /// What a container sees of an endpoint.

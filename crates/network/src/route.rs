@@ -218,11 +218,16 @@ fn no_ipv6_address(a: &mut Attributes<'_>) {
 
 /// Keeps a bridge's port from the bridge's other isolated ports; the host still reaches it.
 pub fn isolate(batch: &mut Batch, name: &str) {
+    set_isolated(batch, name, true);
+}
+
+/// The same, or takes it back.
+pub fn set_isolated(batch: &mut Batch, name: &str, isolated: bool) {
     batch.message(RTM_NEWLINK, 0, &ifinfo(0, 0, 0), |a| {
         a.string(IFLA_IFNAME, name);
         a.nested(IFLA_LINKINFO, |a| {
             a.string(IFLA_INFO_SLAVE_KIND, "bridge");
-            a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_ISOLATED, 1));
+            a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_ISOLATED, isolated.into()));
         });
     });
 }

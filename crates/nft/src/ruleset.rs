@@ -188,6 +188,10 @@ pub enum Load {
     BridgedSource4,
     /// The IPv6 source of a frame that is known to be IPv6.
     BridgedSource6,
+    /// The IPv4 destination of a frame that is known to be IPv4.
+    BridgedDestination4,
+    /// The source port of TCP, UDP or SCTP.
+    SourcePort,
     /// The destination port of TCP, UDP or SCTP.
     DestinationPort,
     /// In a neighbour advertisement, the IPv6 address that the sender claims.
@@ -201,11 +205,15 @@ impl Load {
             Self::EtherType => Kind::EtherType,
             Self::Protocol => Kind::Protocol,
             Self::SourceMac | Self::ArpMac => Kind::Mac,
-            Self::ArpSource | Self::Source4 | Self::Destination4 | Self::BridgedSource4 => Kind::V4,
+            Self::ArpSource
+            | Self::Source4
+            | Self::Destination4
+            | Self::BridgedSource4
+            | Self::BridgedDestination4 => Kind::V4,
             Self::Source6 | Self::Destination6 | Self::BridgedSource6 | Self::NeighbourTarget => {
                 Kind::V6
             }
-            Self::DestinationPort => Kind::Port,
+            Self::SourcePort | Self::DestinationPort => Kind::Port,
         }
     }
 }

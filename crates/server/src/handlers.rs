@@ -103,6 +103,7 @@ pub(crate) async fn answer(daemon: &Daemon, handler: Handler, call: Call) -> Res
         Handler::VolumeRemove => volumes::remove(daemon, &call).await,
         Handler::VolumeInspect => volumes::inspect(daemon, &call),
         Handler::NetworkList => networks::list(daemon, &call),
+        Handler::NetworkExplain => networks::explain(daemon, &call),
         Handler::NetworkInspect => networks::inspect(daemon, &call),
         Handler::NetworkCreate => networks::create(daemon, call).await,
         Handler::NetworkRemove => networks::remove(daemon, &call).await,

@@ -56,6 +56,7 @@ impl Inner {
             guard,
             forwards: forwards.collect(),
             bound,
+            links: crate::links::allowed(&state),
             relay: state.relay,
         })
     }

@@ -18,9 +18,7 @@ const USERS: &str = "DOCKER-USER";
 impl Inner {
     /// Makes foreign forward chains let the bridges' packets through; without a network: takes that back.
     pub(crate) fn pass_foreign(&self, host: &mut Host) -> Result<()> {
-        let mut bridges: Vec<String> =
-            self.state().networks.values().map(|net| net.bridge.clone()).collect();
-        bridges.sort();
+        let bridges = self.bridges();
         if bridges.is_empty() {
             return remove(&self.config, host);
         }
@@ -33,6 +31,14 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// The links of all networks.
+    pub(crate) fn bridges(&self) -> Vec<String> {
+        let mut bridges: Vec<String> =
+            self.state().networks.values().map(|net| net.bridge.clone()).collect();
+        bridges.sort();
+        bridges
     }
 
     fn is_foreign(&self, chain: &Seen) -> bool {
@@ -141,18 +147,39 @@ pub(crate) fn remove(config: &Config, host: &mut Host) -> Result<()> {
     stdx::fs::remove_file(&record(&config.state))
 }
 
-/// A warning where rules of iptables-legacy may drop our packets: they are not to be reached over netlink.
-pub(crate) fn legacy() -> Option<String> {
+/// What other programs' tables have of ours, for a person.
+pub(crate) fn changes(config: &Config) -> Vec<String> {
+    let noted = std::fs::read_to_string(record(&config.state)).unwrap_or_default();
+    let change = |line: &str| {
+        let [family, table, chain] = *line.split(' ').collect::<Vec<_>>() else { return None };
+        Some(format!(
+            "chain {chain} of table {family} {table}: a jump to chain {} there or to {USERS} (comment \"{}\")",
+            chain_name(config),
+            config.table()
+        ))
+    };
+    noted.lines().filter_map(change).collect()
+}
+
+/// Warnings where rules of iptables-legacy may drop our packets: they are not to be reached over netlink.
+/// `bridges`: those whose packets are to be let through.
+pub(crate) fn legacy(bridges: &[String]) -> Vec<String> {
     let tables = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let filter = |path: &str| tables(path).lines().any(|table| table == "filter");
-    let command = match (filter("/proc/net/ip_tables_names"), filter("/proc/net/ip6_tables_names"))
-    {
-        (false, false) => return None,
-        (true, _) => "iptables-legacy",
-        (false, true) => "ip6tables-legacy",
+    let commands = [
+        ("iptables-legacy", filter("/proc/net/ip_tables_names")),
+        ("ip6tables-legacy", filter("/proc/net/ip6_tables_names")),
+    ];
+    let insert = |command: &str, bridge: &str| {
+        ["-i", "-o"].map(|way| format!("{command} -I FORWARD {way} {bridge} -j ACCEPT")).join("; ")
     };
-    Some(format!(
-        "rules of iptables-legacy are loaded; if they drop forwarded packets, published ports and containers' way out do \
-         not work. To let them through: {command} -I FORWARD -i BRIDGE -j ACCEPT; {command} -I FORWARD -o BRIDGE -j ACCEPT"
-    ))
+    let warning = |command: &str| {
+        let inserts: Vec<String> = bridges.iter().map(|bridge| insert(command, bridge)).collect();
+        format!(
+            "WARNING: rules of {command} are loaded; if they drop forwarded packets, published ports and containers' way \
+             out do not work. To let them through: {}",
+            inserts.join("; ")
+        )
+    };
+    commands.iter().filter(|(_, loaded)| *loaded).map(|(command, _)| warning(command)).collect()
 }

@@ -45,6 +45,23 @@ pub(crate) fn guarded(state: &Path, family: Family) -> Result<bool> {
     }
 }
 
+/// What we have switched on in this boot, for a person.
+pub(crate) fn changes(state: &Path) -> Vec<String> {
+    let mut changes = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        if !guarded(state, family).unwrap_or(false) {
+            continue;
+        }
+        let name = setting(family).trim_start_matches("/proc/sys/").replace('/', ".");
+        changes.push(format!("sysctl {name}=1 (was 0)"));
+        for link in noted(state, family).ok().flatten().map(|(_, links)| links).unwrap_or_default()
+        {
+            changes.push(format!("sysctl net.ipv6.conf.{link}.accept_ra=2 (was 1)"));
+        }
+    }
+    changes
+}
+
 /// Switches forwarding off if we switched it on and no other instance than that of table `own` needs it.
 pub(crate) fn restore(state: &Path, own: &str, host: &mut Host) -> Result<()> {
     let ours = |table: &String| table == "gantry" || table.starts_with("gantry_");

@@ -136,6 +136,7 @@ impl Inner {
     /// Takes the endpoint's link away now.
     pub(crate) fn detach(&self, endpoint: &EndpointId) -> Result<()> {
         let Some(link) = self.state().leases.link_of(endpoint) else { return Ok(()) };
+        self.unlink(endpoint)?;
         self.withdraw(endpoint)?;
         let mut host = self.host();
         let mark = plan::alias(&self.config.mark(), endpoint);

@@ -26,6 +26,7 @@ mod forwarding;
 mod host;
 mod join;
 pub mod lease;
+mod links;
 mod networks;
 pub mod options;
 pub mod plan;
@@ -37,10 +38,12 @@ pub mod rules;
 mod watch;
 
 use host::Host;
+use ipnet::IpNet;
 use lease::{Lease, Leases};
+use network::ipam::subnets;
 use network::{
-    Driver, Endpoint, EndpointId, Ipam, Joined, Live, Network, NetworkConfig, NetworkId,
-    PortRequest, PublishedPort, Recovered, Sandbox,
+    Driver, Endpoint, EndpointId, Explanation, Ipam, Joined, Link, Live, Network, NetworkConfig,
+    NetworkId, PortRequest, PublishedPort, Question, Recovered, Sandbox, Usage,
 };
 use options::Options;
 use rustix::event::{EventfdFlags, eventfd};
@@ -128,6 +131,8 @@ struct State {
     published: HashMap<EndpointId, publish::Published>,
     /// The listener for what the kernel cannot translate.
     relay: Option<u16>,
+    /// Who may talk to whom where neighbours are kept apart.
+    links: Vec<Link>,
     /// Networks whose bridge routes loopback addresses.
     loopback: HashSet<NetworkId>,
 }
@@ -207,11 +212,6 @@ impl Bridge {
         self.inner.world()
     }
 
-    /// What on this host stands in the way of published ports and cannot be helped from here, for `info`.
-    pub fn warnings(&self) -> Vec<String> {
-        foreign::legacy().into_iter().collect()
-    }
-
     /// How many endpoints hold an address, those included whose link the kernel is still removing.
     pub fn leases(&self) -> usize {
         self.inner.state().leases.len()
@@ -266,7 +266,7 @@ impl Driver for Bridge {
     }
 
     fn leave(&self, endpoint: &EndpointId) -> Result<()> {
-        let withdrawn = self.inner.withdraw(endpoint);
+        let withdrawn = self.inner.unlink(endpoint).and(self.inner.withdraw(endpoint));
         let freed = self.inner.state().leases.leave(endpoint);
         self.inner.release(freed);
         withdrawn
@@ -282,6 +282,30 @@ impl Driver for Bridge {
 
     fn detach(&self, endpoint: &EndpointId) -> Result<()> {
         self.inner.detach(endpoint)
+    }
+
+    fn link(&self, links: Vec<Link>) -> Result<()> {
+        self.inner.link(links)
+    }
+
+    fn explain(&self, question: &Question) -> Result<Vec<Explanation>> {
+        Ok(self.inner.world()?.explain(question))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let bridges = self.inner.bridges();
+        if bridges.is_empty() { Vec::new() } else { foreign::legacy(&bridges) }
+    }
+
+    fn changes(&self) -> Vec<String> {
+        let mut changes = forwarding::changes(&self.inner.config.state);
+        changes.extend(foreign::changes(&self.inner.config));
+        changes
+    }
+
+    fn usage(&self, network: &NetworkId) -> Vec<(IpNet, Usage)> {
+        let pools = self.inner.state().networks.get(network).map(|net| net.pools.clone());
+        subnets::usage(self.inner.ipam.as_ref(), &pools.unwrap_or_default())
     }
 
     fn recover(&self, live: Vec<Live>) -> Result<Recovered> {

@@ -137,12 +137,15 @@ impl Inner {
             let ours = state.leases.links().filter(|(_, _, lease)| lease.network == *network);
             ours.map(|(link, id, _)| (link.to_owned(), plan::alias(&mark, id))).collect()
         };
+        let linked: Vec<String> =
+            crate::links::allowed(&self.state()).into_iter().flat_map(|l| l.ends).collect();
         for (link, alias) in ports {
             // A link that is not there has gone with its namespace; one with another alias is not ours.
             if route::link(&mut host.route, &link)?
                 .is_some_and(|found| found.alias == alias && found.master != net.index)
             {
-                self.enslave(host, &link, net.index, &alias, !net.options.icc)?;
+                let linked = linked.contains(&link);
+                self.enslave(host, &link, net.index, &alias, !net.options.icc && !linked)?;
             }
         }
         Ok(net.index)

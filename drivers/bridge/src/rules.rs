@@ -10,6 +10,7 @@
 //!           postrouting   to a container over its own bridge, or from 127.0.0.0/8 ──masquerade as the gateway
 //!                         from a subnet of ours, out through another link ──masquerade or snat
 //!   bridge  prerouting    from a port in another's name ──drop
+//!           forward       from port to port, of those that may talk to some neighbours only ──drop (see `links`)
 //! ```
 //!
 //! Nobody outside reaches a container's own address, also not by a route to the host (moby 28 drops such packets too);
@@ -17,12 +18,13 @@
 //! meets one rule in `forward`; the nat chains see first packets only.
 
 mod bridged;
-mod elements;
+pub(crate) mod elements;
 mod explain;
+mod links;
 
 pub use bridged::Bound;
 pub use elements::{Forward, Target, forwards};
-pub use explain::Explanation;
+pub use links::Allowed;
 
 use crate::options::GatewayMode;
 use ipnet::IpNet;
@@ -78,6 +80,8 @@ pub struct World {
     pub forwards: Vec<Forward>,
     /// Which port of a bridge may use which addresses.
     pub bound: Vec<Bound>,
+    /// Who may talk to whom where neighbours are kept apart.
+    pub links: Vec<Allowed>,
     /// The listener for what the kernel cannot translate.
     pub relay: Option<u16>,
 }
@@ -92,11 +96,12 @@ pub fn desired(world: &World) -> [Ruleset; 2] {
         Chain { name: "ports".into(), base: None, rules: elements::ports(world.relay) },
     ];
     for network in &world.networks {
-        chains.push(Chain { name: entrance(network), base: None, rules: enter(network) });
+        chains.push(Chain { name: entrance(network), base: None, rules: enter(world, network) });
         chains.push(Chain { name: approach(network), base: None, rules: translate(network) });
     }
     let mut sets = links(world);
     sets.extend(elements::sets(world));
+    sets.extend(links::routed_set(world));
     let inet = Ruleset { name: world.table.clone(), family: nft::Family::Inet, sets, chains };
     [inet, bridged::desired(world)]
 }
@@ -157,14 +162,18 @@ fn forward(world: &World) -> Vec<Rule> {
 }
 
 /// What may come to the containers of a network, of connections that are not known yet.
-fn enter(network: &NetworkRules) -> Vec<Rule> {
+fn enter(world: &World, network: &NetworkRules) -> Vec<Rule> {
     let neighbours = if network.icc { Action::Accept } else { Action::Drop };
     let neighbours = Rule::new([Match::In(network.bridge.clone())], neighbours);
     let rest = Rule::new([], Action::Drop);
     if network.internal {
         return vec![neighbours, rest];
     }
-    let mut rules = vec![Rule::new([Match::DestinationTranslated], Action::Accept), neighbours];
+    let mut rules = vec![Rule::new([Match::DestinationTranslated], Action::Accept)];
+    if !network.icc && !world.links.is_empty() {
+        rules.push(links::routed_rule());
+    }
+    rules.push(neighbours);
     for link in &network.trusted {
         rules.push(Rule::new([Match::In(link.clone())], Action::Accept));
     }

@@ -22,6 +22,11 @@ impl Driver for Macvlan {
         self.kind.name()
     }
 
+    fn usage(&self, network: &NetworkId) -> Vec<(ipnet::IpNet, network::Usage)> {
+        let pools = self.state().networks.get(network).map(|net| net.pools.clone());
+        network::ipam::subnets::usage(self.ipam.as_ref(), &pools.unwrap_or_default())
+    }
+
     fn create(&self, config: &NetworkConfig) -> Result<Network> {
         if let Some(net) = self.state().networks.get(&config.id) {
             return Ok(net.answer());

@@ -38,6 +38,8 @@ enum Operation {
     Connect,
     /// `network disconnect` of it.
     Disconnect,
+    /// `rm --link` of a container that runs.
+    Unlink,
     /// `commit` of a container that runs.
     Commit,
     /// The first container of a daemon whose network does not exist yet.
@@ -63,7 +65,7 @@ const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 36] = [
+const OPERATIONS: [(&str, Operation); 37] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -79,6 +81,7 @@ const OPERATIONS: [(&str, Operation); 36] = [
     ("container.update.", Operation::Update),
     ("container.remove.", Operation::Remove),
     ("container.network.", Operation::Connect),
+    ("container.unlink.", Operation::Unlink),
     ("network.create.", Operation::CreateNetwork),
     ("network.remove.", Operation::RemoveNetwork),
     ("network.connect.", Operation::Connect),
@@ -179,6 +182,10 @@ fn one(point: &str) -> Result<(), String> {
             let policy = ["--restart", "always", "busybox", "sleep", "100000"];
             want(scene.client.run(&[&["run", "-d", "--name", "victim"][..], &policy].concat()))?;
         }
+        Operation::Unlink => {
+            let linked = ["--link", "bystander:by", "busybox", "sleep", "1000"];
+            want(scene.client.run(&[&["run", "-d", "--name", "victim"][..], &linked].concat()))?;
+        }
         Operation::Commit => {
             want(scene.client.run(&["run", "-d", "--name", "victim", "busybox", "sleep", "1000"]))?;
         }
@@ -256,6 +263,7 @@ fn one(point: &str) -> Result<(), String> {
         Operation::RemoveNetwork => &["network", "rm", "a-net"],
         Operation::Connect => &["network", "connect", "a-net", "victim"],
         Operation::Disconnect => &["network", "disconnect", "a-net", "victim"],
+        Operation::Unlink => &["rm", "--link", "victim/by"],
         Operation::Commit => &["commit", "victim", "made:1"],
     };
     let output = scene.client.run(command);
@@ -300,6 +308,7 @@ fn one(point: &str) -> Result<(), String> {
         }
         Operation::Connect => finish_connect(&scene, point)?,
         Operation::Disconnect => finish_disconnect(&scene)?,
+        Operation::Unlink => finish_unlink(&scene, point)?,
     }
     drop(registry);
     if matches!(operation, Operation::FirstRun | Operation::Forbidden) {
@@ -362,6 +371,24 @@ fn finish_disconnect(scene: &Scene) -> Result<(), String> {
     }
     remove_network(scene)?;
     want(scene.client.run(&["rm", "-f", "victim"])).map(drop)
+}
+
+/// The link is there or it is not; either way it can be removed.
+fn finish_unlink(scene: &Scene, point: &str) -> Result<(), String> {
+    let client = &scene.client;
+    let linked = client.run(&["inspect", "-f", "{{.Name}}", "victim/by"]).code == 0;
+    if linked != point.ends_with("before-record") {
+        return Err(format!("linked: {linked}"));
+    }
+    if linked {
+        want(client.run(&["rm", "--link", "victim/by"]))?;
+    }
+    want(client.run(&["restart", "-t", "0", "victim"]))?;
+    let hosts = want(client.run(&["exec", "victim", "cat", "/etc/hosts"]))?;
+    if hosts.stdout.contains("\tby ") {
+        return Err(hosts.to_string());
+    }
+    want(client.run(&["rm", "-f", "victim"])).map(drop)
 }
 
 fn networks(scene: &Scene) -> Result<String, String> {

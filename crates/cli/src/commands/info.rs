@@ -197,6 +197,10 @@ fn server(info: &Info) -> String {
         }
     }
     line(1, format!("Live Restore Enabled: {}", info.live_restore_enabled));
+    if let Some(changes) = info.host_changes.as_ref().filter(|changes| !changes.is_empty()) {
+        line(1, "Host Changes (undone by gantryd --cleanup):".into());
+        changes.iter().for_each(|change| line(2, change.clone()));
+    }
     out.push('\n');
     out
 }

@@ -23,6 +23,7 @@ mod logs;
 mod network;
 mod network_connect;
 mod network_create;
+mod network_explain;
 mod network_ls;
 mod pause;
 mod port;
@@ -122,6 +123,7 @@ const COMMANDS: &[&Command] = &[
     &network_connect::CONNECT,
     &network_connect::DISCONNECT,
     &network_create::COMMAND,
+    &network_explain::COMMAND,
     &network::INSPECT,
     &network::PRUNE,
     &network::REMOVE,

@@ -4,7 +4,7 @@ use super::Driver;
 use crate::admission::Ask;
 use crate::services::{Networking, Save};
 use crate::state::{Endpoints, Live};
-use crate::{files, join};
+use crate::{files, join, links};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -88,6 +88,9 @@ impl Driver {
             }
         }
         self.publish();
+        if self.now.phase.live().is_some() {
+            self.services.world.moved(&self.now.record.id);
+        }
         self.tell_owner();
         Ok(())
     }
@@ -157,8 +160,9 @@ impl Driver {
             let endpoints = relink(services.network.as_ref(), &record, &network, netns, &folder)?;
             let own = files::paths(&services.paths, &record.id);
             files::use_names(&own, &record, &endpoints)?;
+            let links = links::reachable(services.world.as_ref(), &record);
             let gateway = services.network.host_gateway();
-            files::write_hosts(&own, &record, &endpoints, gateway)?;
+            files::write_hosts(&own, &record, &endpoints, gateway, &links::lines(&links))?;
             Ok(endpoints)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?

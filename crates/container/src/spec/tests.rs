@@ -16,6 +16,7 @@ fn record() -> ContainerRecord {
         restart_count: 0,
         user_namespace: None,
         endpoints: None,
+        links: Vec::new(),
     }
 }
 
@@ -36,6 +37,7 @@ fn spec_of(record: &ContainerRecord, ids: Option<&IdMaps>) -> oci::Spec {
         devices: &[],
         block_io: &oci::BlockIo::default(),
         ids,
+        link_env: &[],
     };
     oci_spec(record, &around).unwrap()
 }
@@ -134,7 +136,7 @@ fn the_environment_is_ours_then_the_users() {
     record.config.env =
         vec!["PATH=/bin".to_owned(), "SECRET".to_owned(), "=x".to_owned(), "A=b=c".to_owned()];
     assert_eq!(
-        environment(&record, true),
+        environment(&record, true, &[]),
         ["PATH=/bin", "HOSTNAME=0123456789ab", "TERM=xterm", "A=b=c"]
     );
 }

@@ -79,6 +79,7 @@ impl Engine {
         }
         self.check_host(&config, &mut host)?;
         let endpoints = inner.networks.wishes(&mut host, endpoints)?;
+        let links = self.find_links(&host)?;
 
         let id = ContainerId::from_bytes(&mounts::random()?);
         let mut undo = Undo::new();
@@ -108,6 +109,7 @@ impl Engine {
             restart_count: 0,
             user_namespace,
             endpoints: Some(endpoints),
+            links,
         };
         // A `--rm` container costs no fsync, and its volumes need not outlive a power cut.
         let durability =

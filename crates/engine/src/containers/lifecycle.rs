@@ -32,7 +32,10 @@ impl Engine {
         timeout: Option<i64>,
     ) -> Result<()> {
         let container = self.inner.containers.find(name)?;
-        container.restart(stop_request(signal, timeout)?).await
+        container
+            .restart(stop_request(signal, timeout)?)
+            .await
+            .map_err(|e| Error::new(e.kind(), format!("Cannot restart container {name}: {e}")))
     }
 
     /// Sends a signal, SIGKILL when none is named.
@@ -96,10 +99,10 @@ impl Engine {
 
     /// Removes a container.
     pub async fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
-        let container = self.inner.containers.find(name)?;
         if options.link {
-            return Err(Error::not_implemented("legacy links are not there yet"));
+            return self.remove_link(name).await;
         }
+        let container = self.inner.containers.find(name)?;
         container.remove(RemoveRequest { force: options.force, volumes: options.volumes }).await
     }
 

@@ -15,6 +15,10 @@ use store::records::network::{EndpointRecord, PortRecord};
 pub struct ContainerView {
     /// What was asked for and resolved.
     pub record: Arc<ContainerRecord>,
+    /// All of its names, with the slash that the API begins them with.
+    pub names: Vec<String>,
+    /// Its legacy links: `/db:/web/alias`.
+    pub links: Vec<String>,
     /// Where it is in its life.
     pub state: StateView,
     /// Its networks.
@@ -231,6 +235,8 @@ impl Engine {
             (paths, SnapshotView::default())
         };
         ContainerView {
+            names: super::links::names(&self.inner.containers, &record),
+            links: super::links::shown(&self.inner.containers, &record),
             state: state(now),
             network: self.network_view(now),
             paths,

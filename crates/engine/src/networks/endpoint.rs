@@ -211,6 +211,7 @@ pub(super) mod tests {
             restart_count: 0,
             user_namespace: None,
             endpoints: None,
+            links: Vec::new(),
         }
     }
 

@@ -4,7 +4,9 @@ use super::request::{self, CreateNetwork};
 use super::{BRIDGE, endpoint, is_predefined};
 use crate::NetworkDefaults;
 use crate::events::Events;
-use network::{Driver, EndpointId, Live, Network, NetworkId, Sandboxes};
+use network::{
+    Driver, EndpointId, Explanation, Live, Network, NetworkId, Question, Sandboxes, Usage,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -215,6 +217,41 @@ impl Networks {
         if let Err(e) = driver.delete(network) {
             tracing::warn!("network {network} is left on the host until the next start: {e}");
         }
+    }
+
+    /// Whether containers of the default network may talk to those only that they are linked to.
+    pub(crate) fn keeps_apart(&self) -> bool {
+        const ICC: &str = "com.docker.network.bridge.enable_icc";
+        self.find(BRIDGE)
+            .is_ok_and(|record| record.options.get(ICC).is_some_and(|on| on == "false"))
+    }
+
+    /// Who may talk to whom there.
+    pub(crate) fn link(&self, links: Vec<network::Link>) -> Result<()> {
+        let bridge = self.find(BRIDGE)?;
+        self.driver(&bridge.driver)?.link(links)
+    }
+
+    /// Which rules decide about what is asked.
+    pub(super) fn explain(&self, question: &Question) -> Result<Vec<Explanation>> {
+        let answers = self.drivers.iter().map(|driver| driver.explain(question));
+        Ok(answers.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// What stands in the way of networks and cannot be helped from here.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.drivers.iter().flat_map(|driver| driver.warnings()).collect()
+    }
+
+    /// What of the host's own is other than it would be without this daemon.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        self.drivers.iter().flat_map(|driver| driver.changes()).collect()
+    }
+
+    /// How full a network's subnets are.
+    pub(super) fn usage(&self, record: &NetworkRecord) -> Vec<(ipnet::IpNet, Usage)> {
+        let usage = |driver: Arc<dyn Driver>| Ok(driver.usage(&request::id_of(record)?));
+        self.driver(&record.driver).and_then(usage).unwrap_or_default()
     }
 
     /// The driver of that name.

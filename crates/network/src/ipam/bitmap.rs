@@ -1,5 +1,6 @@
 //! Which addresses of one subnet are taken. Pure.
 
+use super::Usage;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -81,6 +82,27 @@ impl Bitmap {
         self.words.values().map(|word| word.count_ones()).sum()
     }
 
+    /// How full it is; `range`: the part that addresses are given from.
+    pub fn usage(&self, range: Option<&IpNet>) -> Usage {
+        let (low, high) = self.range();
+        let last = number(self.subnet.broadcast()) - number(self.subnet.network());
+        let reserved = last - (high - low);
+        let part = match range {
+            None => Some((low, high)),
+            Some(range) => self
+                .distance(range.network())
+                .zip(self.distance(range.broadcast()))
+                .map(|(from, to)| (low.max(from), high.min(to))),
+        };
+        let available = part.filter(|(from, to)| from <= to).map_or(0, |(from, to)| {
+            let words = self.words.range(from / 64..=to / 64);
+            let taken: u32 =
+                words.map(|(index, word)| (word & !outside(*index, from, to)).count_ones()).sum();
+            (to - from).saturating_add(1).saturating_sub(u128::from(taken))
+        });
+        Usage { in_use: count(reserved + u128::from(self.taken())), available: count(available) }
+    }
+
     fn set(&mut self, offset: u128) -> IpAddr {
         *self.words.entry(offset / 64).or_default() |= 1 << (offset % 64);
         self.address(offset)
@@ -115,6 +137,10 @@ impl Bitmap {
             IpNet::V6(net) => Ipv6Addr::from(u128::from(net.network()) + offset).into(),
         }
     }
+}
+
+fn count(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn number(address: IpAddr) -> u128 {
@@ -189,6 +215,25 @@ mod tests {
         assert_eq!(part("fd02::/64", "fd02::100/120", 2), ["fd02::100", "fd02::101"]);
         assert_eq!(part("fd02::/64", "fd02::100/127", 9).len(), 2);
         assert!(part("fd02::/64", "10.0.0.0/8", 9).is_empty());
+    }
+
+    #[test]
+    fn its_fullness_is_known() {
+        let usage = |subnet: &str, take: &[&str], range: &str| {
+            let mut bitmap = Bitmap::new(subnet.parse().unwrap());
+            assert!(take.iter().all(|address| bitmap.take(address.parse().unwrap())));
+            let usage = bitmap.usage(range.parse().ok().as_ref());
+            (usage.in_use, usage.available)
+        };
+        assert_eq!(usage("10.0.0.0/24", &[], ""), (2, 254));
+        assert_eq!(usage("10.0.0.0/24", &["10.0.0.1", "10.0.0.200"], ""), (4, 252));
+        assert_eq!(usage("10.0.0.0/24", &["10.0.0.1", "10.0.0.200"], "10.0.0.192/26"), (4, 62));
+        assert_eq!(usage("10.0.0.0/24", &["10.0.0.129"], "10.0.0.128/30"), (3, 3));
+        assert_eq!(usage("10.0.0.4/31", &["10.0.0.4"], ""), (1, 1));
+        assert_eq!(usage("10.0.0.0/24", &[], "10.1.0.0/30"), (2, 0));
+        assert_eq!(usage("fd00::/64", &["fd00::1"], ""), (2, u64::MAX - 1));
+        assert_eq!(usage("fd00::/48", &["fd00::1"], "fd00::/120"), (2, 254));
+        assert_eq!(usage("::/0", &[], ""), (1, u64::MAX));
     }
 
     /// Against a plain set, with a fixed stream of pseudo-random steps.

@@ -1,6 +1,6 @@
 //! The subnets of one network, taken together.
 
-use super::{Ipam, check, first_host};
+use super::{Ipam, Usage, check, first_host};
 use crate::{Family, NetworkConfig, PoolConfig};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -49,6 +49,12 @@ pub fn take(
         }
     }
     Ok(subnets)
+}
+
+/// How full subnets are; those are left out of which the address management does not know.
+pub fn usage(ipam: &dyn Ipam, subnets: &[Subnet]) -> Vec<(IpNet, Usage)> {
+    let usage = |pool: &Subnet| Some((pool.subnet, ipam.usage(&pool.subnet, pool.range.as_ref())?));
+    subnets.iter().filter_map(usage).collect()
 }
 
 /// Gives subnets back, with all their addresses.

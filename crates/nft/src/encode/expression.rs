@@ -226,11 +226,14 @@ fn load_all(a: &mut Attributes<'_>, of: &[Load]) {
             Load::Source4 | Load::BridgedSource4 => {
                 load_payload(a, register, PAYLOAD_NETWORK_HEADER, 12, 4);
             }
-            Load::Destination4 => load_payload(a, register, PAYLOAD_NETWORK_HEADER, 16, 4),
+            Load::Destination4 | Load::BridgedDestination4 => {
+                load_payload(a, register, PAYLOAD_NETWORK_HEADER, 16, 4);
+            }
             Load::Source6 | Load::BridgedSource6 => {
                 load_payload(a, register, PAYLOAD_NETWORK_HEADER, 8, 16);
             }
             Load::Destination6 => load_payload(a, register, PAYLOAD_NETWORK_HEADER, 24, 16),
+            Load::SourcePort => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 0, 2),
             Load::DestinationPort => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 2, 2),
             Load::NeighbourTarget => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 8, 16),
         }

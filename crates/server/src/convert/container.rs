@@ -11,6 +11,8 @@ use store::records::container::{ContainerRecord, MountKind, MountPoint};
 pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInspect {
     let ContainerView {
         record,
+        names: _,
+        links,
         state,
         network: on,
         paths,
@@ -29,6 +31,7 @@ pub(crate) fn inspect(view: ContainerView, version: ApiVersion) -> ContainerInsp
     }
     let mut host_config = host::to_wire(&record.host);
     host_config.network_mode.clone_from(&on.mode);
+    host_config.links = Some(links).filter(|links| !links.is_empty());
     if version < ApiVersion::v1(43) {
         host_config.annotations = None;
     }
@@ -146,11 +149,11 @@ pub(crate) fn summary(
     now: Timestamp,
     version: ApiVersion,
 ) -> ContainerSummary {
-    let ContainerView { record, state, network: on, paths, image_name, size, .. } = view;
+    let ContainerView { record, names, state, network: on, paths, image_name, size, .. } = view;
     let ports = network::port_list(&on, &record.config.exposed_ports, is_live(state.status));
     ContainerSummary {
         id: record.id.clone(),
-        names: vec![format!("/{}", record.name)],
+        names,
         image: image_name,
         image_id: record.image_id.clone(),
         command: command(paths.path, &paths.args),

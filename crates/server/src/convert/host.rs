@@ -111,6 +111,12 @@ fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
             return fail(format!("conflicting options: {what}"));
         }
     }
+    if network == "host" && host.links.as_ref().is_some_and(|links| !links.is_empty()) {
+        return fail(
+            "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
+                .to_owned(),
+        );
+    }
     if !config.hostname.is_empty() && host.uts_mode == "host" {
         return fail("conflicting options: hostname and the UTS mode".to_owned());
     }
@@ -269,20 +275,12 @@ fn published(host: &HostConfig) -> bool {
 
 /// What the engine's host configuration has no place for.
 fn missing(host: &HostConfig) -> Result<()> {
-    let filled = |list: bool| !list;
-    let asked = [
-        (
-            host.links.as_ref().is_some_and(|l| filled(l.is_empty())),
-            "links between containers (--link)",
-        ),
-        (!host.cgroup.is_empty(), "sharing a cgroup (Cgroup)"),
-    ];
-    if let Some((_, what)) = asked.iter().find(|(asked, _)| *asked) {
-        return Err(Error::not_implemented(format!(
-            "{what}: not implemented yet (see docs/compat.tsv)"
-        )));
+    if host.cgroup.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::not_implemented(
+        "sharing a cgroup (Cgroup): not implemented yet (see docs/compat.tsv)",
+    ))
 }
 
 /// What works otherwise than its user may think.

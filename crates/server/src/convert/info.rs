@@ -151,6 +151,7 @@ pub(crate) fn info(info: engine::Info, version: ApiVersion) -> Info {
         },
         cdi_spec_dirs: Some(Vec::new()),
         warnings: Some(info.warnings).filter(|warnings| !warnings.is_empty()),
+        host_changes: Some(info.host_changes).filter(|changes| !changes.is_empty()),
         ..Info::default()
     }
 }

@@ -1,11 +1,13 @@
 //! Networks, and containers' places on them.
 
-use api::network::{EndpointIpam, NetworkCreateBody};
+use api::network::{
+    EndpointIpam, IpamStatus, NetworkCreateBody, NetworkDecision, NetworkStatus, SubnetStatus,
+};
 use api::{
     ApiVersion, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkSettings,
     NetworkingConfig, PortBinding, PortMap,
 };
-use engine::{ContainerView, CreateNetwork, EndpointView, NetworkView};
+use engine::{ContainerView, CreateNetwork, EndpointView, Explained, NetworkView};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use stdx::{Error, Result};
@@ -43,6 +45,21 @@ pub(crate) fn network(
         labels: record.labels,
         ..Network::default()
     }
+}
+
+/// How full a network is, from its subnets.
+pub(crate) fn status(subnets: Vec<(String, u64, u64)>) -> NetworkStatus {
+    let subnets = subnets.into_iter().map(|(subnet, ips_in_use, dynamic_ips_available)| {
+        (subnet, SubnetStatus { ips_in_use, dynamic_ips_available })
+    });
+    NetworkStatus { ipam: IpamStatus { subnets: subnets.collect() } }
+}
+
+/// Who gets somewhere, and why.
+pub(crate) fn decision(explained: Explained) -> NetworkDecision {
+    let Explained { about, from, allowed, rule, text } = explained;
+    let from = from.map_or_else(|| "everybody".to_owned(), |from| from.to_string());
+    NetworkDecision { about, from, allowed, rule, text }
 }
 
 fn pool(record: PoolRecord) -> IpamConfig {

@@ -9,7 +9,7 @@ use crate::router::Call;
 use api::ApiVersion;
 use api::network::{
     NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
-    NetworkPruneReport,
+    NetworkExplanation, NetworkPruneReport,
 };
 use http::StatusCode;
 use std::collections::BTreeMap;
@@ -64,7 +64,28 @@ pub(crate) fn inspect(daemon: &Daemon, call: &Call) -> Result<Outcome> {
     }
     let record = daemon.engine.inspect_network(&call.name)?;
     let members = network::members(daemon.engine.list_containers(), &record.id);
-    reply::ok(&network::network(record, members, call.version))
+    let status = shows_status(call).then(|| network::status(daemon.engine.network_usage(&record)));
+    reply::ok(&api::Network { status, ..network::network(record, members, call.version) })
+}
+
+/// Docker tells it from version 1.52 on. To clients of before, whoever asks for more is told it as well.
+fn shows_status(call: &Call) -> bool {
+    call.version >= ApiVersion::v1(52) || call.query.flag("verbose")
+}
+
+/// Who reaches a port or a container. Docker has nothing like it.
+pub(crate) fn explain(daemon: &Daemon, call: &Call) -> Result<Outcome> {
+    let explained = match (call.query.text("port"), call.query.text("container")) {
+        ("", "") => return Err(Error::invalid("either port or container is needed")),
+        (port, "") => daemon.engine.explain_port(port)?,
+        ("", container) => daemon.engine.explain_container(container)?,
+        _ => return Err(Error::invalid("port and container cannot be asked for together")),
+    };
+    let warnings = daemon.engine.network_warnings();
+    reply::ok(&NetworkExplanation {
+        decisions: explained.into_iter().map(network::decision).collect(),
+        warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
+    })
 }
 
 pub(crate) async fn create(daemon: &Daemon, call: Call) -> Result<Outcome> {

@@ -44,6 +44,20 @@ pub struct ContainerRecord {
     /// were networks: see [`ContainerRecord::networks`].
     #[serde(default)]
     pub endpoints: Option<BTreeMap<String, EndpointWishes>>,
+    /// Its legacy links. `host.links` is what was asked for; on a network of users those mean nothing.
+    #[serde(default)]
+    pub links: Vec<LinkRecord>,
+}
+
+/// Another container that one on the default network knows by a further name (`--link`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    /// The other container's id: its name may be another's by and by.
+    pub container: String,
+    /// The name that it had then, for texts about one that is gone.
+    pub name: String,
+    /// The further name.
+    pub alias: String,
 }
 
 impl ContainerRecord {

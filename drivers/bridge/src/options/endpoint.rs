@@ -47,14 +47,19 @@ fn sysctl(text: &str) -> Result<(String, String)> {
              must be 'ipv4', 'ipv6' or 'mpls'"
         ))
     };
+    // Docker's client writes what it is given in small letters.
     let (key, value) = text.split_once('=').ok_or_else(wrong)?;
     let word = |w: &str| {
         !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     };
     match key.split('.').collect::<Vec<_>>()[..] {
-        ["net", family @ ("ipv4" | "ipv6" | "mpls"), kind @ ("conf" | "neigh"), "IFNAME", name]
-            if word(name) && !value.is_empty() =>
-        {
+        [
+            "net",
+            family @ ("ipv4" | "ipv6" | "mpls"),
+            kind @ ("conf" | "neigh"),
+            "IFNAME" | "ifname",
+            name,
+        ] if word(name) && !value.is_empty() => {
             Ok((format!("net/{family}/{kind}/IFNAME/{name}"), value.to_owned()))
         }
         _ => Err(wrong()),
@@ -70,7 +75,7 @@ mod tests {
         let read =
             |text: &str| EndpointOptions::parse(&[(SYSCTLS.to_owned(), text.to_owned())].into());
         let options =
-            read("net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.mtu=1280").unwrap();
+            read("net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.ifname.mtu=1280").unwrap();
         assert_eq!(
             options.sysctls_of("eth0").collect::<Vec<_>>(),
             [

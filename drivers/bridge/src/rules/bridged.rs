@@ -4,7 +4,7 @@
 //! without br_netfilter. A frame in the name of a neighbour or of the host is dropped; a container that has further
 //! addresses of its own, or routes for others, is left alone.
 
-use super::{World, base};
+use super::{World, base, links};
 use network::Mac;
 use nft::{
     Action, Chain, ChainKind, Data, Element, Field, Hook, Kind, Load, Match, Rule, Ruleset, Set,
@@ -98,18 +98,15 @@ pub(super) fn desired(world: &World) -> Ruleset {
     ];
     neighbour.extend(mac());
     let by_type = Rule::new([], Action::Map { of: vec![Load::EtherType], map: "types".into() });
-    Ruleset {
-        name: world.table.clone(),
-        family: nft::Family::Bridge,
-        sets: sets(world),
-        chains: vec![
-            base("prerouting", ChainKind::Filter, Hook::Prerouting, -300, vec![by_type]),
-            chain("ip", ip),
-            chain("arp", arp),
-            chain("ip6", ip6),
-            chain("neighbour", neighbour),
-        ],
-    }
+    let mut chains = vec![
+        base("prerouting", ChainKind::Filter, Hook::Prerouting, -300, vec![by_type]),
+        chain("ip", ip),
+        chain("arp", arp),
+        chain("ip6", ip6),
+        chain("neighbour", neighbour),
+    ];
+    chains.extend(links::chains(world));
+    Ruleset { name: world.table.clone(), family: nft::Family::Bridge, sets: sets(world), chains }
 }
 
 fn sets(world: &World) -> Vec<Set> {
@@ -146,5 +143,6 @@ fn sets(world: &World) -> Vec<Set> {
             })
             .into(),
     });
+    sets.extend(links::sets(world));
     sets
 }

@@ -196,7 +196,7 @@ fn element(key: Vec<Field>, value: Value) -> Element {
 }
 
 /// `IPPROTO_*`.
-fn number(protocol: Protocol) -> u8 {
+pub(crate) fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,

@@ -1,5 +1,5 @@
 use super::*;
-use network::{Protocol, PublishedPort};
+use network::{Protocol, PublishedPort, Question};
 
 fn network(bridge: &str, subnet: &str) -> NetworkRules {
     let subnet: IpNet = subnet.parse().unwrap();
@@ -144,26 +144,46 @@ fn routed_ports_are_open_ones_of_the_container() {
 fn it_can_be_explained() {
     let of = |_: &IpAddr| Some("10.0.0.2".parse().unwrap());
     let ports = [published("0.0.0.0", 8080, 80), published("127.0.0.1", 99, 99)];
+    let apart = NetworkRules { icc: false, internal: true, ..network("br-b", "10.1.0.0/24") };
     let world = World {
         forwards: forwards(&ports, of, |_| false),
-        ..world(&[network("br-a", "10.0.0.0/24")])
+        ..world(&[network("br-a", "10.0.0.0/24"), apart])
     };
-    let told = |port| {
-        let all = world.explain_port(Protocol::Tcp, port);
-        (all[0].allowed, format!("{}: {}", all[0].rule, all[0].text))
+    let told = |question| {
+        let all = world.explain(&question).into_iter();
+        all.map(|e| format!("{} {} {}: {}", e.from, e.allowed, e.rule, e.text)).collect::<Vec<_>>()
     };
+    let leads = "table inet gantry, chain ports, map any4: tcp port 8080 on every IPv4 address of the host leads to \
+                 10.0.0.2:80";
+    let internal = "table inet gantry, chain prerouting, set internal: not from internal networks (br-b): they have no way \
+                    out, also not by way of the host's ports";
     assert_eq!(
-        told(8080),
-        (
-            true,
-            "table inet gantry, chain ports, map any4: tcp port 8080 leads to port 80 of 10.0.0.2: it is published on \
-             all addresses of the family"
-                .to_owned()
-        )
+        told(Question::Port(Protocol::Tcp, 8080)),
+        [
+            format!("the host true {leads}"),
+            format!("other hosts true {leads}"),
+            format!("other containers true {leads}"),
+            format!("other containers false {internal}"),
+        ]
     );
-    assert!(told(99).1.ends_with("only the host itself reaches it"));
-    assert!(!told(81).0);
-    let direct = world.explain_address("10.0.0.2".parse().unwrap()).unwrap();
-    assert_eq!((direct.allowed, direct.rule.as_str()), (false, "table inet gantry, chain in-br-a"));
-    assert_eq!(world.explain_address("192.0.2.1".parse().unwrap()), None);
+    let own = told(Question::Port(Protocol::Tcp, 99));
+    assert!(own[0].starts_with("the host true table inet gantry, chain ports, map at4"), "{own:?}");
+    assert!(own[1].starts_with("other hosts false table inet gantry, chain prerouting"), "{own:?}");
+    assert_eq!(own.len(), 3);
+    assert!(told(Question::Port(Protocol::Udp, 8080)).is_empty());
+    let decisions = |address: &str| {
+        let all = world.explain(&Question::Address(address.parse().unwrap()));
+        all.iter().map(|e| (e.from.to_string(), e.allowed)).collect::<Vec<_>>()
+    };
+    let all = |neighbours: bool| {
+        [
+            ("the host".to_owned(), true),
+            ("containers of its network".to_owned(), neighbours),
+            ("other hosts".to_owned(), false),
+            ("other containers".to_owned(), false),
+        ]
+    };
+    assert_eq!(decisions("10.0.0.2"), all(true));
+    assert_eq!(decisions("10.1.0.2"), all(false));
+    assert!(decisions("192.0.2.1").is_empty());
 }

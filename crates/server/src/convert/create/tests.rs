@@ -107,7 +107,7 @@ fn what_is_not_there_yet_is_said_to_be() {
         let error = host(fields).expect_err(fields);
         assert_eq!(error.kind(), Kind::NotImplemented, "{fields}: {error}");
     };
-    missing(r#""Links":["a:b"]"#);
+    missing(r#""Cgroup":"container:a""#);
 }
 
 #[test]
