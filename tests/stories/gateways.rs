@@ -45,6 +45,12 @@ fn a_networks_gateway_mode_decides_who_gets_in_and_the_rule_can_be_asked_for() {
     daemon.host().run("sh", &["-c", off]).ok();
     let forwarding = || daemon.host().run("cat", &["/proc/sys/net/ipv4/ip_forward"]).ok().stdout;
     assert_eq!(forwarding(), "0\n");
+    let host = daemon.host();
+    let others = need::find("iptables").is_some();
+    if others {
+        // As ufw and Docker have it.
+        host.run("iptables", &["-P", "FORWARD", "DROP"]).ok();
+    }
     let serve = "httpd -p 80 -h /etc; httpd -f -p 81 -h /etc";
     for (mode, subnet, flags) in [
         ("nat", "10.61.0.0/24", &[][..]),
@@ -118,8 +124,26 @@ fn a_networks_gateway_mode_decides_who_gets_in_and_the_rule_can_be_asked_for() {
     client.run(&status).ok().prints(&format!("{full}\n"));
     assert!(!client.run(&["network", "inspect", "nat"]).ok().stdout.contains("IPsInUse"));
 
+    // What only the host's owner can change is told with the commands that do.
+    if need::find("iptables-legacy").is_some()
+        && host.run("iptables-legacy", &["-P", "FORWARD", "DROP"]).code == 0
+    {
+        assert_ne!(get("198.51.100.1:8001").code, 0);
+        let info = client.run(&["info"]).ok().says("WARNING: rules of iptables-legacy are loaded");
+        let all = format!("{}{}", info.stdout, info.stderr);
+        let (_, commands) = all.split_once("To let them through: ").unwrap();
+        let line = commands.lines().next().unwrap();
+        line.split("; ").for_each(|command| drop(host.run("sh", &["-c", command]).ok()));
+        get("198.51.100.1:8001").ok().prints("nat\n");
+    }
+
     // What was changed of the host's own is listed, and undone.
-    client.run(&["info"]).ok().says("Host Changes").says("sysctl net.ipv4.ip_forward=1 (was 0)");
+    let info = client.run(&["info"]).ok();
+    let info = info.says("Host Changes").says("sysctl net.ipv4.ip_forward=1 (was 0)");
+    if others {
+        info.says("chain FORWARD of table ip filter: a jump to chain GANTRY");
+        host.run("iptables", &["-S", "FORWARD"]).ok().says("-j GANTRY");
+    }
     assert_eq!(forwarding(), "1\n");
     client.run(&["rm", "-f", "nat", "nat-unprotected", "routed", "isolated", "inner"]).ok();
     daemon.stop();
@@ -136,6 +160,9 @@ fn a_networks_gateway_mode_decides_who_gets_in_and_the_rule_can_be_asked_for() {
     let host = daemon.host();
     assert_eq!(host.run("cat", &["/proc/sys/net/ipv4/ip_forward"]).ok().stdout, "0\n");
     host.run("ip", &["link"]).ok().lacks("br-");
+    if others {
+        host.run("iptables", &["-S", "FORWARD"]).ok().says("-P FORWARD DROP").lacks("GANTRY");
+    }
     daemon.up();
     daemon.gantry().run(&["network", "rm", "nat", "nat-unprotected", "routed"]).ok();
 }

@@ -221,7 +221,8 @@ impl World for EngineWorld {
         let concerned = |(record, _): (&ContainerRecord, &Endpoints)| {
             !record.links.is_empty() || !self.registry.linked_to(&record.id).is_empty()
         };
-        if !self.networks.keeps_apart() || !joined.is_none_or(concerned) {
+        // As a rule nobody is linked, which is found out first.
+        if !joined.is_none_or(concerned) || !self.networks.keeps_apart() {
             return Ok(());
         }
         // What is found out last is also said last.

@@ -152,6 +152,13 @@ pub(crate) fn changes(config: &Config) -> Vec<String> {
     let noted = std::fs::read_to_string(record(&config.state)).unwrap_or_default();
     let change = |line: &str| {
         let [family, table, chain] = *line.split(' ').collect::<Vec<_>>() else { return None };
+        // `NFPROTO_*`, as `nft` names them.
+        let family = match family {
+            "1" => "inet",
+            "2" => "ip",
+            "10" => "ip6",
+            other => other,
+        };
         Some(format!(
             "chain {chain} of table {family} {table}: a jump to chain {} there or to {USERS} (comment \"{}\")",
             chain_name(config),
