@@ -44,7 +44,7 @@ fn options_are_read_checked_and_reloaded_as_dockerd_does() {
         "invalid TLS configuration: Could not load X509 key pair",
     );
     says(&["--bip", "10.1.0.1/16"], "{}", "configuration OK");
-    says(&["--iptables=false"], "{}", "not supported");
+    says(&["--firewall-backend=iptables"], "{}", "not supported");
     assert!(
         daemon.log().contains("the option \\\"containerd\\\" has no effect"),
         "{}",

@@ -17,6 +17,7 @@ mod health;
 mod hostile;
 mod images;
 mod isolation;
+mod lan;
 mod life;
 mod limits;
 mod links;

@@ -1,7 +1,7 @@
 //! The one place that knows which implementations exist.
 
 use crate::config::Config;
-use engine::{Drivers, Settings};
+use engine::{Drivers, Mark, PublishPolicy, Rules, Settings};
 use logging::Query;
 use logging::driver::Format;
 use network::pools::Family;
@@ -73,6 +73,20 @@ fn bridge_config(settings: &Settings) -> bridge::Config {
         instance: settings.instance.clone(),
         state: settings.exec_root.join("network"),
         firewall: Some(settings.exec_root.join("netd/firewall")),
+        policy: policy(&settings.networks.rules),
+    }
+}
+
+fn policy(rules: &Rules) -> bridge::policy::Policy {
+    bridge::policy::Policy {
+        forward: rules.forward,
+        ipv4: rules.ipv4,
+        ipv6: rules.ipv6,
+        direct_routing: rules.direct_routing,
+        accept_mark: rules
+            .accept_mark
+            .map(|Mark { value, mask }| bridge::policy::Mark { value, mask }),
+        ask_host: rules.publish == PublishPolicy::Host,
     }
 }
 

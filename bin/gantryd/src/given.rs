@@ -464,9 +464,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_and_never_overlooked() {
-        check_option(&["--default-gateway", "10.0.0.1"], "", "not supported");
+        check_option(&["--network-diagnostic-port", "1"], "", "not supported");
         check_option(&["--bip", "10.0.0.1/24"], "", "fine");
-        check_option(&["--iptables=false"], "", "not supported");
+        check_option(&["--iptables=false"], "", "fine");
         check_option(&["--iptables", "--icc=true", "--ipv6=false"], "", "fine");
         check_option(&["--storage-driver", "overlay2"], r#"{"storage-opts":[]}"#, "fine");
         check_option(&[], r#"{"storage-driver":"btrfs"}"#, "overlay2 is the storage driver");

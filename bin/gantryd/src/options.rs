@@ -254,11 +254,9 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::text("fixed-cidr", "IPv4 subnet for fixed IPs"),
     Opt::text("fixed-cidr-v6", "IPv6 subnet for fixed IPs"),
     Opt::text("default-gateway", "Container default gateway IPv4 address")
-        .takes("ip", check::ip)
-        .refused(NETWORKS),
+        .takes("ip", check::ip),
     Opt::text("default-gateway-v6", "Container default gateway IPv6 address")
-        .takes("ip", check::ip)
-        .refused(NETWORKS),
+        .takes("ip", check::ip),
     Opt::new("default-address-pool", "default-address-pools", Kind::TEXT, Shape::Json)
         .usage("Default address pools for node specific local networks")
         .takes("pool-options", networks::check_pool),
@@ -273,33 +271,26 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::text("ip", "Default IP when binding container ports")
         .default("0.0.0.0")
         .takes("ip", check::ip),
-    Opt::switch("ip-forward", "Enable net.ipv4.ip_forward")
-        .default("true")
-        .refused_unless("true", NETWORKS),
+    Opt::switch("ip-forward", "Enable net.ipv4.ip_forward").default("true"),
     Opt::switch(
         "ip-forward-no-drop",
         "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding",
     )
     .meaningless("the policy of the host's own rules is never changed"),
     Opt::switch("ip-masq", "Enable IP masquerading").default("true"),
-    Opt::switch("iptables", "Enable addition of firewall rules")
-        .default("true")
-        .refused_unless("true", NETWORKS),
-    Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules")
-        .refused_unless("true", NETWORKS),
+    Opt::switch("iptables", "Enable addition of firewall rules").default("true"),
+    Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules").default("true"),
     Opt::switch("ipv6", "Enable IPv6 networking"),
     Opt::text("firewall-backend", "Firewall backend to use, iptables or nftables")
         .refused_unless("nftables", "rules are made in nf_tables alone"),
     Opt::switch(
         "allow-direct-routing",
         "Allow remote access to published ports on container IP addresses",
-    )
-    .refused_unless("false", NETWORKS),
+    ),
     Opt::text(
         "bridge-accept-fwmark",
         "In bridge networks, accept packets with this firewall mark/mask",
-    )
-    .refused(NETWORKS),
+    ),
     Opt::int("mtu", "Set the MTU for the default \"bridge\" network")
         .default("1500"),
     Opt::int("network-control-plane-mtu", "Network Control plane MTU")
@@ -309,8 +300,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "publish-policy",
         "Who decides about published ports: nobody (\"open\") or the host's own input rules (\"host\")",
     )
-    .default("\"open\"")
-    .refused_unless("open", NETWORKS),
+    .default("\"open\""),
     Opt::switch("userland-proxy", "Use userland proxy for loopback traffic")
         .default("true")
         .meaningless("published ports need no proxy process"),

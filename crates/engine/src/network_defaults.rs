@@ -2,6 +2,7 @@
 //!
 //! Values only, checked where they are read (`bin/gantryd/src/networks.rs`); nothing here touches the host.
 
+use crate::networks::{WAY_OUT, WAY_OUT_V6};
 use ipnet::IpNet;
 use network::pools::Pool;
 use std::collections::BTreeMap;
@@ -149,10 +150,20 @@ impl BridgeDefaults {
         set("driver.mtu", self.mtu.unwrap_or(1500).to_string());
         record.ipv6 = self.enable_ipv6;
         let families = [
-            (true, self.ipv4.map(|s| (s.net, s.address.map(IpAddr::V4))), self.range_ipv4),
-            (false, self.ipv6.map(|s| (s.net, s.address.map(IpAddr::V6))), self.range_ipv6),
+            (
+                true,
+                self.ipv4.map(|s| (s.net, s.address.map(IpAddr::V4))),
+                self.range_ipv4,
+                (WAY_OUT, self.gateway_ipv4.map(IpAddr::V4)),
+            ),
+            (
+                false,
+                self.ipv6.map(|s| (s.net, s.address.map(IpAddr::V6))),
+                self.range_ipv6,
+                (WAY_OUT_V6, self.gateway_ipv6.map(IpAddr::V6)),
+            ),
         ];
-        for (v4, subnet, range) in families {
+        for (v4, subnet, range, (name, way_out)) in families {
             let of_family = |pool: &PoolRecord| pool.subnet.contains(':') != v4;
             let text = |range: Option<IpNet>| range.map(|r| r.to_string()).unwrap_or_default();
             match subnet {
@@ -171,6 +182,11 @@ impl BridgeDefaults {
                         pool.range = text(range);
                     }
                 }
+            }
+            for pool in record.ipam.pools.iter_mut().filter(|pool| of_family(pool)) {
+                pool.auxiliary.remove(name);
+                pool.auxiliary
+                    .extend(way_out.map(|address| (name.to_owned(), address.to_string())));
             }
         }
     }
@@ -251,8 +267,14 @@ mod tests {
             net: "10.9.0.1/24".parse().unwrap(),
             address: Some(Ipv4Addr::new(10, 9, 0, 1)),
         };
-        defaults = BridgeDefaults { ipv4: Some(own), mtu: Some(1400), ..BridgeDefaults::default() };
+        defaults = BridgeDefaults {
+            ipv4: Some(own),
+            mtu: Some(1400),
+            gateway_ipv4: Some(Ipv4Addr::new(10, 9, 0, 254)),
+            ..BridgeDefaults::default()
+        };
         defaults.apply(&mut record);
+        assert_eq!(record.ipam.pools[0].auxiliary["DefaultGatewayIPv4"], "10.9.0.254");
         let pools: Vec<_> =
             record.ipam.pools.iter().map(|p| (&*p.subnet, &*p.gateway, &*p.range)).collect();
         assert_eq!(pools, [("10.9.0.0/24", "10.9.0.1", "")]);

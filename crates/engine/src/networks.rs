@@ -28,6 +28,7 @@ pub(crate) use endpoint::{joined_of, of_record};
 pub use explain::Explained;
 pub(crate) use ports::{check as check_ports, container_port, of_record as published_of};
 pub use request::CreateNetwork;
+pub(crate) use request::{WAY_OUT, WAY_OUT_V6};
 pub(crate) use table::Networks;
 
 /// The name of the default network.

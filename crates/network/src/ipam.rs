@@ -273,6 +273,7 @@ mod tests {
                 range: range.parse().ok(),
                 gateway: gateway.parse().ok(),
                 auxiliary: auxiliary.parse().into_iter().collect(),
+                way_out: None,
             };
             super::check([&pool]).err().map(|e| e.to_string()).unwrap_or_default()
         };

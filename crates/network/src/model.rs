@@ -40,6 +40,9 @@ pub struct PoolConfig {
     pub gateway: Option<IpAddr>,
     /// Addresses in the subnet that somebody else has.
     pub auxiliary: Vec<IpAddr>,
+    /// Containers' way out, when it is another address than the host's own: `DefaultGatewayIPv4` and `DefaultGatewayIPv6`
+    /// among Docker's auxiliary addresses.
+    pub way_out: Option<IpAddr>,
 }
 
 impl NetworkConfig {

@@ -69,6 +69,7 @@ const RTA_GATEWAY: u16 = 5;
 const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 1 << 7;
 /// `lo` is the first link of every namespace (`LOOPBACK_IFINDEX`).
 pub const LOOPBACK: u32 = 1;
 
@@ -107,6 +108,33 @@ pub fn add_veth(batch: &mut Batch, veth: &Veth<'_>) {
             });
         });
     });
+}
+
+/// Makes a pair of links in the sender's own namespace, both down and with the same Ethernet address, so that what leaves
+/// through one is taken in by the other.
+pub fn add_loop(batch: &mut Batch, name: &str, peer: &str, mac: Mac, mtu: u32) {
+    batch.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifinfo(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.put(IFLA_ADDRESS, mac.bytes());
+        one_queue(a, mtu);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_KIND, "veth");
+            a.nested(IFLA_INFO_DATA, |a| {
+                a.nested(VETH_INFO_PEER, |a| {
+                    a.raw(&ifinfo(0, 0, 0));
+                    a.string(IFLA_IFNAME, peer);
+                    a.put(IFLA_ADDRESS, mac.bytes());
+                    one_queue(a, mtu);
+                });
+            });
+        });
+    });
+}
+
+/// Raises a link on which nobody is asked for Ethernet addresses: all are taken to be its own.
+pub fn raise_unasked(batch: &mut Batch, index: u32) {
+    let flags = IFF_UP | IFF_NOARP;
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, flags, flags), |_| {});
 }
 
 /// Without the numbers the kernel allocates queues for every possible processor and uses one of them.

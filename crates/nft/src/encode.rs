@@ -13,6 +13,10 @@ use sys::netlink::{Attributes, Batch};
 pub(crate) const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_INET`: IPv4 and IPv6 in one table.
 pub(crate) const FAMILY_INET: u8 = 1;
+/// `NFPROTO_IPV4`.
+const FAMILY_IPV4: u8 = 2;
+/// `NFPROTO_IPV6`.
+const FAMILY_IPV6: u8 = 10;
 /// `NFPROTO_BRIDGE`.
 pub(crate) const FAMILY_BRIDGE: u8 = 7;
 
@@ -111,6 +115,8 @@ impl Family {
     pub fn number(self) -> u8 {
         match self {
             Self::Inet => FAMILY_INET,
+            Self::Ip => FAMILY_IPV4,
+            Self::Ip6 => FAMILY_IPV6,
             Self::Bridge => FAMILY_BRIDGE,
         }
     }

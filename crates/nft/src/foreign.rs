@@ -23,7 +23,14 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_USERDATA: u16 = 7;
+/// `NFTA_EXPR_NAME`, `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`, and the code of a drop.
+const NAME: u16 = 1;
+const VERDICT_CODE: u16 = 1;
+const VERDICT_CHAIN: u16 = 2;
+const NF_DROP: u32 = 0;
+const EPERM: i32 = 1;
 const HOOK_FORWARD: u32 = 2;
+const HOOK_OUTPUT: u32 = 3;
 
 /// A chain of anybody's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +50,8 @@ pub struct Seen {
     pub place: Place,
     /// It filters packets that pass through.
     pub forward: bool,
+    /// It filters packets that the host itself sends.
+    pub output: bool,
     /// What no rule decides on is dropped.
     pub drops: bool,
 }
@@ -56,6 +65,8 @@ pub struct SeenRule {
     pub handle: u64,
     /// The chain it leads to.
     pub target: Option<String>,
+    /// It drops or rejects whatever comes to it.
+    pub refuses: bool,
     /// Its comment, as [`Rule::comment`] writes it.
     pub comment: Option<String>,
 }
@@ -98,13 +109,20 @@ impl Firewall {
         Ok(rules.filter_map(seen_rule).collect())
     }
 
-    /// Makes the changes, all or none.
-    pub fn edit(&mut self, edits: &[Edit]) -> Result<()> {
+    /// Makes the changes, all or none. `false`: a table of these is its owner's alone (`flags owner`).
+    pub fn edit(&mut self, edits: &[Edit]) -> Result<bool> {
         let mut batch = Batch::transaction(encode::SUBSYSTEM);
         for edit in edits {
             encode_edit(&mut batch, edit)?;
         }
-        if batch.is_empty() { Ok(()) } else { self.write(batch) }
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        match self.socket.execute(batch) {
+            Ok(()) => Ok(true),
+            Err(e) if e.errno() == Some(EPERM) => Ok(false),
+            Err(e) => Err(crate::refused("change firewall tables", e)),
+        }
     }
 
     fn ask(&mut self, batch: &Batch) -> Result<Vec<Message>> {
@@ -147,26 +165,28 @@ fn add(batch: &mut Batch, flags: u16, place: &Place, rule: &Rule) -> Result<()> 
 
 fn seen(message: &Message) -> Option<Seen> {
     let value = |wanted: u16| message.attributes(4).find(|(k, _)| *k == wanted).map(|(_, v)| v);
-    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
     let hook = value(NFTA_CHAIN_HOOK).and_then(|hook| {
         let (_, bytes) = attributes(hook).find(|(k, _)| *k == NFTA_HOOK_HOOKNUM)?;
         number(bytes)
     });
     let filter = value(NFTA_CHAIN_TYPE).is_some_and(|kind| text(kind) == "filter");
     let family = *message.body.first()?;
+    // Numbers of hooks mean the same in the families of IP only.
+    let at = |wanted| filter && hook == Some(wanted) && matches!(family, 1 | 2 | 10);
     Some(Seen {
         place: Place { family, table: text(value(TABLE)?), chain: text(value(NFTA_CHAIN_NAME)?) },
-        // Numbers of hooks mean the same in the families of IP only.
-        forward: filter && hook == Some(HOOK_FORWARD) && matches!(family, 1 | 2 | 10),
+        forward: at(HOOK_FORWARD),
+        output: at(HOOK_OUTPUT),
         drops: value(NFTA_CHAIN_POLICY).and_then(number) == Some(0),
     })
 }
 
 fn seen_rule(message: &Message) -> Option<SeenRule> {
     let value = |wanted: u16| message.attributes(4).find(|(k, _)| *k == wanted).map(|(_, v)| v);
-    let target = value(NFTA_RULE_EXPRESSIONS).and_then(|all| {
-        attributes(all).filter(|(k, _)| *k == NFTA_LIST_ELEM).find_map(|(_, e)| verdict_chain(e))
-    });
+    let all: Vec<&[u8]> = value(NFTA_RULE_EXPRESSIONS)
+        .map(|all| attributes(all).filter(|(k, _)| *k == NFTA_LIST_ELEM).map(|(_, e)| e).collect())
+        .unwrap_or_default();
+    let target = all.iter().find_map(|expression| verdict_chain(expression));
     // Type 0 of the user data is the comment, with its length and NUL.
     let comment = value(NFTA_RULE_USERDATA).and_then(|data| match data {
         [0, length, rest @ ..] => rest.get(..usize::from(*length)).map(text),
@@ -176,18 +196,39 @@ fn seen_rule(message: &Message) -> Option<SeenRule> {
         chain: text(value(NFTA_RULE_CHAIN)?),
         handle: u64::from_be_bytes(value(NFTA_RULE_HANDLE)?.try_into().ok()?),
         target,
+        refuses: refuses(&all),
         comment,
     })
 }
 
-/// Where an expression `immediate` leads: data, immediate data, verdict, chain.
+/// Whether these expressions ask nothing and end in a drop or a reject.
+fn refuses(all: &[&[u8]]) -> bool {
+    let Some((last, before)) = all.split_last() else { return false };
+    let name = |expression: &[u8]| inner(expression, NAME).map(text).unwrap_or_default();
+    let dropped = || verdict(last).and_then(|v| number(inner(v, VERDICT_CODE)?)) == Some(NF_DROP);
+    before.iter().all(|expression| matches!(name(expression).as_str(), "counter" | "log"))
+        && (name(last) == "reject" || dropped())
+}
+
+/// Where an expression `immediate` leads.
 fn verdict_chain(expression: &[u8]) -> Option<String> {
-    let inner = |bytes, wanted: u16| attributes(bytes).find(|(k, _)| *k == wanted).map(|(_, v)| v);
-    if text(inner(expression, 1)?) != "immediate" {
+    inner(verdict(expression)?, VERDICT_CHAIN).map(text)
+}
+
+/// What an expression `immediate` decides: data, immediate data, verdict.
+fn verdict(expression: &[u8]) -> Option<&[u8]> {
+    if text(inner(expression, NAME)?) != "immediate" {
         return None;
     }
-    let verdict = inner(inner(inner(expression, 2)?, 2)?, 2)?;
-    inner(verdict, 2).map(text)
+    inner(inner(inner(expression, 2)?, 2)?, 2)
+}
+
+fn inner(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(k, _)| *k == wanted).map(|(_, v)| v)
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
 fn text(value: &[u8]) -> String {

@@ -22,6 +22,10 @@ pub struct Ruleset {
 pub enum Family {
     /// IPv4 and IPv6.
     Inet,
+    /// IPv4 alone.
+    Ip,
+    /// IPv6 alone.
+    Ip6,
     /// Frames that a bridge passes on.
     Bridge,
 }
@@ -141,6 +145,13 @@ pub enum Match {
     Icmpv6(u8),
     /// Its destination is an address of the host.
     Local,
+    /// Its mark, masked, is this value.
+    Mark {
+        /// The value.
+        value: u32,
+        /// The bits that count.
+        mask: u32,
+    },
     /// What is loaded of it is in this set, or is not.
     Known {
         /// The parts of the key.
@@ -188,8 +199,10 @@ pub enum Load {
     BridgedSource4,
     /// The IPv6 source of a frame that is known to be IPv6.
     BridgedSource6,
-    /// The IPv4 destination of a frame that is known to be IPv4.
+    /// The IPv4 destination of a packet that is known to be IPv4.
     BridgedDestination4,
+    /// The IPv6 destination of a packet that is known to be IPv6.
+    BridgedDestination6,
     /// The source port of TCP, UDP or SCTP.
     SourcePort,
     /// The destination port of TCP, UDP or SCTP.
@@ -210,9 +223,11 @@ impl Load {
             | Self::Destination4
             | Self::BridgedSource4
             | Self::BridgedDestination4 => Kind::V4,
-            Self::Source6 | Self::Destination6 | Self::BridgedSource6 | Self::NeighbourTarget => {
-                Kind::V6
-            }
+            Self::Source6
+            | Self::Destination6
+            | Self::BridgedSource6
+            | Self::BridgedDestination6
+            | Self::NeighbourTarget => Kind::V6,
             Self::SourcePort | Self::DestinationPort => Kind::Port,
         }
     }
@@ -258,6 +273,14 @@ pub enum Action {
     Snat(IpAddr),
     /// It goes to this port of the host.
     Redirect(u16),
+    /// A copy leaves through the link of this number, to this neighbour there, whatever becomes of the packet itself. In
+    /// tables of one family alone.
+    Copy {
+        /// The neighbour, of the table's family.
+        to: IpAddr,
+        /// The link.
+        link: u32,
+    },
     /// What the map says of these parts; the next rule if it says nothing.
     Map {
         /// The parts of the key.

@@ -24,7 +24,12 @@ fn main() -> Result<()> {
     let host = Sandbox::create()?.into_netns();
     netns::enter(host.as_fd())?;
     let state = std::env::temp_dir().join(format!("join-cost-{}", std::process::id()));
-    let config = Config { instance: Some("0a1b2c".into()), state: state.clone(), firewall: None };
+    let config = Config {
+        instance: Some("0a1b2c".into()),
+        state: state.clone(),
+        firewall: None,
+        policy: bridge::policy::Policy::default(),
+    };
     let driver = Bridge::open(config.clone(), Arc::new(ipam::Default::new(pools::defaults())))?;
     let id = NetworkId::random()?;
     let start = Instant::now();

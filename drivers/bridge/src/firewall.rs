@@ -34,6 +34,7 @@ impl Inner {
                 Err(e) => Some(Err(e)),
             })
             .collect::<Result<Vec<_>>>()?;
+        let door = self.door();
         let state = self.state();
         let mut networks: Vec<_> = state.networks.values().map(crate::Net::rules).collect();
         networks.sort_by(|a, b| a.bridge.cmp(&b.bridge));
@@ -58,19 +59,30 @@ impl Inner {
             bound,
             links: crate::links::allowed(&state),
             relay: state.relay,
+            silent: self.config.policy.silent(),
+            accept_mark: self.config.policy.accept_mark,
+            direct_routing: self.config.policy.direct_routing,
+            door,
         })
     }
 
     /// Writes the firewall tables of all networks.
     pub(crate) fn write_rules(&self, host: &mut Host) -> Result<()> {
-        let world = self.world()?;
-        if world.networks.is_empty() {
+        let nothing = self.state().networks.is_empty() || !self.config.policy.any_rules();
+        if nothing {
             self.write_file(None)?;
-            host.firewall.delete(nft::Family::Inet, &world.table)?;
-            host.firewall.delete(nft::Family::Bridge, &world.table)?;
+            let table = self.config.table();
+            if self.config.policy.ask_host {
+                host.firewall.delete(nft::Family::Ip, &table)?;
+                host.firewall.delete(nft::Family::Ip6, &table)?;
+                self.remove_door(host)?;
+            }
+            host.firewall.delete(nft::Family::Inet, &table)?;
+            host.firewall.delete(nft::Family::Bridge, &table)?;
             return self.pass_foreign(host);
         }
-        let batch = nft::encode(&rules::desired(&world))
+        self.ensure_door(host)?;
+        let batch = nft::encode(&rules::desired(&self.world()?))
             .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         // First the file: what is not in it is lost when gantry-netd puts the tables back.
         self.write_file(Some(batch.bytes()))?;
@@ -141,11 +153,12 @@ impl Inner {
             return Ok(());
         }
         let world = self.world()?;
-        if world.networks.is_empty() {
+        let rulesets = rules::desired(&world);
+        if world.networks.is_empty() || rulesets.is_empty() {
             return self.write_file(None);
         }
-        let batch = nft::encode(&rules::desired(&world))
-            .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
+        let batch =
+            nft::encode(&rulesets).map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         self.write_file(Some(batch.bytes()))
     }
 
@@ -174,7 +187,8 @@ impl Inner {
                 remove,
             })
             .collect();
-        if changes.is_empty() || host.firewall.change(&changes)? {
+        let nothing = changes.is_empty() || !self.config.policy.any_rules();
+        if nothing || host.firewall.change(&changes)? {
             return Ok(());
         }
         // An endpoint came and went between, or somebody has changed the table.

@@ -156,7 +156,7 @@ impl Host {
     }
 }
 
-fn set_ipv6(link: &str, key: &str, value: &str) -> Result<()> {
+pub(crate) fn set_ipv6(link: &str, key: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/net/ipv6/conf/{link}/{key}");
     match std::fs::write(&path, value) {
         // A kernel without IPv6 has nothing to set; what needs it fails with its addresses.

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod door;
 mod firewall;
 mod flows;
 mod foreign;
@@ -30,6 +31,7 @@ mod links;
 mod networks;
 pub mod options;
 pub mod plan;
+pub mod policy;
 pub mod ports;
 mod probe;
 mod publish;
@@ -46,8 +48,9 @@ use network::{
     NetworkId, PortRequest, PublishedPort, Question, Recovered, Sandbox, Usage,
 };
 use options::Options;
+use policy::Policy;
 use rustix::event::{EventfdFlags, eventfd};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -63,6 +66,8 @@ pub struct Config {
     pub state: PathBuf,
     /// EXEC-ROOT/netd/firewall: the transaction that writes our tables, for whoever puts them back.
     pub firewall: Option<PathBuf>,
+    /// What the daemon's options say.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -133,6 +138,10 @@ struct State {
     relay: Option<u16>,
     /// Who may talk to whom where neighbours are kept apart.
     links: Vec<Link>,
+    /// The number of the link to which copies of packets go that the host's rules let in.
+    door: Option<u32>,
+    /// Tables of others that refuse our packets and cannot be changed.
+    closed: BTreeSet<String>,
     /// Networks whose bridge routes loopback addresses.
     loopback: HashSet<NetworkId>,
 }
@@ -185,7 +194,9 @@ impl Bridge {
         if let Some(path) = &config.firewall {
             stdx::fs::remove_file(path)?;
         }
-        host.firewall.delete(nft::Family::Bridge, &config.table())?;
+        for family in [nft::Family::Ip, nft::Family::Ip6, nft::Family::Bridge] {
+            host.firewall.delete(family, &config.table())?;
+        }
         host.firewall.delete(nft::Family::Inet, &config.table())
     }
 
@@ -294,7 +305,12 @@ impl Driver for Bridge {
 
     fn warnings(&self) -> Vec<String> {
         let bridges = self.inner.bridges();
-        if bridges.is_empty() { Vec::new() } else { foreign::legacy(&bridges) }
+        if bridges.is_empty() {
+            return Vec::new();
+        }
+        let closed = self.inner.state().closed.clone();
+        let owned = (!closed.is_empty()).then(|| foreign::owned(&closed));
+        foreign::legacy(&bridges).into_iter().chain(owned).collect()
     }
 
     fn changes(&self) -> Vec<String> {

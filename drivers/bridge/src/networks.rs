@@ -7,7 +7,7 @@ use crate::plan::Attachment;
 use crate::{Inner, Net, rules};
 use ipnet::IpNet;
 use network::ipam::subnets::{self, Subnet};
-use network::{Family, Mac, Network, NetworkConfig, Pool};
+use network::{Family, Mac, Network, NetworkConfig, Pool, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result, fail_point};
 
@@ -34,6 +34,7 @@ impl Inner {
                 ),
             ));
         }
+        let config = &as_the_link_is(&mut host, config, &options)?;
         let pools = subnets::take(&*self.ipam, config, || host.routed_beside(&bridge))?;
         let mut net = Net { config: config.clone(), options, bridge, index: 0, owned: true, pools };
         let result = self.make(&mut net, &mut host);
@@ -52,11 +53,12 @@ impl Inner {
         self.state().networks.insert(net.config.id, net.clone());
         fail_point!("bridge.create.before-rules");
         let families: Vec<Family> = net.pools.iter().map(|p| Family::of(&p.subnet)).collect();
-        for family in &families {
+        let forward = if self.config.policy.forward { &families[..] } else { &[] };
+        for family in forward {
             forwarding::note(&self.config.state, *family)?;
         }
         self.write_rules(host)?;
-        for family in &families {
+        for family in forward {
             forwarding::enable(&self.config.state, *family)?;
         }
         Ok(answer)
@@ -78,6 +80,33 @@ impl Inner {
     pub(crate) fn release_pools(&self, pools: &[Subnet]) {
         subnets::release(&*self.ipam, pools);
     }
+}
+
+/// The default network on a link that somebody else made: its addresses are the link's own, where it has some.
+fn as_the_link_is(
+    host: &mut Host,
+    config: &NetworkConfig,
+    options: &Options,
+) -> Result<NetworkConfig> {
+    let mut config = config.clone();
+    let Some(name) = options.name.as_deref().filter(|_| config.default) else { return Ok(config) };
+    let Some(link) = route::link(&mut host.route, name)? else {
+        return Err(Error::not_found(format!(
+            "bridge device with non default name {name} must be created manually"
+        )));
+    };
+    let kernels_own =
+        |address: &IpNet| matches!(address, IpNet::V6(six) if six.addr().is_unicast_link_local());
+    let mut own = route::addresses(&mut host.route)?;
+    own.retain(|(index, address)| *index == link.index && !kernels_own(address));
+    for (family, pool) in [(Family::V4, &mut config.ipv4), (Family::V6, &mut config.ipv6)] {
+        // The first of a family, as Docker takes it.
+        let first = own.iter().map(|(_, address)| address).find(|a| Family::of(a) == family);
+        if let (Some(pool), Some(address)) = (pool, first) {
+            (pool.subnet, pool.gateway) = (Some(address.trunc()), Some(address.addr()));
+        }
+    }
+    Ok(config)
 }
 
 impl Net {
@@ -128,6 +157,15 @@ impl Net {
         rules::Side { subnet: pool.subnet, gateway: pool.gateway, mode, snat }
     }
 
+    /// Where containers send what is for elsewhere.
+    fn way_out(&self, pool: &Subnet) -> IpAddr {
+        let wanted = match Family::of(&pool.subnet) {
+            Family::V4 => &self.config.ipv4,
+            Family::V6 => &self.config.ipv6,
+        };
+        wanted.as_ref().and_then(|wanted| wanted.way_out).unwrap_or(pool.gateway)
+    }
+
     /// The bridge's Ethernet address.
     pub(crate) fn mac(&self) -> Mac {
         let mac = Mac::of_any(self.pools.iter().map(|pool| pool.gateway));
@@ -142,7 +180,7 @@ impl Net {
             bridge: self.index,
             mtu: self.options.mtu,
             addresses,
-            gateways: gateways.map(|pool| pool.gateway).collect(),
+            gateways: gateways.map(|pool| self.way_out(pool)).collect(),
             isolated: !self.options.icc,
             mark,
             prefix: self.options.prefix.clone(),

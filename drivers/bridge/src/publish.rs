@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::options::GatewayMode;
+use crate::policy::Policy;
 use crate::ports::{self, Ports};
 use crate::rules::{self, Forward};
 use crate::{Inner, Net, probe};
@@ -28,6 +29,7 @@ struct Reach {
     addresses: Vec<IpAddr>,
     link: String,
     relay: bool,
+    policy: Policy,
 }
 
 impl Inner {
@@ -79,7 +81,8 @@ impl Inner {
             .ok_or_else(|| Error::not_found(format!("network {} not found", lease.network)))?;
         let addresses = lease.addresses.iter().map(|(_, address)| *address).collect();
         let link = lease.link.clone();
-        Ok(Reach { net, addresses, link, relay: state.relay.is_some() })
+        let (relay, policy) = (state.relay.is_some(), self.config.policy);
+        Ok(Reach { net, addresses, link, relay, policy })
     }
 
     /// Writes the elements of ports that are taken.
@@ -157,14 +160,31 @@ impl Inner {
 
     /// The changes that add or remove the elements of forwards.
     fn changes(&self, forwards: &[Forward], add: bool) -> Vec<Change> {
-        let mut sets: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
-        for (set, element) in forwards.iter().flat_map(Forward::elements) {
-            sets.entry(set).or_default().push(element);
+        let policy = self.config.policy;
+        if !policy.any_rules() {
+            return Vec::new();
         }
-        let change = |(set, elements): (&str, Vec<Element>)| {
+        let mut sets: BTreeMap<(u8, &'static str), (nft::Family, Vec<Element>)> = BTreeMap::new();
+        let mut put = |family: nft::Family, set: &'static str, element: Element| {
+            let (_, elements) =
+                sets.entry((family.number(), set)).or_insert_with(|| (family, Vec::new()));
+            elements.push(element);
+        };
+        for forward in forwards {
+            for (set, element) in forward.elements() {
+                put(nft::Family::Inet, set, element);
+            }
+            if policy.ask_host
+                && policy.rules_about(&forward.address)
+                && let Some((family, element)) = rules::asked(forward)
+            {
+                put(family, rules::ASKED, element);
+            }
+        }
+        let change = |((_, set), (family, elements)): ((u8, &str), (nft::Family, Vec<Element>))| {
             let (come, go) = if add { (elements, Vec::new()) } else { (Vec::new(), elements) };
             Change {
-                family: nft::Family::Inet,
+                family,
                 table: self.config.table(),
                 set: set.to_owned(),
                 add: come,
@@ -220,10 +240,19 @@ impl Reach {
             let options = &self.net.options;
             let binding = (options.host_binding_v4, options.host_binding_v6);
             let all = ports::default_addresses(binding, (true, true));
-            return Ok(all.into_iter().filter(|a| self.reached(request.protocol, a)).collect());
+            let reached = all.into_iter().filter(|a| self.reached(request.protocol, a));
+            let (led, left): (Vec<_>, Vec<_>) = reached.partition(|a| self.is_led(a));
+            // Without rules about IPv6 alone, IPv4 will do.
+            return match left.first() {
+                Some(address) if address.is_ipv4() || led.is_empty() => {
+                    Err(not_led(request, address))
+                }
+                _ => Ok(led),
+            };
         };
         if self.reached(request.protocol, &address) {
-            return Ok(vec![address]);
+            let led = self.is_led(&address);
+            return if led { Ok(vec![address]) } else { Err(not_led(request, &address)) };
         }
         let what = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         Err(Error::not_implemented(format!(
@@ -233,12 +262,18 @@ impl Reach {
     }
 
     fn reached(&self, protocol: Protocol, address: &IpAddr) -> bool {
-        let relayed = self.relay && protocol == Protocol::Tcp && address.is_ipv6();
+        let relayed =
+            self.relay && self.policy.ipv6 && protocol == Protocol::Tcp && address.is_ipv6();
         match self.container(address) {
             // To ::1 alone only the relay leads.
             Some(_) => !(address.is_ipv6() && address.is_loopback()) || relayed,
             None => relayed,
         }
+    }
+
+    /// Whether there are rules that lead from there to the container, or none are needed.
+    fn is_led(&self, address: &IpAddr) -> bool {
+        self.mode(address) == GatewayMode::Routed || self.policy.rules_about(address)
     }
 
     /// The container's address of the same family.
@@ -257,8 +292,43 @@ impl Reach {
 
     fn forwards(&self, ports: &[PublishedPort]) -> Vec<Forward> {
         let routed = |address: &IpAddr| self.mode(address) == GatewayMode::Routed;
-        rules::forwards(ports, |address| self.container(address), routed)
+        let mut all = rules::forwards(ports, |address| self.container(address), routed);
+        if self.policy.direct_routing {
+            all.extend(self.direct(ports));
+        }
+        all
     }
+
+    /// The container's own ports that others published ones lead to; not those that are the host's own alone.
+    fn direct(&self, ports: &[PublishedPort]) -> Vec<Forward> {
+        let mut own: Vec<PublishedPort> = ports
+            .iter()
+            .filter(|port| {
+                !port.address.is_loopback()
+                    && self.container(&port.address).is_some()
+                    && self.mode(&port.address) != GatewayMode::Routed
+            })
+            .map(|port| {
+                let any: IpAddr = match port.address {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                PublishedPort { address: any, port: 0, ..*port }
+            })
+            .collect();
+        own.sort_by_key(|port| (port.protocol, port.address, port.container));
+        own.dedup();
+        rules::forwards(&own, |address| self.container(address), |_| true)
+    }
+}
+
+fn not_led(request: &PortRequest, address: &IpAddr) -> Error {
+    let option = if address.is_ipv4() { "iptables" } else { "ip6tables" };
+    Error::not_implemented(format!(
+        "cannot publish {}/{} on {address}: the daemon's option {option} is false, and without rules no port of the host \
+         leads to a container",
+        request.container, request.protocol
+    ))
 }
 
 /// Lets a container reach itself by its own published port. A bridge whose packets meet br_netfilter does not route such

@@ -19,8 +19,11 @@ impl Inner {
     pub(crate) fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         let owners: HashSet<_> = live.iter().map(|l| l.endpoint.id).collect();
-        let networks: HashSet<_> =
+        let mut networks: HashSet<_> =
             self.state().networks.values().map(|net| net.bridge.clone()).collect();
+        if self.state().door.is_some() {
+            networks.extend(self.config.door_links());
+        }
         let mark = self.config.mark();
         {
             let mut host = self.host();

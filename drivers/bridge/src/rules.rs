@@ -17,16 +17,20 @@
 //! only answers and what was published come in. Between two bridges nothing else passes. A packet of a known connection
 //! meets one rule in `forward`; the nat chains see first packets only.
 
+mod asking;
 mod bridged;
 pub(crate) mod elements;
 mod explain;
 mod links;
 
+pub use asking::Door;
+pub(crate) use asking::{ASKED, asked};
 pub use bridged::Bound;
 pub use elements::{Forward, Target, forwards};
 pub use links::Allowed;
 
 use crate::options::GatewayMode;
+use crate::policy::{Mark, of_family};
 use ipnet::IpNet;
 use network::Family;
 use nft::{
@@ -84,13 +88,24 @@ pub struct World {
     pub links: Vec<Allowed>,
     /// The listener for what the kernel cannot translate.
     pub relay: Option<u16>,
+    /// No rule of ours is about these families.
+    pub silent: Vec<Family>,
+    /// Packets with this mark may enter any network that is not internal.
+    pub accept_mark: Option<Mark>,
+    /// Published ports are reached by containers' own addresses, too.
+    pub direct_routing: bool,
+    /// The host's own input rules are asked about published ports.
+    pub door: Option<Door>,
 }
 
-/// The tables, whole.
-pub fn desired(world: &World) -> [Ruleset; 2] {
+/// The tables, whole; none where no rule is to be ours.
+pub fn desired(world: &World) -> Vec<Ruleset> {
+    if world.silent.len() == 2 {
+        return Vec::new();
+    }
     let mut chains = vec![
         base("forward", ChainKind::Filter, Hook::Forward, 0, forward(world)),
-        base("prerouting", ChainKind::Nat, Hook::Prerouting, -100, prerouting()),
+        base("prerouting", ChainKind::Nat, Hook::Prerouting, -100, prerouting(world)),
         base("output", ChainKind::Nat, Hook::Output, -100, vec![to_ports()]),
         base("postrouting", ChainKind::Nat, Hook::Postrouting, 100, postrouting(world)),
         Chain { name: "ports".into(), base: None, rules: elements::ports(world.relay) },
@@ -102,8 +117,14 @@ pub fn desired(world: &World) -> [Ruleset; 2] {
     let mut sets = links(world);
     sets.extend(elements::sets(world));
     sets.extend(links::routed_set(world));
+    for chain in chains.iter_mut().filter(|chain| chain.base.is_some()) {
+        let past = |family: &Family| Rule::new([of_family(*family)], Action::Accept);
+        chain.rules.splice(0..0, world.silent.iter().map(past));
+    }
     let inet = Ruleset { name: world.table.clone(), family: nft::Family::Inet, sets, chains };
-    [inet, bridged::desired(world)]
+    let mut all = vec![inet, bridged::desired(world)];
+    all.extend(asking::desired(world));
+    all
 }
 
 /// The sets that say which link is whose.
@@ -151,11 +172,7 @@ fn forward(world: &World) -> Vec<Rule> {
         Rule::new([], Action::Map { of: vec![Load::In], map: "exits".into() }),
     ];
     for family in &world.guard {
-        let question = match family {
-            Family::V4 => Match::Ipv4,
-            Family::V6 => Match::Ipv6,
-        };
-        let rule = Rule::new([question], Action::Drop);
+        let rule = Rule::new([of_family(*family)], Action::Drop);
         rules.push(rule.comment("this host did not forward before there were containers"));
     }
     rules
@@ -177,21 +194,27 @@ fn enter(world: &World, network: &NetworkRules) -> Vec<Rule> {
     for link in &network.trusted {
         rules.push(Rule::new([Match::In(link.clone())], Action::Accept));
     }
+    if let Some(Mark { value, mask }) = world.accept_mark {
+        rules.push(Rule::new([Match::Mark { value, mask }], Action::Accept));
+    }
     for side in &network.sides {
-        rules.extend(open(side));
+        rules.extend(open(side, world.direct_routing));
     }
     rules.push(rest);
     rules
 }
 
 /// What is open without translation.
-fn open(side: &Side) -> Vec<Rule> {
+fn open(side: &Side, direct: bool) -> Vec<Rule> {
     let (six, icmp) = match side.subnet {
         IpNet::V4(_) => (false, 1),
         IpNet::V6(_) => (true, 58),
     };
     let here = Match::Destination(side.subnet);
     match side.mode {
+        GatewayMode::Nat if direct => {
+            vec![Rule::new([elements::is_open(six)], Action::Accept)]
+        }
         GatewayMode::Nat | GatewayMode::Isolated => Vec::new(),
         GatewayMode::NatUnprotected => {
             // Networks of ours stay apart all the same.
@@ -205,20 +228,28 @@ fn open(side: &Side) -> Vec<Rule> {
     }
 }
 
-fn prerouting() -> Vec<Rule> {
+fn prerouting(world: &World) -> Vec<Rule> {
     let loopback: IpNet = "127.0.0.0/8".parse().expect("it is a subnet");
     let strange = |question| {
         Rule::new([Match::NotIn("lo".into()), question], Action::Drop)
             .comment("loopback addresses come from loopback only")
     };
-    vec![
+    let mut rules = vec![
         // Before the kernel's own check, which comes after translation: what is published on 127.0.0.1 is the host's.
         strange(Match::Destination(loopback)),
         strange(Match::Source(loopback)),
         // An internal network has no way out, not even by way of the host's ports.
         Rule::new([Match::known([Load::In], "internal")], Action::Accept),
-        to_ports(),
-    ]
+    ];
+    match &world.door {
+        None => rules.push(to_ports()),
+        // Whatever else there is goes to the host first.
+        Some(door) => rules.extend(
+            [Match::known([Load::In], "exits"), Match::In(door.enters.clone())]
+                .map(|from| Rule::new([from, Match::Local], Action::Goto("ports".into()))),
+        ),
+    }
+    rules
 }
 
 fn to_ports() -> Rule {

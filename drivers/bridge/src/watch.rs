@@ -184,6 +184,11 @@ impl Inner {
 
     fn heard(&self, event: LinkEvent) {
         let LinkEvent::Gone(link) = event else { return };
+        if self.is_door(&link.name) {
+            tracing::warn!("link {} was deleted by somebody; making it again", link.name);
+            self.put_rules_back(true);
+            return;
+        }
         let freed = self.state().leases.link_gone(&link.name);
         self.release(freed);
         let bridge = {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Modules that the tests need; those they depend on are found in them.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 23] = [
     "virtio_pci",
     "virtio_blk",
     "overlay",
@@ -35,6 +35,8 @@ const MODULES: [&str; 21] = [
     "nft_meta_bridge",
     "nft_reject_inet",
     "nft_limit",
+    "nft_dup_ipv4",
+    "nft_dup_ipv6",
 ];
 
 /// What the machine is started with.

@@ -9,6 +9,11 @@ use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result};
 use store::records::network::{IpamRecord, NetworkRecord, PoolRecord};
 
+/// The name of the auxiliary address that is containers' way out, as Docker has it.
+pub(crate) const WAY_OUT: &str = "DefaultGatewayIPv4";
+/// The same for IPv6.
+pub(crate) const WAY_OUT_V6: &str = "DefaultGatewayIPv6";
+
 /// What a user asks for.
 #[derive(Debug, Clone, Default)]
 pub struct CreateNetwork {
@@ -175,16 +180,18 @@ fn read_pool(pool: &PoolRecord) -> Result<PoolConfig> {
         }
         text.parse().map(Some).map_err(|_| Error::invalid(format!("invalid address {text}")))
     }
+    let (mut way_out, mut auxiliary) = (None, Vec::new());
+    for (name, address) in &pool.auxiliary {
+        let Some(address) = parse::<IpAddr>(address)? else { continue };
+        let key = if address.is_ipv4() { WAY_OUT } else { WAY_OUT_V6 };
+        if name == key { way_out = Some(address) } else { auxiliary.push(address) }
+    }
     Ok(PoolConfig {
         subnet: parse(&pool.subnet)?,
         range: parse(&pool.range)?,
         gateway: parse(&pool.gateway)?,
-        auxiliary: pool
-            .auxiliary
-            .values()
-            .map(|address| parse(address))
-            .filter_map(Result::transpose)
-            .collect::<Result<_>>()?,
+        auxiliary,
+        way_out,
     })
 }
 

@@ -8,6 +8,7 @@ use network::{
     Driver, EndpointId, Explanation, Live, Network, NetworkId, Question, Sandboxes, Usage,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use stdx::time::Timestamp;
@@ -272,9 +273,21 @@ impl Networks {
     fn config(&self, record: &NetworkRecord) -> Result<network::NetworkConfig> {
         let mut config = request::config(record)?;
         if record.name == BRIDGE
-            && let Some(link) = self.defaults.bridge.as_ref().and_then(|b| b.link.clone())
+            && let Some(bridge) = &self.defaults.bridge
         {
-            config.options.insert("com.docker.network.bridge.name".to_owned(), link);
+            if let Some(link) = bridge.link.clone() {
+                config.options.insert("com.docker.network.bridge.name".to_owned(), link);
+            }
+            // A subnet that is chosen now has no record yet that would say so.
+            let ways = [
+                (&mut config.ipv4, bridge.gateway_ipv4.map(IpAddr::V4)),
+                (&mut config.ipv6, bridge.gateway_ipv6.map(IpAddr::V6)),
+            ];
+            for (pool, way_out) in ways {
+                if let Some(pool) = pool {
+                    pool.way_out = way_out;
+                }
+            }
         }
         Ok(config)
     }
@@ -296,6 +309,11 @@ impl Networks {
         let mut record = now.record.clone();
         let made = driver.create(&self.config(&record)?)?;
         fill_in(&mut record, &made);
+        if record.name == BRIDGE
+            && let Some(bridge) = &self.defaults.bridge
+        {
+            bridge.apply(&mut record);
+        }
         if record != now.record {
             // The subnet that was found free stays the network's.
             self.store.write(|batch| batch.put(&record.id, &record))?;
@@ -505,6 +523,11 @@ fn fill_in(record: &mut NetworkRecord, made: &Network) {
         let subnet = pool.subnet.to_string();
         if record.ipam.pools.iter().any(|known| known.subnet == subnet) {
             continue;
+        }
+        if record.name == BRIDGE {
+            // Another link of somebody's, or another address of it.
+            let six = pool.subnet.addr().is_ipv6();
+            record.ipam.pools.retain(|known| known.subnet.contains(':') != six);
         }
         record.ipam.pools.push(PoolRecord {
             subnet,

@@ -81,7 +81,13 @@ fn take_one(
         let taken = |what: String| move |e: Error| Error::new(e.kind(), format!("{what}: {e}"));
         ipam.allocate(&subnet, None, Some(gateway))
             .map_err(taken(format!("failed to allocate gateway ({gateway})")))?;
-        for address in &wanted.auxiliary {
+        if let Some(other) = wanted.way_out.filter(|other| !subnet.contains(other)) {
+            return Err(Error::invalid(format!(
+                "auxiliary address: (DefaultGateway{family}:{other}) must belong to the master pool: {subnet}"
+            )));
+        }
+        let way_out = wanted.way_out.iter().filter(|other| **other != gateway);
+        for address in wanted.auxiliary.iter().chain(way_out) {
             let what = format!("failed to allocate secondary ip address ({address})");
             ipam.allocate(&subnet, None, Some(*address)).map_err(taken(what))?;
         }

@@ -16,6 +16,7 @@ pub(super) const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 /// `NFT_META_*`: what to load about a packet.
 const META_PROTOCOL: u32 = 1;
+const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
@@ -31,6 +32,7 @@ const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
+const REG_2: u32 = 2;
 /// `NFT_REG32_00`: the first of the four-byte registers, which lie over the four of sixteen bytes.
 const REG32: u32 = 8;
 /// `NFT_FIB_RESULT_ADDRTYPE` of the destination (`NFTA_FIB_F_DADDR`), and the kernel's number for its own addresses.
@@ -82,6 +84,11 @@ pub(super) fn put_match(a: &mut Attributes<'_>, question: &Match) {
             });
             compare(a, CMP_EQ, &RTN_LOCAL.to_ne_bytes());
         }
+        Match::Mark { value, mask } => {
+            load_meta(a, META_MARK);
+            mask_register(a, &mask.to_ne_bytes());
+            compare(a, CMP_EQ, &(value & mask).to_ne_bytes());
+        }
         Match::Known { of, set, not } => {
             family_of(a, of);
             load_all(a, of);
@@ -116,6 +123,18 @@ pub(super) fn put_action(a: &mut Attributes<'_>, action: &Action) {
             };
             immediate(a, &bytes);
             nat(a, NAT_SNAT, family, REG_1, None);
+        }
+        Action::Copy { to, link } => {
+            let to = match to {
+                IpAddr::V4(address) => address.octets().to_vec(),
+                IpAddr::V6(address) => address.octets().to_vec(),
+            };
+            immediate(a, &to);
+            immediate_to(a, REG_2, &link.to_ne_bytes());
+            expression(a, "dup", |a| {
+                a.be32(1, REG_1); // NFTA_DUP_SREG_ADDR
+                a.be32(2, REG_2); // NFTA_DUP_SREG_DEV
+            });
         }
         Action::Redirect(port) => {
             immediate(a, &port.to_be_bytes());
@@ -232,7 +251,9 @@ fn load_all(a: &mut Attributes<'_>, of: &[Load]) {
             Load::Source6 | Load::BridgedSource6 => {
                 load_payload(a, register, PAYLOAD_NETWORK_HEADER, 8, 16);
             }
-            Load::Destination6 => load_payload(a, register, PAYLOAD_NETWORK_HEADER, 24, 16),
+            Load::Destination6 | Load::BridgedDestination6 => {
+                load_payload(a, register, PAYLOAD_NETWORK_HEADER, 24, 16);
+            }
             Load::SourcePort => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 0, 2),
             Load::DestinationPort => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 2, 2),
             Load::NeighbourTarget => load_payload(a, register, PAYLOAD_TRANSPORT_HEADER, 8, 16),
@@ -266,8 +287,12 @@ fn nat(a: &mut Attributes<'_>, kind: u32, family: u8, address: u32, port: Option
 }
 
 fn immediate(a: &mut Attributes<'_>, value: &[u8]) {
+    immediate_to(a, REG_1, value);
+}
+
+fn immediate_to(a: &mut Attributes<'_>, register: u32, value: &[u8]) {
     expression(a, "immediate", |a| {
-        a.be32(1, REG_1); // NFTA_IMMEDIATE_DREG
+        a.be32(1, register); // NFTA_IMMEDIATE_DREG
         a.nested(2, |a| a.put(NFTA_DATA_VALUE, value)); // NFTA_IMMEDIATE_DATA
     });
 }

@@ -5,7 +5,7 @@
 //! addresses of its own, or routes for others, is left alone.
 
 use super::{World, base, links};
-use network::Mac;
+use network::{Family, Mac};
 use nft::{
     Action, Chain, ChainKind, Data, Element, Field, Hook, Kind, Load, Match, Rule, Ruleset, Set,
     Value,
@@ -136,12 +136,14 @@ fn sets(world: &World) -> Vec<Set> {
         key: vec![Kind::EtherType],
         data: Data::Verdict,
         ranges: false,
-        elements: [(IPV4, "ip"), (ARP, "arp"), (IPV6, "ip6")]
-            .map(|(number, chain)| Element {
+        elements: [(IPV4, "ip", Family::V4), (ARP, "arp", Family::V4), (IPV6, "ip6", Family::V6)]
+            .into_iter()
+            .filter(|(.., family)| !world.silent.contains(family))
+            .map(|(number, chain, _)| Element {
                 key: vec![Field::EtherType(number)],
                 value: Value::Verdict(Action::Goto(chain.into())),
             })
-            .into(),
+            .collect(),
     });
     sets.extend(links::sets(world));
     sets

@@ -62,7 +62,14 @@ impl World {
             all.push(explain(Container, false, &strange, text));
             return all;
         }
-        all.push(explain(Elsewhere, served, &rule, text.clone()));
+        if self.door.is_some() {
+            let family = if forward.address.is_ipv4() { "ip" } else { "ip6" };
+            let rule = format!("table {family} {}, chain input, set {}", self.table, super::ASKED);
+            let text = format!("{text}, as far as the host's own input rules let it in");
+            all.push(explain(Elsewhere, served, &rule, text));
+        } else {
+            all.push(explain(Elsewhere, served, &rule, text.clone()));
+        }
         all.push(explain(Container, served, &rule, text));
         let internal: Vec<&str> =
             self.networks.iter().filter(|n| n.internal).map(|n| n.bridge.as_str()).collect();
@@ -82,8 +89,8 @@ impl World {
         let set = if to.is_ipv6() { "open6" } else { "open4" };
         let rule = self.rule(&entrance(network), &format!("set {set}"));
         let text = format!(
-            "{protocol} port {port} of {to} itself is open to whoever has a route to it: the network is routed, no port \
-             of the host leads there"
+            "{protocol} port {port} of {to} itself is open to whoever has a route to it: the network is routed, or \
+             direct routing is allowed"
         );
         let explain =
             |from| Explanation { from, allowed: true, rule: rule.clone(), text: text.clone() };

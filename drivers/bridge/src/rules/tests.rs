@@ -21,8 +21,7 @@ fn world(networks: &[NetworkRules]) -> World {
 fn rules(world: &World) -> Ruleset {
     let both = desired(world);
     nft::encode(&both).unwrap();
-    let [inet, _] = both;
-    inet
+    both.into_iter().next().unwrap()
 }
 
 fn chain<'a>(rules: &'a Ruleset, name: &str) -> &'a [Rule] {
@@ -48,7 +47,7 @@ fn few_rules_decide_about_a_packet() {
     assert_eq!(entrances.elements.len(), 50);
     assert_eq!(chain(&rules, "in-br-7").last().unwrap(), &Rule::new([], Action::Drop));
     // A frame of a container: its kind, that it is not for loopback, and that it is who it says.
-    let [_, bridge] = desired(&world(&many));
+    let bridge = desired(&world(&many)).remove(1);
     assert_eq!(chain(&bridge, "prerouting").len(), 1);
     let own = Match::known([Load::In, Load::SourceMac, Load::BridgedSource4], "bound4");
     assert_eq!(chain(&bridge, "ip")[1].matches, [own]);
@@ -186,4 +185,67 @@ fn it_can_be_explained() {
     assert_eq!(decisions("10.0.0.2"), all(true));
     assert_eq!(decisions("10.1.0.2"), all(false));
     assert!(decisions("192.0.2.1").is_empty());
+}
+
+#[test]
+fn a_family_that_is_to_be_left_alone_passes_every_chain_at_once() {
+    let world = World { silent: vec![Family::V6], ..world(&[network("br-a", "10.0.0.0/24")]) };
+    let all = desired(&world);
+    nft::encode(&all).unwrap();
+    for chain in all[0].chains.iter().filter(|chain| chain.base.is_some()) {
+        assert_eq!(chain.rules[0], Rule::new([Match::Ipv6], Action::Accept), "{}", chain.name);
+    }
+    let types = all[1].sets.iter().find(|set| set.name == "types").unwrap();
+    assert_eq!(types.elements.len(), 2, "IPv4 and ARP");
+    assert!(desired(&World { silent: vec![Family::V4, Family::V6], ..world }).is_empty());
+}
+
+#[test]
+fn where_the_hosts_rules_are_asked_only_what_they_let_in_is_translated() {
+    let of = |_: &IpAddr| Some("10.0.0.2".parse().unwrap());
+    let ports = [
+        published("0.0.0.0", 8080, 80),
+        published("127.0.0.1", 99, 99),
+        published("192.0.2.1", 9000, 80),
+        published("::", 8080, 80),
+    ];
+    let to = ["192.0.0.11", "fe80::2"].map(|a| a.parse().unwrap());
+    let world = World {
+        forwards: forwards(&ports, of, |_| false),
+        door: Some(Door { link: 7, to, enters: "gantry-in".into() }),
+        ..world(&[network("br-a", "10.0.0.0/24")])
+    };
+    let all = desired(&world);
+    nft::encode(&all).unwrap();
+    let before: Vec<_> = chain(&all[0], "prerouting").iter().map(|rule| &rule.matches).collect();
+    assert_eq!(before[3][0], Match::known([Load::In], "exits"));
+    assert_eq!(before[4][0], Match::In("gantry-in".into()));
+    // Those on loopback are nobody else's to ask for.
+    let asked = |table: &Ruleset| {
+        let set = table.sets.iter().find(|set| set.name == ASKED).unwrap();
+        set.elements.iter().map(|element| element.key[2].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(all[2].family, nft::Family::Ip);
+    assert_eq!(asked(&all[2]), [Field::Ports(8080, 8080), Field::Ports(9000, 9000)]);
+    assert_eq!(asked(&all[3]), [Field::Ports(8080, 8080)]);
+    assert_eq!(chain(&all[2], "again")[0].action, Action::Copy { to: to[0], link: 7 });
+    let told = world.explain_port(Protocol::Tcp, 8080);
+    assert!(told[0].text.ends_with("as far as the host's own input rules accept it"), "{told:?}");
+}
+
+#[test]
+fn marks_and_direct_routes_open_what_is_not_internal() {
+    let open = World {
+        accept_mark: Some(Mark { value: 1, mask: 3 }),
+        direct_routing: true,
+        ..world(&[network("br-a", "10.0.0.0/24")])
+    };
+    let asks = |world: &World, question: &Match| {
+        chain(&rules(world), "in-br-a").iter().any(|rule| rule.matches.contains(question))
+    };
+    let (mark, published) = (Match::Mark { value: 1, mask: 3 }, elements::is_open(false));
+    assert!(asks(&open, &mark) && asks(&open, &published));
+    let mut inside = open;
+    inside.networks[0].internal = true;
+    assert!(!asks(&inside, &mark) && !asks(&inside, &published));
 }

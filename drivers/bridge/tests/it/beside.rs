@@ -8,8 +8,9 @@
 use crate::lan::Lan;
 use crate::rig::{Container, Host, eventually, on_a_host, send};
 use network::{Driver as _, PortRequest, Protocol};
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn run(program: &str, arguments: &str) -> String {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
@@ -139,5 +140,90 @@ fn the_file_for_the_helper_writes_the_same_tables() {
         drop(a);
         bridge::Bridge::cleanup(&config).unwrap();
         std::fs::remove_dir(host.state.path().join("netd")).unwrap();
+    });
+}
+
+/// What firewalld makes of a host with nothing but its default zone: it comes after ours, and refuses what no zone takes.
+const FIREWALLD: &str = "add table inet firewalld
+add chain inet firewalld filter_FORWARD { type filter hook forward priority 10 ; policy accept ; }
+add rule inet firewalld filter_FORWARD ct state established,related accept
+add rule inet firewalld filter_FORWARD ct status dnat accept
+add rule inet firewalld filter_FORWARD iifname lo accept
+add rule inet firewalld filter_FORWARD ct state invalid drop
+add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited
+";
+
+#[test]
+fn a_table_like_firewallds_lets_containers_through_also_after_its_reload() {
+    on_a_host(|host: &Host| {
+        let lan = Lan::beside(host, "uplink", 2);
+        let rules = host.state.path().join("firewalld");
+        std::fs::write(&rules, FIREWALLD).unwrap();
+        let load = || drop(run("nft", &format!("-f {}", rules.display())));
+        load();
+        let (bridge, _) = host.bridge();
+        let a = host.container(&bridge);
+        assert!(reaches_out(&lan, &a));
+        run("nft", "delete table inet firewalld");
+        load();
+        eventually("it passes after a reload", || reaches_out(&lan, &a));
+        assert!(bridge.warnings().is_empty(), "{:?}", bridge.warnings());
+        bridge.leave(&a.endpoint.id).unwrap();
+        drop(a);
+        eventually("all have gone", || bridge.leases() == 0);
+        bridge.delete(&host.id).unwrap();
+        assert!(!run("nft", "list ruleset").contains("gantry"));
+        run("nft", "delete table inet firewalld");
+
+        // A table that its owner alone may change: nothing fails, and what does not work is told.
+        let mut owner = Command::new("nft");
+        let mut owner =
+            owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let owned =
+            FIREWALLD.replace("table inet firewalld\n", "table inet firewalld { flags owner ; }\n");
+        owner.stdin.as_mut().unwrap().write_all(owned.as_bytes()).unwrap();
+        eventually("it is there", || run("nft", "list ruleset").contains("admin-prohibited"));
+        bridge.create(&network::NetworkConfig::bridge(host.id, None)).unwrap();
+        let a = host.container(&bridge);
+        assert!(!reaches_out(&lan, &a));
+        assert!(bridge.warnings()[0].contains("firewall-cmd"), "{:?}", bridge.warnings());
+        // Its owner is gone, and so is the table.
+        drop(owner.stdin.take());
+        owner.wait().unwrap();
+        eventually("it passes", || reaches_out(&lan, &a));
+        // Of tables that go with their owner the kernel tells nobody.
+        bridge.recover(Vec::new()).unwrap();
+        assert!(bridge.warnings().is_empty());
+        std::fs::remove_file(&rules).unwrap();
+    });
+}
+
+#[test]
+fn two_daemons_share_a_host() {
+    on_a_host(|host: &Host| {
+        let lan = Lan::beside(host, "uplink", 2);
+        let (one, first) = host.bridge();
+        let other = bridge::Config {
+            instance: Some("0d1e2f".into()),
+            state: host.state.path().join("other"),
+            ..host.config()
+        };
+        let two = host.open_with(other.clone());
+        let id = network::NetworkId::random().unwrap();
+        let second = two.create(&network::NetworkConfig::bridge(id, None)).unwrap();
+        assert_ne!(first.pools[0].subnet, second.pools[0].subnet);
+        let (a, b) = (host.container(&one), host.container_on(&two, id));
+        assert!(reaches_out(&lan, &a) && reaches_out(&lan, &b));
+        assert_eq!(send(&a.socket(), &b.socket(), b.address()), None);
+        assert_eq!(send(&b.socket(), &a.socket(), a.address()), None);
+        // What one of them puts right or takes away is not the other's.
+        one.recover(Vec::new()).unwrap();
+        assert!(reaches_out(&lan, &b));
+        drop((one, a));
+        bridge::Bridge::cleanup(&host.config()).unwrap();
+        assert!(reaches_out(&lan, &b));
+        drop((two, b));
+        bridge::Bridge::cleanup(&other).unwrap();
+        std::fs::remove_dir(host.state.path().join("other")).unwrap();
     });
 }

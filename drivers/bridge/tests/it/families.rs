@@ -116,6 +116,7 @@ fn ranges_gateways_and_auxiliary_addresses() {
             range: "10.2.5.0/29".parse().ok(),
             gateway: None,
             auxiliary: vec!["10.2.5.2".parse().unwrap()],
+            way_out: None,
         };
         let asked = NetworkConfig { ipv4: Some(pool.clone()), ..config(host, &["10.2.0.0/16"]) };
         let network = bridge.create(&asked).unwrap();
@@ -141,6 +142,7 @@ fn ranges_gateways_and_auxiliary_addresses() {
                 range: None,
                 gateway: gateway.parse().ok(),
                 auxiliary: auxiliary.parse().into_iter().collect(),
+                way_out: None,
             }),
             ..config(host, &["10.2.0.0/16"])
         };

@@ -6,6 +6,7 @@ mod beside;
 mod families;
 mod faults;
 mod lan;
+mod policy;
 mod publish;
 mod rig;
 mod traffic;

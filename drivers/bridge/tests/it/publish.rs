@@ -13,7 +13,7 @@ use stdx::Kind;
 use sys::netns;
 
 /// A server in a container that tells each client by what address it knows it.
-fn serve(container: &Container, port: u16) {
+pub(crate) fn serve(container: &Container, port: u16) {
     let listener = netns::inside(container.sandbox.netns(), move || {
         TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))
     });
@@ -28,7 +28,7 @@ fn serve(container: &Container, port: u16) {
 }
 
 /// Connects in a namespace; returns who the server says it was.
-fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> Option<String> {
+pub(crate) fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> Option<String> {
     let to: SocketAddr = to.parse().unwrap();
     let connect = move || TcpStream::connect_timeout(&to, Duration::from_millis(400));
     let stream = match netns {
@@ -42,7 +42,7 @@ fn ask(netns: Option<BorrowedFd<'_>>, to: &str) -> Option<String> {
     Some(answer)
 }
 
-fn tcp(container: u16, address: Option<&str>, ports: Option<(u16, u16)>) -> PortRequest {
+pub(crate) fn tcp(container: u16, address: Option<&str>, ports: Option<(u16, u16)>) -> PortRequest {
     let address = address.map(|a| a.parse().unwrap());
     PortRequest { protocol: Protocol::Tcp, container, address, ports }
 }

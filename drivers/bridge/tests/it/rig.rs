@@ -48,6 +48,7 @@ impl Host {
             instance: Some("0a1b2c".into()),
             state: self.state.path().to_owned(),
             firewall: None,
+            policy: bridge::policy::Policy::default(),
         }
     }
 
