@@ -22,6 +22,9 @@ const MTU: u32 = 65535;
 /// Without an address of its own the kernel takes nothing in through a link whose senders it checks (`rp_filter`). This one
 /// is for such purposes (RFC 7600), and nobody ever sees it.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// What is redirected to the relay goes to an address of the link that it came by, which must be one that later packets, by
+/// another link, can go to as well. Nobody is ever answered from this one (RFC 6666).
+const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8);
 /// Copies are sent to nobody's address on the link.
 const TO: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 11)),
@@ -123,6 +126,7 @@ impl Inner {
         if Path::new("/proc/sys/net/ipv6").exists() {
             let local = IpNet::new(LINK_LOCAL.into(), 64).expect("64 bits are in 128");
             addresses.push((indexes[0], local));
+            addresses.push((indexes[1], IpNet::from(IpAddr::V6(ADDRESS_V6))));
         }
         for (index, address) in addresses {
             let mut batch = Batch::new();
