@@ -77,11 +77,6 @@ fn serve(client: &Client, name: &str, more: &[&str]) {
     eventually("it serves", PATIENCE, || client.run(&ready).code == 0);
 }
 
-fn address(client: &Client, name: &str) -> String {
-    let of = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-    client.run(&["inspect", "-f", of, name]).ok().text().to_owned()
-}
-
 #[test]
 fn hosts_around_reach_what_was_published_for_them_and_nothing_else() {
     need!(Root, Program("curl", "curl"), Program("nft", "nftables"));

@@ -202,7 +202,9 @@ fn a_family_that_is_to_be_left_alone_passes_every_chain_at_once() {
 
 #[test]
 fn where_the_hosts_rules_are_asked_only_what_they_let_in_is_translated() {
-    let of = |_: &IpAddr| Some("10.0.0.2".parse().unwrap());
+    let of = |address: &IpAddr| {
+        Some(if address.is_ipv4() { "10.0.0.2" } else { "fd00::2" }.parse().unwrap())
+    };
     let ports = [
         published("0.0.0.0", 8080, 80),
         published("127.0.0.1", 99, 99),
