@@ -86,7 +86,11 @@ impl Inner {
             .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         // First the file: what is not in it is lost when gantry-netd puts the tables back.
         self.write_file(Some(batch.bytes()))?;
-        host.firewall.write(batch)?;
+        host.firewall.write(batch).map_err(|e| match self.config.policy.ask_host {
+            true => Error::new(e.kind(), "rules that ask the host's own, for which the kernel needs nft_dup_ipv4 and nft_dup_ipv6")
+                .caused_by(e),
+            false => e,
+        })?;
         self.pass_foreign(host)
     }
 

@@ -11,7 +11,7 @@ use crate::publish::{ask, serve, tcp};
 use crate::rig::{Host, eventually, on_a_host};
 use bridge::policy::{Mark, Policy};
 use bridge::{Bridge, Config};
-use network::{Driver as _, NetworkConfig, PoolConfig, PortRequest, Protocol};
+use network::{Driver as _, NetworkConfig, PoolConfig, PortRequest, Protocol, route};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
@@ -50,6 +50,11 @@ fn the_hosts_own_input_rules_decide_about_published_ports_where_they_are_asked()
         // The strictest check of senders that a host may have.
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
         let lan = Lan::beside(host, "uplink", 2).with_ipv6(host, "uplink");
+        // Killed before it wrote whose they are, the daemon finds the links that it made.
+        host.execute(|b| {
+            let mac = network::Mac::of([192, 0, 0, 8].into());
+            route::add_loop(b, "gantryo-0a1b2c", "gantryi-0a1b2c", mac, 65535);
+        });
         let asking = Policy { ask_host: true, ..Policy::default() };
         let bridge = open(host, asking);
         let dual = NetworkConfig {
@@ -147,6 +152,14 @@ fn the_hosts_own_input_rules_decide_about_published_ports_where_they_are_asked()
         bridge.delete(&host.id).unwrap();
         assert!(host.link("gantryo-0a1b2c").is_none());
         assert_eq!(run("nft", "list tables"), "");
+        // Somebody else's link of the name is left alone, and nothing is half made.
+        host.execute(|b| {
+            route::add_bridge(b, "gantryi-0a1b2c", network::Mac::of([1, 1, 1, 1].into()), 1500);
+        });
+        assert_eq!(bridge.create(&dual).unwrap_err().kind(), Kind::Conflict);
+        drop(bridge);
+        Bridge::cleanup(&host.config()).unwrap();
+        host.delete_link("gantryi-0a1b2c");
     });
 }
 
