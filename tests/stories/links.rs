@@ -155,6 +155,23 @@ fn what_cannot_be_linked_is_said_as_docker_says_it() {
     client.run(&[&net[..], &["ping", "-c", "1", "-W", "2", "zz"]].concat()).ok();
 }
 
+#[test]
+fn policies_start_first_whom_others_are_linked_to() {
+    need!(Root);
+    let flags = vec!["--live-restore=false".into()];
+    let mut daemon = Daemon::with(Options { flags, ..Options::default() });
+    let client = daemon.gantry();
+    let run = ["run", "-d", "--restart", "always", "--stop-timeout", "0"];
+    let end = ["busybox", "sleep", "1000"];
+    client.run(&[&run[..], &["--name", "z-db"], &end].concat()).ok();
+    client.run(&[&run[..], &["--name", "web", "--link", "z-db:db"], &end].concat()).ok();
+    daemon.stop();
+    daemon.up();
+    let client = daemon.gantry();
+    eventually("both run", PATIENCE, || client.run(&["ps", "-q"]).ok().stdout.lines().count() == 2);
+    assert_eq!(host(&client, "web", "db").unwrap().0, address(&client, "z-db"));
+}
+
 /// A question to a container's port and its answer.
 fn asks(client: &Client, from: &str, at: &str) -> bool {
     let ask = format!("echo hi | nc -w 1 {at}");

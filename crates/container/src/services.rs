@@ -69,6 +69,8 @@ pub trait World: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `NotFound`.
     fn peer(&self, name: &str) -> Result<crate::join::Peer>;
+    /// Another container, to be followed; `None`: it is gone.
+    fn follow(&self, id: &str) -> Option<crate::Container>;
     /// A running container has other addresses than before: those that are linked to it are told. Nobody waits.
     fn moved(&self, id: &str);
     /// Lets those talk to each other that are linked, where neighbours are kept apart. `joined`: a container that is about

@@ -211,6 +211,10 @@ impl World for EngineWorld {
         Ok(container::join::Peer { record: now.record, pid, endpoints: now.endpoints })
     }
 
+    fn follow(&self, id: &str) -> Option<container::Container> {
+        self.registry.find(id).ok()
+    }
+
     fn moved(&self, id: &str) {
         for linked in self.registry.linked_to(id) {
             linked.refresh_links();

@@ -143,6 +143,7 @@ impl Driver {
     /// The wait of the policy is over.
     pub(super) async fn start_again(&mut self) {
         self.restart_at = None;
+        self.wait_for_links().await;
         let result = match before_restart() {
             Ok(()) => self.start(By::Engine).await,
             Err(e) => {

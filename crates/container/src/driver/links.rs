@@ -2,11 +2,32 @@
 
 use super::Driver;
 use crate::services::Save;
+use crate::state::Phase;
 use crate::{files, links};
 use std::sync::Arc;
+use std::time::Duration;
 use stdx::{Error, Result, fail_point};
 
+/// How long Docker waits for those that a container is linked to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Driver {
+    /// Policies start many at once, as after the machine went down: those that it is linked to come first, if they come.
+    pub(super) async fn wait_for_links(&self) {
+        let come = async {
+            for link in &self.now.record.links {
+                let Some(peer) = self.services.world.follow(&link.container) else { continue };
+                peer.recovered().await;
+                let comes = |phase: &Phase| matches!(phase, Phase::Restarting | Phase::Starting);
+                let mut news = peer.follow();
+                // One that is removed meanwhile does not come.
+                let _gone = news.wait_for(|now| !comes(&now.phase)).await.is_err();
+            }
+        };
+        // Without them the start says what it lacks.
+        let _late = tokio::time::timeout(PATIENCE, come).await;
+    }
+
     /// Others have come back with other addresses. What the container itself wrote into its hosts file stays there.
     pub(super) async fn refresh_links(&mut self) {
         if self.now.phase.live().is_none() {
