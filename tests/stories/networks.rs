@@ -250,9 +250,30 @@ fn fetch(host: &Host, at: &str) -> testkit::process::Output {
     host.run("timeout", &["3", "busybox", "wget", "-q", "-O", "-", &page])
 }
 
+/// A server in a container's network that answers datagrams with what they say and who said it.
+const ECHO: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('0.0.0.0', 53))
+while True:
+    said, who = s.recvfrom(99)
+    s.sendto(said + b' from ' + who[0].encode(), who)
+";
+
+/// Says a word to a port over UDP from the host; the answer counts that comes from the address that was asked.
+const SAY: &str = "
+import socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.connect((sys.argv[1], int(sys.argv[2])))
+s.send(b'hello')
+print(s.recv(99).decode())
+";
+
 #[test]
 fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
-    need!(Root);
+    need!(Root, Program("python3", "python3"));
     let mut daemon = Daemon::start();
     let client = daemon.gantry();
     client.run(&["network", "create", "front"]).ok();
@@ -268,7 +289,8 @@ fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
         .says("80/tcp -> 0.0.0.0:8080\n")
         .says("80/tcp -> [::]:8080\n")
         .says("80/tcp -> 127.0.0.1:8081\n")
-        .says("53/udp -> 0.0.0.0:5353\n");
+        .says("53/udp -> 0.0.0.0:5353\n")
+        .says("53/udp -> [::]:5353\n");
     let listed = inspect(&client, "web", "{{json .NetworkSettings.Ports}}");
     assert!(listed.contains(r#""99/tcp":null"#), "{listed}");
     for (filter, found) in [("publish=8080", true), ("publish=80", false), ("expose=80", true)] {
@@ -290,6 +312,18 @@ fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
         get(at).ok().prints("web\n");
     }
     assert_ne!(get("198.51.100.1:8081").code, 0, "published on loopback alone");
+    // Over UDP the same, to a container that has no IPv6.
+    let mut echo = host.command("nsenter");
+    let pid = inspect(&client, "web", "{{.State.Pid}}");
+    echo.args(["-t", &pid, "-n", "python3", "-c", ECHO]);
+    let echo = testkit::process::Running::start(echo, None);
+    let say = |host: &Host, at: &str| host.run("python3", &["-c", SAY, at, "5353"]);
+    eventually("it answers", PATIENCE, || say(host, "198.51.100.1").code == 0);
+    let gateway = inspect(&client, "web", "{{.NetworkSettings.Networks.front.Gateway}}");
+    for at in ["127.0.0.1", "::1", "2001:db8::1"] {
+        say(host, at).ok().prints(&format!("hello from {gateway}\n"));
+    }
+    say(host, "198.51.100.1").ok().prints("hello from 198.51.100.1\n");
     // From another network, and from itself, by the host's address.
     for from in [&["run", "--rm", "busybox"][..], &["exec", "web"]] {
         let wget = ["wget", "-q", "-O", "-", "http://198.51.100.1:8080/hostname"];
@@ -334,7 +368,11 @@ fn published_ports_lead_to_their_container_also_while_the_daemon_is_dead() {
     for at in reached {
         get(at).ok().prints("web\n");
     }
+    say(host, "::1").ok().prints(&format!("hello from {gateway}\n"));
     daemon.up();
+    say(daemon.host(), "::1").ok().prints(&format!("hello from {gateway}\n"));
+    // It would keep the network alive.
+    drop(echo);
     for at in reached {
         fetch(daemon.host(), at).ok().prints("web\n");
     }

@@ -209,7 +209,7 @@ impl Client {
         Ok(())
     }
 
-    /// The TCP port on 127.0.0.1 and on every IPv6 address that the firewall redirects connections to which are meant for
+    /// The port on 127.0.0.1 (TCP) and on every IPv6 address (TCP and UDP) that the firewall redirects to what is meant for
     /// [`Sandbox::forwards`]. Starts the helper. The port stays the same over its restarts if nobody took it meanwhile:
     /// ask again whenever the rules are written.
     pub fn redirect_port(&self) -> Result<u16> {

@@ -7,7 +7,7 @@
 //!                                   │
 //!                              gantry-netd: one thread, one epoll (serve)
 //!                                   ├── 127.0.0.11 of every namespace, UDP and TCP ─▶ the host's or the container's servers
-//!                                   ├── [::1] and 127.0.0.1, one redirect listener ─▶ containers
+//!                                   ├── 127.0.0.1 and [::], one redirect listener, TCP and UDP ─▶ containers
 //!                                   └── nf_tables' notifications ─▶ our tables, put back
 //! ```
 //!
@@ -25,4 +25,4 @@ mod serve;
 
 pub use client::{Client, Config};
 pub use serve::run;
-pub use state::{Endpoint, Forward, Id, Network, Sandbox};
+pub use state::{Endpoint, Forward, Id, Network, Protocol, Sandbox};

@@ -30,7 +30,7 @@ use crate::state::Id;
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. A daemon that finds a helper of another stops it and starts its own.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// No packet is longer than this many bytes.
 pub const MAX_PACKET: usize = 16 << 10;
@@ -98,7 +98,7 @@ pub enum Answer {
         version: u32,
         /// Its process.
         pid: u32,
-        /// Where redirected connections are accepted: on 127.0.0.1 and every IPv6 address.
+        /// Where redirected connections are accepted, on 127.0.0.1 and every IPv6 address, and datagrams, on the latter.
         port: u16,
     },
     /// It is so.
@@ -130,6 +130,10 @@ pub struct Status {
     pub tcp_clients: usize,
     /// Redirected connections now.
     pub relays: usize,
+    /// Clients over UDP and ports that they talk to now.
+    pub sessions: usize,
+    /// Redirected datagrams that were for nobody, or could not be passed on.
+    pub dropped: u64,
     /// How often the firewall was put back.
     pub replayed: u64,
 }

@@ -5,13 +5,15 @@
 //!   sandboxes  what is attached: sockets inside namespaces, their owners' ends
 //!   clients    queries over UDP and TCP, and their answers
 //!   upstream   queries on their way to servers outside
-//!   relays     connections to loopback ports on their way into containers
+//!   relays     connections to ports on IPv6 on their way into containers
+//!   sessions   the same for datagrams; conntrack says where they were meant to go
 //!   firewall   who changes our tables
 //! ```
 //!
 //! Everything that a container can make this process hold is bounded, per container and in all.
 
 mod clients;
+mod conntrack;
 mod control;
 mod firewall;
 mod home;
@@ -23,6 +25,7 @@ mod redirect;
 mod relays;
 mod resolv;
 mod sandboxes;
+mod sessions;
 mod setup;
 mod slab;
 mod upstream;
@@ -45,6 +48,7 @@ use records::Records;
 use relays::Relays;
 use resolv::Resolv;
 use sandboxes::Sandboxes;
+use sessions::Sessions;
 use slab::{Key, Slab};
 use upstream::Upstream;
 
@@ -84,6 +88,7 @@ struct Server {
     working: Option<Key>,
     upstream: Upstream,
     relays: Relays,
+    sessions: Sessions,
     firewall: Watch,
     counters: Counters,
     stop: bool,
@@ -100,6 +105,7 @@ struct Counters {
     answered: u64,
     forwarded: u64,
     forged: u64,
+    dropped: u64,
 }
 
 impl Server {
@@ -110,9 +116,13 @@ impl Server {
         poll.add(&listener, Token::Listener, EventFlags::IN).context(doing)?;
         let resolv = Resolv::watch(resolv).context(|| "watch resolv.conf")?;
         poll.add(resolv.fd(), Token::Resolv, EventFlags::IN).context(doing)?;
-        let relays = Relays::listen(&paths.port()).context(|| "listen on loopback")?;
+        let (relays, datagrams) = Relays::listen(&paths.port()).context(|| "listen on loopback")?;
         for (listener, token) in relays.listeners() {
             poll.add(listener, token, EventFlags::IN).context(doing)?;
+        }
+        let sessions = Sessions::new(datagrams, relays.port());
+        if let Some(socket) = sessions.fd() {
+            poll.add(socket, Token::Datagrams, EventFlags::IN).context(doing)?;
         }
         let firewall = Watch::open(paths.firewall())?;
         if let Some(fd) = firewall.fd() {
@@ -132,6 +142,7 @@ impl Server {
             working: None,
             upstream: Upstream::new(),
             relays,
+            sessions,
             firewall,
             counters: Counters::default(),
             stop: false,
@@ -176,19 +187,25 @@ impl Server {
             Token::Upstream(key) => self.hear_upstream(key),
             Token::Redirect(family) => self.accept_redirected(family),
             Token::Relay(key, side) => self.carry(key, side, flags),
+            Token::Datagrams => self.hear_redirected(),
+            Token::Session(key) => self.hear_session(key),
         }
     }
 
     fn next_deadline(&mut self) -> Option<Instant> {
-        [self.upstream.next_deadline(), self.sandboxes.next_deadline(), self.firewall.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [
+            self.upstream.next_deadline(),
+            self.sandboxes.next_deadline(),
+            self.sessions.next_deadline(),
+            self.firewall.deadline(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Instant) {
         self.expire_upstream(now);
         self.expire_tcp(now);
+        self.sessions.expire(now);
         self.firewall.expire(now, &mut self.log);
     }
 }

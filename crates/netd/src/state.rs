@@ -128,13 +128,16 @@ pub struct Endpoint {
     pub internal: bool,
 }
 
-/// TCP connections to an address of the host that the kernel cannot translate, as `::1`, or any of IPv6 for a container
-/// that has none.
+/// What is sent to an address of the host that the kernel cannot translate, as `::1`, or any of IPv6 for a container that
+/// has none. Datagrams are served on IPv6 only.
 ///
-/// The firewall redirects them to [`Client::redirect_port`](crate::client::Client::redirect_port); the helper asks the
+/// The firewall redirects it to [`Client::redirect_port`](crate::client::Client::redirect_port); the helper asks the
 /// kernel where they were meant to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forward {
+    /// Of which protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Address and first port that clients connect to, as `[::1]:8080`. An unspecified address stands for any of its
     /// family.
     pub listen: SocketAddr,
@@ -142,6 +145,17 @@ pub struct Forward {
     pub ports: u16,
     /// Address and first port in the container, reachable from the host's namespace.
     pub to: SocketAddr,
+}
+
+/// What the helper passes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// Where everything is.
@@ -297,6 +311,7 @@ mod tests {
             ndots: true,
             hosts: BTreeMap::from([("host".into(), vec!["10.0.0.1".parse().unwrap()])]),
             forwards: vec![Forward {
+                protocol: Protocol::Udp,
                 listen: "[::1]:80".parse().unwrap(),
                 ports: 1,
                 to: "10.0.0.2:80".parse().unwrap(),

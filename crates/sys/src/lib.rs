@@ -20,4 +20,5 @@ pub mod scm;
 pub mod seccomp;
 pub mod signals;
 pub mod tty;
+pub mod udp;
 pub mod userns;

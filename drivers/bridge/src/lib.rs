@@ -204,13 +204,20 @@ impl Bridge {
     /// IPv6, and `::1`. Ports that are published from now on count on it; without it they are not published there.
     pub fn relay(&self, port: Option<u16>) -> Result<()> {
         let mut host = self.inner.host();
-        if std::mem::replace(&mut self.inner.state().relay, port) == port {
+        let before = std::mem::replace(&mut self.inner.state().relay, port);
+        if before == port || self.inner.state().networks.is_empty() {
             return Ok(());
         }
-        if self.inner.state().networks.is_empty() {
-            return Ok(());
+        self.inner.write_rules(&mut host)?;
+        drop(host);
+        if before.is_some() {
+            // Datagrams would be redirected to where it was for as long as somebody sends.
+            let published: Vec<PublishedPort> =
+                self.inner.state().published.values().flat_map(|p| p.ports.clone()).collect();
+            self.inner.forget_flows(published, Vec::new());
+            self.inner.nudge();
         }
-        self.inner.write_rules(&mut host)
+        Ok(())
     }
 
     /// The number by which the kernel announces our own changes of the firewall.

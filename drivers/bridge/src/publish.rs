@@ -263,7 +263,7 @@ impl Reach {
 
     fn reached(&self, protocol: Protocol, address: &IpAddr) -> bool {
         let relayed =
-            self.relay && self.policy.ipv6 && protocol == Protocol::Tcp && address.is_ipv6();
+            self.relay && self.policy.ipv6 && protocol != Protocol::Sctp && address.is_ipv6();
         match self.container(address) {
             // To ::1 alone only the relay leads.
             Some(_) => !(address.is_ipv6() && address.is_loopback()) || relayed,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Modules that the tests need; those they depend on are found in them.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 29] = [
     "virtio_pci",
     "virtio_blk",
     "overlay",
@@ -25,6 +25,12 @@ const MODULES: [&str; 23] = [
     "veth",
     "bridge",
     "br_netfilter",
+    "macvlan",
+    "ipvlan",
+    "8021q",
+    "dummy",
+    "sctp",
+    "nf_conntrack_netlink",
     "nf_tables",
     "nft_ct",
     "nft_masq",

@@ -59,6 +59,10 @@ fn stalled_and_malformed_tcp_clients_hold_nobody_up() {
     });
     let share = (ticks(pid) - before.0) as f64 * 10.0 / before.1.elapsed().as_millis() as f64;
     assert!(share < 0.2, "{share}");
+    // And there is nothing to do any more.
+    let after = ticks(pid);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks(pid) - after < 5, "{} of 100 ticks", ticks(pid) - after);
     drop(stalled);
     // A drop every second does not help: five seconds are for the whole question.
     let mut stream = bad.tcp();

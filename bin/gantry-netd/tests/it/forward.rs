@@ -102,6 +102,31 @@ fn only_the_asked_servers_answer_to_the_question_is_taken() {
 }
 
 #[test]
+fn a_flood_of_guesses_is_never_believed() {
+    let host = Host::new();
+    host.network("n1", "front", false);
+    host.servers(&["127.0.0.1", "127.0.0.2"]);
+    // Somebody who knows the port, speaks as the server and lacks the id alone: 200 of 65,535 a query.
+    let _attacked = server("127.0.0.1:53", |q, socket, from| {
+        let mut forged = answer(q, 0, &[[6, 6, 6, 6]]);
+        let id = u16::from_be_bytes([q[0], q[1]]);
+        for step in 1..=200u16 {
+            forged[..2].copy_from_slice(&id.wrapping_add(step * 327).to_be_bytes());
+            // The helper may have gone on by now.
+            let _sent = socket.send_to(&forged, from);
+        }
+        None
+    });
+    let _next = server("127.0.0.2:53", |q, _, _| Some(answer(q, 0, &[[192, 0, 2, 2]])));
+    let web = host.container("web1", &sandbox(&[("n1", &["10.9.0.2"], &["web"])]));
+    for _query in 0..500 {
+        // The port is given up after some, and the next server is asked, from another.
+        assert_eq!(web.ask("example.com", A).text(), "192.0.2.2");
+    }
+    assert!(host.client.status().unwrap().unwrap().forged >= 500 * 64);
+}
+
+#[test]
 fn ids_and_ports_are_not_to_be_guessed() {
     let host = Host::new();
     host.network("n1", "front", false);

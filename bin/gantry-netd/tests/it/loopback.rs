@@ -1,7 +1,7 @@
 //! Ports on `::1`: redirected by a rule, carried into the container.
 
 use crate::rig::*;
-use netd::{Forward, Sandbox};
+use netd::{Forward, Protocol, Sandbox};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
@@ -11,6 +11,7 @@ fn published(host: &Host) -> Container {
     let port = host.client.redirect_port().unwrap();
     let own = Sandbox {
         forwards: vec![Forward {
+            protocol: Protocol::Tcp,
             listen: "[::1]:8080".parse().unwrap(),
             ports: 2,
             to: "10.9.0.2:80".parse().unwrap(),
@@ -89,6 +90,7 @@ fn another_hosts_ipv6_leads_into_a_container_without_it() {
     serve(&web, 80, |mut stream| stream.write_all(b"here").unwrap());
     let mut own = Sandbox::default();
     own.forwards.push(Forward {
+        protocol: Protocol::Tcp,
         listen: "[::]:9090".parse().unwrap(),
         ports: 1,
         to: "10.9.0.2:80".parse().unwrap(),

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "starts programs and waits as a user does")]
 
 mod abuse;
+mod datagrams;
 mod figures;
 mod firewall;
 mod forward;

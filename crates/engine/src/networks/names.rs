@@ -46,14 +46,20 @@ fn forwards(owned: &EndpointRecord) -> Vec<netd::Forward> {
         return Vec::new();
     };
     let forward = |port: &PortRecord| {
+        let protocol = match port.protocol.as_str() {
+            "tcp" => netd::Protocol::Tcp,
+            "udp" => netd::Protocol::Udp,
+            _ => return None,
+        };
         let address: IpAddr = port.address.parse().ok()?;
         address.is_ipv6().then(|| netd::Forward {
+            protocol,
             listen: SocketAddr::new(address, port.port),
             ports: port.more.saturating_add(1),
             to: SocketAddr::new(target, port.container),
         })
     };
-    owned.ports.iter().filter(|port| port.protocol == "tcp").filter_map(forward).collect()
+    owned.ports.iter().filter_map(forward).collect()
 }
 
 fn endpoint(
@@ -128,18 +134,25 @@ mod tests {
         };
         let owned = EndpointRecord {
             addresses: vec!["10.0.0.2/24".into()],
-            ports: vec![port("0.0.0.0", 80, 80, 1), port("::", 80, 80, 1), port("::", 82, 90, 0)],
+            ports: vec![
+                port("0.0.0.0", 80, 80, 1),
+                port("::", 80, 80, 1),
+                port("::", 82, 90, 0),
+                PortRecord { protocol: "udp".into(), ..port("::", 83, 91, 0) },
+                PortRecord { protocol: "sctp".into(), ..port("::", 84, 92, 0) },
+            ],
             ..EndpointRecord::default()
         };
         let found: Vec<_> = forwards(&owned)
             .iter()
-            .map(|f| (f.listen.to_string(), f.ports, f.to.to_string()))
+            .map(|f| (f.protocol, f.listen.to_string(), f.ports, f.to.to_string()))
             .collect();
         assert_eq!(
             found,
             [
-                ("[::]:80".to_owned(), 2, "10.0.0.2:80".to_owned()),
-                ("[::]:82".to_owned(), 1, "10.0.0.2:90".to_owned())
+                (netd::Protocol::Tcp, "[::]:80".to_owned(), 2, "10.0.0.2:80".to_owned()),
+                (netd::Protocol::Tcp, "[::]:82".to_owned(), 1, "10.0.0.2:90".to_owned()),
+                (netd::Protocol::Udp, "[::]:83".to_owned(), 1, "10.0.0.2:91".to_owned())
             ]
         );
     }

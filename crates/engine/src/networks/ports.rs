@@ -82,9 +82,9 @@ fn invalid(text: &str) -> Error {
     Error::invalid(format!("invalid port specification: {text:?}"))
 }
 
-/// Whether clients may come that the kernel cannot translate: over TCP, to an IPv6 address of the host.
+/// Whether clients may come that the kernel cannot translate: over TCP or UDP, to an IPv6 address of the host.
 pub(super) fn may_need_relay(request: &PortRequest) -> bool {
-    request.protocol == Protocol::Tcp && request.address.is_none_or(|address| address.is_ipv6())
+    request.protocol != Protocol::Sctp && request.address.is_none_or(|address| address.is_ipv6())
 }
 
 /// Published ports for the record of the run: neighbours are one row.

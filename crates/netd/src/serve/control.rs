@@ -80,15 +80,20 @@ impl Server {
                 if self.records.sandbox(&sandbox).is_none() {
                     return Err(Error::not_found(format!("no record of sandbox {sandbox}")));
                 }
+                self.end_sessions(&sandbox);
                 self.attach(&sandbox, netns, Some(from))?;
             }
             (Request::Owner { sandbox, pid }, Some(pidfd)) => {
                 self.set_owner(&sandbox, pid, pidfd)?;
             }
-            (Request::Sandbox { id }, _) => self.records.read_sandbox(&id)?,
+            (Request::Sandbox { id }, _) => {
+                self.records.read_sandbox(&id)?;
+                self.end_sessions(&id);
+            }
             (Request::Network { id }, _) => self.records.read_network(&id)?,
             (Request::Detach { sandbox }, _) => {
                 self.records.read_sandbox(&sandbox)?;
+                self.end_sessions(&sandbox);
                 self.detach(&sandbox);
             }
             (Request::Firewall { netlink_port }, _) => {
@@ -116,6 +121,8 @@ impl Server {
             forged: self.counters.forged,
             tcp_clients: self.clients.len(),
             relays: self.relays.len(),
+            sessions: self.sessions.len(),
+            dropped: self.counters.dropped,
             replayed: self.firewall.replayed(),
         }
     }

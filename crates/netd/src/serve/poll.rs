@@ -34,6 +34,10 @@ pub(crate) enum Token {
     Redirect(Family),
     /// One end of a redirected connection.
     Relay(Key, Side),
+    /// A redirected datagram.
+    Datagrams,
+    /// A container answers a redirected datagram.
+    Session(Key),
 }
 
 /// Which of the two redirect listeners.
@@ -70,6 +74,8 @@ impl Token {
             Self::Redirect(Family::V6) => (10, 0),
             Self::Relay(key, Side::Client) => (11, key.pack()),
             Self::Relay(key, Side::Container) => (12, key.pack()),
+            Self::Datagrams => (13, 0),
+            Self::Session(key) => (14, key.pack()),
         };
         kind << Key::BITS | key
     }
@@ -90,6 +96,8 @@ impl Token {
             10 => Self::Redirect(Family::V6),
             11 => Self::Relay(key, Side::Client),
             12 => Self::Relay(key, Side::Container),
+            13 => Self::Datagrams,
+            14 => Self::Session(key),
             _ => return None,
         })
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use dns::{Place, Tables, View};
 use stdx::{Error, Result};
 
-use crate::state::{self, Forward, Id, Network, Paths, Sandbox};
+use crate::state::{self, Forward, Id, Network, Paths, Protocol, Sandbox};
 
 /// What is known of a sandbox beside its names.
 #[derive(Debug, Default)]
@@ -79,14 +79,21 @@ impl Records {
         self.sandboxes.get(id)
     }
 
-    /// Where a connection that was meant for `meant` goes.
-    pub(crate) fn forward(&self, meant: SocketAddr) -> Option<SocketAddr> {
-        self.sandboxes.values().flat_map(|s| &s.forwards).find_map(|f| destination(f, meant))
+    /// Where a connection or datagram that was meant for `meant` goes, and to whom.
+    pub(crate) fn forward(
+        &self,
+        protocol: Protocol,
+        meant: SocketAddr,
+    ) -> Option<(&Id, SocketAddr)> {
+        self.sandboxes.iter().find_map(|(id, settings)| {
+            let mut forwards = settings.forwards.iter().filter(|f| f.protocol == protocol);
+            Some((id, forwards.find_map(|forward| destination(forward, meant))?))
+        })
     }
 }
 
 fn destination(forward: &Forward, meant: SocketAddr) -> Option<SocketAddr> {
-    let Forward { listen, ports, mut to } = *forward;
+    let Forward { listen, ports, mut to, .. } = *forward;
     let is_address = listen.ip() == meant.ip()
         || (listen.ip().is_unspecified() && listen.is_ipv4() == meant.is_ipv4());
     let nth = meant.port().checked_sub(listen.port()).filter(|nth| *nth < ports)?;
@@ -119,6 +126,7 @@ mod tests {
     #[test]
     fn a_range_of_ports_goes_to_a_range() {
         let forward = Forward {
+            protocol: Protocol::Tcp,
             listen: "[::1]:8000".parse().unwrap(),
             ports: 3,
             to: "10.0.0.2:80".parse().unwrap(),

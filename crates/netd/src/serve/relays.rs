@@ -20,6 +20,7 @@ use stdx::{Context as _, Result};
 use super::Server;
 use super::poll::{Family, Side, Token};
 use super::slab::{Key, Slab};
+use crate::state::Protocol;
 
 /// Connections of all containers together; two descriptors each.
 const MOST: usize = 2048;
@@ -61,24 +62,25 @@ struct End {
 }
 
 impl Relays {
-    /// Listens on the same port of 127.0.0.1 and of IPv6: on the one that is written down in `path` if it is free.
-    pub(crate) fn listen(path: &Path) -> Result<Self> {
+    /// Listens on the same port of 127.0.0.1 and of IPv6: on the one that is written down in `path` if it is free. Beside it,
+    /// the socket for datagrams on that port of IPv6.
+    pub(crate) fn listen(path: &Path) -> Result<(Self, Option<OwnedFd>)> {
         let before = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
         let mut found = None;
-        // A port may be free for one family alone; then another is tried.
+        // A port may be free for one family or protocol alone; then another is tried.
         for wanted in before.into_iter().chain([0; 16]) {
-            if let Ok(bound) = listen_both(wanted) {
+            if let Ok(bound) = Bound::to(wanted) {
                 found = Some(bound);
                 break;
             }
         }
-        let (v4, v6, port) = match found {
+        let Bound { v4, v6, datagrams, port } = match found {
             Some(found) => found,
-            None => listen_both(0).context(|| "find a free port")?,
+            None => Bound::to(0).context(|| "find a free port")?,
         };
         let text = port.to_string();
         stdx::fs::replace(path, text.as_bytes(), 0o600, stdx::fs::Durability::Process)?;
-        Ok(Self { v4, v6, port, slab: Slab::new(MOST) })
+        Ok((Self { v4, v6, port, slab: Slab::new(MOST) }, datagrams))
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -152,9 +154,10 @@ impl Server {
                 _ => &self.relays.v4,
             };
             let Ok(socket) = rustix::net::accept_with(listener, flags) else { return };
-            let to = meant(&socket, family).and_then(|meant| self.records.forward(meant));
+            let to =
+                meant(&socket, family).and_then(|meant| self.records.forward(Protocol::Tcp, meant));
             // One that was meant for this port itself, or for what is no more.
-            let Some(to) = to else { continue };
+            let Some((_, to)) = to else { continue };
             if let Err(e) = self.relay(socket, to) {
                 self.log.note(&stdx::Error::io(format!("connect to {to}"), e));
             }
@@ -296,22 +299,48 @@ fn meant(socket: &OwnedFd, family: Family) -> Option<SocketAddr> {
     }
 }
 
-fn listen_both(wanted: u16) -> io::Result<(OwnedFd, Option<OwnedFd>, u16)> {
-    let v4 = listener(SocketAddrV4::new(Ipv4Addr::LOCALHOST, wanted).into())?;
-    let address = rustix::net::getsockname(&v4)?;
-    let port = SocketAddr::try_from(address).map_err(io::Error::from)?.port();
-    let v6 = match listener(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into()) {
-        Ok(v6) => Some(v6),
-        // No IPv6 on this host, so nobody connects by it.
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-                || e.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
-        {
-            None
-        }
-        Err(e) => return Err(e),
-    };
-    Ok((v4, v6, port))
+/// Sockets on one port.
+struct Bound {
+    v4: OwnedFd,
+    /// `None` on a host without IPv6: nobody comes by it.
+    v6: Option<OwnedFd>,
+    /// For datagrams, on IPv6.
+    datagrams: Option<OwnedFd>,
+    port: u16,
+}
+
+impl Bound {
+    /// Binds all of them, to any port if `wanted` is 0.
+    fn to(wanted: u16) -> io::Result<Self> {
+        let v4 = listener(SocketAddrV4::new(Ipv4Addr::LOCALHOST, wanted).into())?;
+        let address = rustix::net::getsockname(&v4)?;
+        let port = SocketAddr::try_from(address).map_err(io::Error::from)?.port();
+        let everywhere = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+        let v6 = match listener(everywhere.into()) {
+            Ok(v6) => Some(v6),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+                ) || e.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+            {
+                None
+            }
+            Err(e) => return Err(e),
+        };
+        let datagrams = v6.is_some().then(|| datagrams(everywhere)).transpose()?;
+        Ok(Self { v4, v6, datagrams, port })
+    }
+}
+
+/// A socket for datagrams that tells where they came to.
+fn datagrams(address: SocketAddrV6) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::DGRAM, flags, None)?;
+    sockopt::set_ipv6_v6only(&socket, true)?;
+    sys::udp::tell_destinations(&socket)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
 }
 
 fn listener(address: SocketAddr) -> io::Result<OwnedFd> {

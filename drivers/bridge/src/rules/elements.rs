@@ -117,7 +117,7 @@ impl Forward {
                     let key = vec![address, protocol.clone(), ports.clone()];
                     vec![(set, element(key, Value::Fields(vec![Field::Address(to)])))]
                 };
-                if six && any && self.protocol == Protocol::Tcp {
+                if six && any && self.protocol != Protocol::Sctp {
                     // The kernel does not let packets from ::1 out through another link.
                     let own = Field::Address(Ipv6Addr::LOCALHOST.into());
                     all.push(("relayed", element(vec![own, protocol, ports], Value::None)));

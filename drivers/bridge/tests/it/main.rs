@@ -9,4 +9,5 @@ mod lan;
 mod policy;
 mod publish;
 mod rig;
+mod sctp;
 mod traffic;

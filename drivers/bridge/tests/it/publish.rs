@@ -53,7 +53,7 @@ fn worked() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-fn shown(ports: &[PublishedPort]) -> Vec<String> {
+pub(crate) fn shown(ports: &[PublishedPort]) -> Vec<String> {
     ports
         .iter()
         .map(|p| format!("{} {} -> {}/{}", p.address, p.port, p.container, p.protocol))
@@ -160,9 +160,22 @@ fn ipv6_is_translated_where_the_container_has_it_and_relayed_elsewhere() {
         assert_eq!(shown(&got), ["0.0.0.0 8081 -> 80/tcp", ":: 8081 -> 80/tcp"]);
         assert_eq!(ask(None, "[::1]:8081").as_deref(), Some("relay"));
         assert_eq!(ask(Some(lan.sandbox.netns()), "[fd99::1]:8081").as_deref(), Some("relay"));
+        // Datagrams too, and not what nobody relays.
+        let relay = UdpSocket::bind(("::", port)).unwrap();
+        relay.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         let udp = PortRequest { protocol: Protocol::Udp, ..tcp(53, None, Some((5353, 5353))) };
+        let sctp = PortRequest { protocol: Protocol::Sctp, ..udp.clone() };
+        let next = PortRequest { ports: Some((5354, 5354)), ..udp.clone() };
         let got = bridge.publish(&four.endpoint.id, &[udp]).unwrap();
-        assert_eq!(shown(&got), ["0.0.0.0 5353 -> 53/udp"]);
+        assert_eq!(shown(&got), ["0.0.0.0 5353 -> 53/udp", ":: 5353 -> 53/udp"]);
+        bridge.publish(&dual.endpoint.id, &[next]).unwrap();
+        for port in [5353, 5354] {
+            UdpSocket::bind("[::1]:0").unwrap().send_to(b"hello", ("::1", port)).unwrap();
+            let (length, from) = relay.recv_from(&mut [0; 8]).unwrap();
+            assert_eq!((length, from.ip().is_loopback()), (5, true));
+        }
+        let got = bridge.publish(&four.endpoint.id, &[sctp]).unwrap();
+        assert_eq!(shown(&got), ["0.0.0.0 5353 -> 53/sctp"]);
     });
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod kernel;
+
 use macvlan::{Kind, Macvlan};
 use network::route::{self, Veth};
 use network::{
