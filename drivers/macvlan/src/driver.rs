@@ -9,13 +9,18 @@ use network::{
     Driver, Endpoint, EndpointId, Joined, Live, Mac, Network, NetworkConfig, NetworkId, Pool,
     Recovered, Sandbox,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 use stdx::{Context as _, Error, Result, fail_point};
 use sys::netlink::{self, Batch, Socket};
 
 const ENODEV: i32 = 19;
 const EOPNOTSUPP: i32 = 95;
 const EADDRINUSE: i32 = 98;
+const RTMGRP_LINK: u32 = 1;
+/// How long an address may still be somebody's who has ended.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Driver for Macvlan {
     fn name(&self) -> &'static str {
@@ -98,6 +103,7 @@ impl Driver for Macvlan {
         // The kernel has not yet removed the link of whoever had the address before, and an Ethernet address is used once.
         if let Err(e) = &result
             && e.kind() == stdx::Kind::Conflict
+            && self.kind == Kind::Macvlan
             && endpoint.mac.is_none()
         {
             result =
@@ -289,7 +295,12 @@ impl Macvlan {
         let gateways: Vec<IpAddr> = pools.map(|pool| pool.gateway).collect();
         let mut batch = Batch::new();
         for address in &prefixed {
-            route::add_address(&mut batch, link.index, *address);
+            match self.kind {
+                Kind::Macvlan => route::add_address(&mut batch, link.index, *address),
+                // A parent has each address once, and may still have it for a container that has ended.
+                Kind::Ipvlan => when_free(sandbox.route(), link.index, *address)
+                    .map_err(|e| refused(&format!("give the link address {address}"), e))?,
+            }
         }
         route::raise(&mut batch, link.index);
         for gateway in gateways.iter().filter(|_| endpoint.default_route) {
@@ -333,6 +344,41 @@ impl Net {
         let pool =
             |pool: &subnets::Subnet| Pool { subnet: pool.subnet, gateway: Some(pool.gateway) };
         Network { interface: None, pools: self.pools.iter().map(pool).collect() }
+    }
+}
+
+/// Gives a link in the sandbox an address as soon as its parent has it for no other link any more: those of a namespace
+/// that ended go a moment later, which is news of the parent. An address that somebody keeps is refused after
+/// [`PATIENCE`].
+fn when_free(inside: &mut Socket, link: u32, address: IpNet) -> Result<(), netlink::Error> {
+    let mut add = || {
+        let mut batch = Batch::new();
+        route::add_address(&mut batch, link, address);
+        inside.execute(batch)
+    };
+    let is_taken = |result: &Result<(), netlink::Error>| {
+        result.as_ref().is_err_and(|e| e.errno() == Some(EADDRINUSE))
+    };
+    let result = add();
+    if !is_taken(&result) {
+        return result;
+    }
+    // Heard from before the next attempt on, so that no news is missed.
+    let mut news = Socket::subscribe(netlink::Protocol::Route, RTMGRP_LINK)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let result = add();
+        let left = end.saturating_duration_since(Instant::now());
+        if !is_taken(&result) || left.is_zero() {
+            return result;
+        }
+        let limit =
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let heard = poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&limit));
+        if heard.is_ok_and(|ready| ready > 0) {
+            // What it says does not matter; that some was lost neither.
+            let _news = news.receive();
+        }
     }
 }
 
