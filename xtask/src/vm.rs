@@ -55,11 +55,11 @@ const CHOICES: [Choice; 8] = [
         ],
     },
     // What the kernel of the machine that builds may not have.
-    Choice { package: "macvlan", limit: 100, tests: &[] },
-    Choice { package: "bridge", limit: 100, tests: &["sctp::"] },
+    Choice { package: "macvlan", limit: 300, tests: &[] },
+    Choice { package: "bridge", limit: 200, tests: &["sctp::"] },
     Choice {
         package: "gantry-netd",
-        limit: 100,
+        limit: 200,
         tests: &["datagrams::datagrams_on_ipv6", "datagrams::another_hosts"],
     },
     Choice {
