@@ -168,7 +168,9 @@ fn policies_start_first_whom_others_are_linked_to() {
     daemon.stop();
     daemon.up();
     let client = daemon.gantry();
-    eventually("both run", PATIENCE, || client.run(&["ps", "-q"]).ok().stdout.lines().count() == 2);
+    eventually("both run", PATIENCE, || {
+        client.run(&["ps", "-q", "--filter", "status=running"]).ok().stdout.lines().count() == 2
+    });
     assert_eq!(host(&client, "web", "db").unwrap().0, address(&client, "z-db"));
 }
 
