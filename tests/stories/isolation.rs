@@ -119,3 +119,66 @@ fn the_daemons_folders_are_closed() {
     let mode = std::fs::metadata(daemon.socket()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o660, "{mode:o}");
 }
+
+/// `--security-opt writable-cgroups`: a container makes groups below its own and puts processes there; it still sees no
+/// other container's, and without the option it does neither.
+#[test]
+fn a_container_may_manage_groups_below_its_own() {
+    need!(Root);
+    let daemon = Daemon::start();
+    // A hierarchy of processes on cgroup v1, or the one of v2.
+    let script = "cd /sys/fs/cgroup; test -d pids && cd pids; mkdir sub && echo 0 >sub/cgroup.procs && \
+                  grep -E '(pids|^0:):?.*/sub$' /proc/self/cgroup | grep -c .";
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        let run = |flags: &[&str]| {
+            client.run(&[&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat())
+        };
+        run(&["--security-opt", "writable-cgroups=true"]).ok().prints("1\n");
+        run(&["--security-opt", "writable-cgroups=false"]).exits(1);
+        run(&[]).exits(1).says("Read-only file system");
+        run(&["--security-opt", "writable-cgroups=perhaps"])
+            .exits(125)
+            .says("invalid --security-opt 2: \"writable-cgroups=perhaps\"");
+    }
+}
+
+/// `--cgroup-parent`, `--cpu-rt-period` and `--cpu-rt-runtime` of the daemon: containers are below that group, and may
+/// share its real-time budget among them.
+#[test]
+fn containers_are_below_the_daemons_group_and_share_its_budget() {
+    need!(Root);
+    let parent = format!("gantry-test-parent-{}", std::process::id());
+    /// What the daemon leaves is this test's: the group has a name of its own.
+    struct Parent(String);
+    impl Drop for Parent {
+        fn drop(&mut self) {
+            testkit::leaks::remove_cgroups(&format!("{}/inner", self.0));
+            testkit::leaks::remove_cgroups(&self.0);
+        }
+    }
+    let _removed_last = Parent(parent.clone());
+    let v1 = std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists();
+    let mut flags = vec![format!("--cgroup-parent=/{parent}/inner")];
+    if v1 {
+        flags.extend(["--cpu-rt-period=1000000", "--cpu-rt-runtime=3000"].map(str::to_owned));
+    }
+    let daemon = Daemon::with(testkit::Options { flags, ..testkit::Options::default() });
+    for cli in Cli::all() {
+        let client = daemon.client(cli);
+        client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "1000"]).ok();
+        let pid = client.run(&["inspect", "-f", "{{.State.Pid}}", "cc"]).ok();
+        let group = std::fs::read_to_string(daemon.host().proc().join(pid.text()).join("cgroup"));
+        assert!(group.unwrap().contains(&format!("/{parent}/inner/")), "{pid}");
+        client.run(&["rm", "-f", "cc"]).ok();
+        if v1 {
+            let budget = |runtime: &str| {
+                let file = "/sys/fs/cgroup/cpu/cpu.rt_runtime_us";
+                client.run(&["run", "--rm", "--cpu-rt-runtime", runtime, "busybox", "cat", file])
+            };
+            budget("2000").ok().prints("2000\n");
+            // More than all containers together have.
+            assert_ne!(budget("4000").code, 0);
+        }
+    }
+}

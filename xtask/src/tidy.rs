@@ -24,6 +24,7 @@ pub(crate) fn check() -> Result<Vec<String>> {
     }
     findings.extend(compat()?);
     findings.extend(security()?);
+    findings.extend(reliability()?);
     findings.extend(flows()?);
     Ok(findings)
 }
@@ -103,6 +104,26 @@ fn security() -> Result<Vec<String>> {
         };
         for test in named.split(',').filter(|test| !tests.contains(*test)) {
             findings.push(format!("docs/security.tsv:{}: there is no test {test:?}", number + 1));
+        }
+    }
+    Ok(findings)
+}
+
+/// `docs/reliability.tsv`: every fault names tests that exist.
+fn reliability() -> Result<Vec<String>> {
+    let path = sh::root().join("docs/reliability.tsv");
+    let text = std::fs::read_to_string(&path).context("read docs/reliability.tsv")?;
+    let tests = tests()?;
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [_, named, _] = columns[..] else {
+            findings.push(format!("docs/reliability.tsv:{}: expected three columns", number + 1));
+            continue;
+        };
+        for test in named.split(',').filter(|test| !tests.contains(*test)) {
+            findings
+                .push(format!("docs/reliability.tsv:{}: there is no test {test:?}", number + 1));
         }
     }
     Ok(findings)

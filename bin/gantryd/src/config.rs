@@ -187,12 +187,20 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
     let said = |id: &str, value: bool| given.switch(id) == Some(value);
     exec_options(&given.list("exec-opts"))?;
     registries(given)?;
+    let defaults = crate::defaults::containers(given)?;
+    let strict = defaults.profile == engine::SecurityProfile::Strict;
+    if strict && !said("tlsverify", true) && hosts.iter().any(|host| host.starts_with("tcp://")) {
+        return Err(Error::invalid(
+            "conflicting options: a tcp host without --tlsverify and security-profile=strict",
+        ));
+    }
     Ok(Config {
         hosts,
         data_root: path("data-root").unwrap_or_else(|| DATA_ROOT.into()),
         exec_root: path("exec-root").unwrap_or_else(|| EXEC_ROOT.into()),
         pidfile: path("pidfile"),
-        group: given.text("group"),
+        // Who may use the socket is root here: nobody else, unless a group is named.
+        group: given.text("group").or_else(|| strict.then(|| "0".to_owned())),
         debug: given.switch("debug").unwrap_or(log_level == "debug"),
         log_level,
         log_json: log_format == "json",
@@ -236,7 +244,7 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
             // One empty text looks nowhere.
             some => some.into_iter().filter(|d| !d.is_empty()).map(PathBuf::from).collect(),
         },
-        defaults: crate::defaults::containers(given)?,
+        defaults,
         networks: crate::networks::networks(given)?,
         default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),
         default_stop_timeout: given.int("default-stop-timeout").unwrap_or(STOP_TIMEOUT),

@@ -1,7 +1,7 @@
 //! What containers get that do not say themselves: the `--default-…` options and their like.
 
 use crate::given::{Given, Value};
-use engine::Defaults;
+use engine::{Defaults, SecurityProfile};
 use serde_json::Value as Json;
 use stdx::{Error, Result};
 use store::records::container::Ulimit;
@@ -24,21 +24,50 @@ pub(crate) fn containers(given: &Given) -> Result<Defaults> {
             "default IPC mode setting ({ipc_mode}) is invalid; use \"private\" or \"shareable\""
         )));
     }
-    Ok(Defaults {
+    let profile = given.text("security-profile").unwrap_or_default();
+    let profile = match profile.as_str() {
+        "" => SecurityProfile::Default,
+        name => SecurityProfile::parse(name)?,
+    };
+    let strict = profile == SecurityProfile::Strict;
+    let conflicts = [
+        (
+            given.text("seccomp-profile").as_deref() == Some("unconfined"),
+            "seccomp-profile=unconfined",
+        ),
+        (cgroupns_mode == "host", "default-cgroupns-mode=host"),
+    ];
+    if let Some((_, what)) = conflicts.iter().find(|(said, _)| strict && *said) {
+        return Err(Error::invalid(format!(
+            "conflicting options: {what} and security-profile=strict"
+        )));
+    }
+    let defaults = Defaults {
+        cap_drop: given.list("default-cap-drop"),
+        profile,
         cgroupns_mode,
         ipc_mode,
         shm_size: given.text("default-shm-size").map_or(Ok(0), |text| bytes(&text))?,
         ulimits: ulimits(given.get("default-ulimits"))?,
         no_new_privileges: given.switch("no-new-privileges").unwrap_or(false),
         seccomp: given.text("seccomp-profile").map(seccomp).transpose()?,
+        realtime_runtime: microseconds(given, "cpu-rt-runtime")?,
+        realtime_period: microseconds(given, "cpu-rt-period")?,
         cgroup_parent: given.text("cgroup-parent").filter(|p| !p.trim_matches('/').is_empty()),
-    })
+    };
+    defaults.check()?;
+    Ok(defaults)
 }
 
 fn bytes(text: &str) -> Result<i64> {
     let size: ByteSize =
         text.parse().map_err(|e: types::InvalidSize| Error::invalid(e.to_string()))?;
     i64::try_from(size.0).map_err(|_| Error::invalid(format!("invalid size: '{text}'")))
+}
+
+fn microseconds(given: &Given, id: &str) -> Result<u64> {
+    let value = given.int(id).unwrap_or(0);
+    u64::try_from(value).map_err(|_| Error::invalid(format!("invalid {id}: {value}")))
 }
 
 /// `builtin`, `unconfined`, or the text of the profile in that file.

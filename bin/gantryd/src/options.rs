@@ -146,7 +146,6 @@ impl Opt {
 const CONTAINERD: &str = "Gantry needs no containerd";
 const NETWORKS: &str = "settings of networks are not there yet";
 const SWARM: &str = "Swarm is not there yet";
-const CONTAINERS: &str = "this default of containers is not there yet; say it with each container";
 
 /// All of them, in the order of `dockerd.md`'s chapters.
 pub(crate) const OPTIONS: &[Opt] = &[
@@ -232,6 +231,13 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile",
     )
     .default("\"builtin\""),
+    Opt::list(
+        "default-cap-drop",
+        "default-cap-drop",
+        "Capabilities that containers do not have unless they ask for them",
+    ),
+    Opt::text("security-profile", "What containers may that do not say (\"default\" | \"strict\")")
+        .default("\"default\""),
     Opt::switch("selinux-enabled", "Enable selinux support")
         .refused_unless("false", "SELinux is not there yet"),
     Opt::text("userns-remap", "User/Group setting for user namespaces"),
@@ -239,13 +245,11 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::int(
         "cpu-rt-period",
         "Limit the CPU real-time period in microseconds for the parent cgroup for all containers",
-    )
-    .refused_unless("0", CONTAINERS),
+    ),
     Opt::int(
         "cpu-rt-runtime",
         "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers",
-    )
-    .refused_unless("0", CONTAINERS),
+    ),
     Opt::int("default-stop-timeout", "Set the default stop timeout of containers").default("10"),
     // Networks.
     Opt::text("bridge", "Attach containers to a network bridge").short('b'),

@@ -35,6 +35,7 @@ mod mounts;
 mod oom;
 mod path;
 mod plan;
+mod realtime;
 mod stats;
 
 pub use devices::{DEFAULT_DEVICES, DevicePolicy};

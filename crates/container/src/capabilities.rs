@@ -1,6 +1,7 @@
 //! Capabilities by name: which ones a container gets.
 
 use stdx::{Error, Result};
+use store::records::container::HostConfig;
 
 /// All capabilities, in the kernel's order (`linux/capability.h`).
 pub const ALL: [&str; 41] = [
@@ -88,23 +89,18 @@ fn normalize(typed: &str, field: &str) -> Result<String> {
     }
 }
 
-/// The capabilities of a container: the defaults, plus `add`, minus `drop`; everything that `available` has when it
-/// is privileged. What the daemon itself lacks cannot be given and is left out, not an error.
-pub fn effective(
-    add: &[String],
-    drop: &[String],
-    privileged: bool,
-    available: u64,
-) -> Result<Vec<String>> {
+/// The capabilities of a container: those of `base`, plus its `cap_add`, minus its `cap_drop`; everything that
+/// `available` has when it is privileged. What the daemon itself lacks cannot be given and is left out, not an error.
+pub fn effective(host: &HostConfig, base: &[&str], available: u64) -> Result<Vec<String>> {
+    let HostConfig { cap_add: add, cap_drop: drop, privileged, .. } = host;
     let add = add.iter().map(|c| normalize(c, "CapAdd")).collect::<Result<Vec<_>>>()?;
     let drop = drop.iter().map(|c| normalize(c, "CapDrop")).collect::<Result<Vec<_>>>()?;
     let has = |list: &[String], name: &str| list.iter().any(|c| c == name);
     let keep = |name: &&str| {
-        if privileged {
+        if *privileged {
             return true;
         }
-        let base =
-            if has(&drop, "ALL") { false } else { DEFAULT.contains(name) || has(&add, "ALL") };
+        let base = if has(&drop, "ALL") { false } else { base.contains(name) || has(&add, "ALL") };
         let added = has(&add, name) || (has(&add, "ALL") && has(&drop, "ALL"));
         (base || added) && !has(&drop, name)
     };
@@ -117,7 +113,13 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], privileged: bool, available: u64) -> Vec<String> {
         let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        effective(&own(add), &own(drop), privileged, available).unwrap()
+        let host = HostConfig {
+            cap_add: own(add),
+            cap_drop: own(drop),
+            privileged,
+            ..HostConfig::default()
+        };
+        effective(&host, &DEFAULT, available).unwrap()
     }
     const EVERYTHING: u64 = (1 << 41) - 1;
 
@@ -142,7 +144,8 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_as_docker_does() {
-        let error = effective(&["foo".to_owned()], &[], false, EVERYTHING).unwrap_err();
+        let host = HostConfig { cap_add: vec!["foo".to_owned()], ..HostConfig::default() };
+        let error = effective(&host, &DEFAULT, EVERYTHING).unwrap_err();
         assert_eq!(error.to_string(), "invalid CapAdd: unknown capability: \"CAP_FOO\"");
     }
 }

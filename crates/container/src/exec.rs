@@ -45,7 +45,7 @@ pub fn process(
             ..Capabilities::default()
         }
     } else {
-        spec::capability_sets(&record.host, services.capabilities)?
+        spec::capability_sets(record, services.capabilities)?
     };
     let seccomp = if wanted.privileged {
         None
@@ -67,6 +67,7 @@ pub fn process(
             dir => dir.to_owned(),
         },
         capabilities: Some(capabilities),
+        rlimits: spec::rlimits(&record.host.resources),
         no_new_privileges: spec::no_new_privileges(&record.host.security_opt),
         oom_score_adj: Some(record.host.oom_score_adj),
         ..Process::default()

@@ -145,13 +145,13 @@ fn read_ours(path: &Path) -> Result<Option<String>> {
 /// A container's seccomp profile.
 #[derive(Debug, Clone, Copy)]
 enum Wanted<'a> {
-    BuiltIn,
+    BuiltIn(seccomp::Strictness),
     Text(&'a str),
 }
 
 fn profile(wanted: Wanted<'_>) -> Result<seccomp::Profile> {
     match wanted {
-        Wanted::BuiltIn => Ok(seccomp::Profile::builtin(seccomp::Strictness::Default)),
+        Wanted::BuiltIn(strictness) => Ok(seccomp::Profile::builtin(strictness)),
         Wanted::Text(text) => seccomp::Profile::parse(text),
     }
 }
@@ -199,15 +199,22 @@ impl SeccompCache {
         let prefixes = ["seccomp=", "seccomp:"];
         let asked =
             host.security_opt.iter().find_map(|o| prefixes.iter().find_map(|p| o.strip_prefix(p)));
+        let strict = crate::strict::is_strict(&host.security_opt);
+        let built_in = Wanted::BuiltIn(match strict {
+            true => seccomp::Strictness::Strict,
+            false => seccomp::Strictness::Default,
+        });
         // Clients send a profile's text, not its path.
         match asked {
             Some("unconfined") => None,
-            Some("builtin") => Some(Wanted::BuiltIn),
+            Some("builtin") => Some(built_in),
             None if host.privileged => None,
             None => match self.default.as_deref() {
+                // No default takes the filter away from who asked for more than the default.
+                Some("unconfined") if strict => Some(built_in),
                 Some("unconfined") => None,
                 Some(text) => Some(Wanted::Text(text)),
-                None => Some(Wanted::BuiltIn),
+                None => Some(built_in),
             },
             Some(text) => Some(Wanted::Text(text)),
         }
@@ -217,7 +224,8 @@ impl SeccompCache {
     pub fn program(&self, host: &HostConfig, capabilities: &[String]) -> Result<Option<PathBuf>> {
         let Some(wanted) = self.wanted(host) else { return Ok(None) };
         let text = match wanted {
-            Wanted::BuiltIn => "builtin",
+            Wanted::BuiltIn(seccomp::Strictness::Default) => "builtin",
+            Wanted::BuiltIn(seccomp::Strictness::Strict) => "strict",
             Wanted::Text(text) => text,
         };
         let arch = seccomp::Arch::native();

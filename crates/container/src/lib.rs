@@ -48,6 +48,7 @@ pub mod signals;
 pub mod spec;
 mod start;
 pub mod state;
+pub mod strict;
 mod userns;
 
 pub use handle::{Container, KillRequest, RemoveRequest, StopRequest};

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn only_what_is_named_changes() {
         let mut host = host(Resources { memory: 64 << 20, cpu_shares: 3, ..Resources::default() });
-        let new = Resources { memory: 100 << 20, pids_limit: Some(0), ..Resources::default() };
+        let new = Resources { memory: 100 << 20, pids_limit: Some(-1), ..Resources::default() };
         apply(&mut host, &Update { resources: new.clone(), restart: None }).unwrap();
         let now = &host.resources;
         assert_eq!((now.memory, now.memory_swap, now.cpu_shares), (100 << 20, 128 << 20, 3));

@@ -178,6 +178,10 @@ pub struct Services {
     pub seccomp: crate::files::SeccompCache,
     /// The hierarchies in `cgroups`' own text form, found once.
     pub hierarchies: String,
+    /// Limits of swap are a number of their own (cgroup v2) that the kernel has.
+    pub swap_alone: bool,
+    /// `/sys/devices/system/cpu/cpuN/thermal_throttle` of this host.
+    pub thermal: Vec<String>,
     /// The cgroup that all containers of this daemon are below.
     pub cgroup: String,
     /// Capabilities that the daemon has.

@@ -4,7 +4,7 @@ mod resources;
 
 pub use resources::limits;
 
-use crate::{capabilities, userns};
+use crate::{capabilities, strict, userns};
 use oci::runtime as oci;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +38,10 @@ pub struct Surroundings<'a> {
     pub ids: Option<&'a IdMaps>,
     /// What its legacy links tell it.
     pub link_env: &'a [String],
+    /// The processors' counters of being too hot, which tell what the host does (GHSA-6fw5): hidden, too.
+    pub thermal: &'a [String],
+    /// Limits of swap are a number of their own (cgroup v2), not part of a sum.
+    pub swap_alone: bool,
 }
 
 /// The files that the engine writes for each container and mounts into it.
@@ -80,12 +84,12 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The paths hidden by default, for `inspect`.
+/// The paths hidden from containers that do not say.
 pub fn default_masked_paths() -> Vec<String> {
     MASKED.iter().map(|p| (*p).to_owned()).collect()
 }
 
-/// The paths read-only by default, for `inspect`.
+/// The paths read-only in containers that do not say.
 pub fn default_readonly_paths() -> Vec<String> {
     READ_ONLY.iter().map(|p| (*p).to_owned()).collect()
 }
@@ -165,7 +169,7 @@ fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::P
     if host.init.unwrap_or(around.default_init) {
         args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
     }
-    let capabilities = capability_sets(host, around.capabilities)?;
+    let capabilities = capability_sets(record, around.capabilities)?;
     let [rows, columns] = host.console_size;
     Ok(oci::Process {
         terminal: config.tty,
@@ -192,8 +196,12 @@ fn process(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::P
 }
 
 /// The sets of a container's processes: inheritable and ambient stay empty (CVE-2022-29162).
-pub fn capability_sets(host: &HostConfig, available: u64) -> Result<oci::Capabilities> {
-    let names = capabilities::effective(&host.cap_add, &host.cap_drop, host.privileged, available)?;
+pub fn capability_sets(record: &ContainerRecord, available: u64) -> Result<oci::Capabilities> {
+    let mut base = capabilities::DEFAULT.to_vec();
+    if strict::is_strict(&record.host.security_opt) {
+        base = strict::capabilities(&base, &record.config.user);
+    }
+    let names = capabilities::effective(&record.host, &base, available)?;
     Ok(oci::Capabilities {
         bounding: names.clone(),
         effective: names.clone(),
@@ -218,7 +226,8 @@ fn writable_cgroups(options: &[String]) -> bool {
     options.iter().any(|o| matches!(o.as_str(), "writable-cgroups" | "writable-cgroups=true"))
 }
 
-fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
+/// What the container's processes may use of files, core dumps and what else was asked for.
+pub(crate) fn rlimits(resources: &Resources) -> Vec<oci::Rlimit> {
     let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     let mut limits: BTreeMap<String, oci::Rlimit> = BTreeMap::new();
     let defaults = [("RLIMIT_NOFILE", 1024, 524_288), ("RLIMIT_CORE", 0, u64::MAX)];
@@ -388,6 +397,7 @@ fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Lin
         None => default.iter().map(|p| (*p).to_owned()).collect(),
     };
     let unconfined = host.security_opt.iter().any(|o| o == "systempaths=unconfined");
+    let masked = hidden(&host.masked_paths, &MASKED);
     let mut devices: Vec<oci::Device> =
         if host.privileged { around.host_devices.to_vec() } else { Vec::new() };
     devices.extend(around.devices.iter().map(|(device, _)| device.clone()));
@@ -406,7 +416,10 @@ fn linux(record: &ContainerRecord, around: &Surroundings<'_>) -> Result<oci::Lin
         resources: Some(resources::resources(host, around)?),
         rootfs_propagation: rootfs_propagation(&record.mounts),
         sysctl: host.sysctls.clone(),
-        masked_paths: if unconfined { Vec::new() } else { hidden(&host.masked_paths, &MASKED) },
+        masked_paths: match masked {
+            masked if unconfined || masked.is_empty() => Vec::new(),
+            masked => masked.into_iter().chain(around.thermal.iter().cloned()).collect(),
+        },
         readonly_paths: if unconfined {
             Vec::new()
         } else {

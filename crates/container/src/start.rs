@@ -15,6 +15,7 @@ use crate::services::{Sandbox, Services};
 use crate::shim::Shim;
 use crate::spec::{self, Surroundings};
 use crate::state::Endpoints;
+use crate::strict;
 use crate::userns::{self, User};
 use crate::{files, links};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -210,9 +211,14 @@ fn prepare(
             block_io: &block_io,
             ids: user.as_ref().map(|user| &user.maps),
             link_env: &links::environment(&links),
+            thermal: &services.thermal,
+            swap_alone: services.swap_alone,
         },
     )?;
     crate::cdi::inject(&services.cdi, &record.host.resources.device_requests, &mut spec)?;
+    if strict::is_strict(&record.host.security_opt) {
+        strict::tighten(&mut spec, record)?;
+    }
     let capabilities =
         spec.process.as_ref().and_then(|p| p.capabilities.as_ref()).map(|c| c.bounding.as_slice());
     let capabilities = capabilities.unwrap_or_default();

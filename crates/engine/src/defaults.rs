@@ -1,5 +1,7 @@
 //! What the daemon's options say for containers that say nothing themselves (`--default-…` and their like).
 
+use crate::SecurityProfile;
+use stdx::Result;
 use store::records::container::{HostConfig, Ulimit};
 
 /// Settings of the daemon that containers inherit.
@@ -15,13 +17,28 @@ pub struct Defaults {
     pub ulimits: Vec<Ulimit>,
     /// Containers get `no_new_privs`.
     pub no_new_privileges: bool,
+    /// Capabilities that containers do not have unless they ask for them.
+    pub cap_drop: Vec<String>,
+    /// The security profile.
+    pub profile: SecurityProfile,
     /// `builtin`, `unconfined`, or the text of a profile; `None`: builtin.
     pub seccomp: Option<String>,
+    /// Microseconds of every `realtime_period` that the cgroup above all containers may use the processors in real time;
+    /// 0: as the kernel has it.
+    pub realtime_runtime: u64,
+    /// Microseconds; 0: as the kernel has it.
+    pub realtime_period: u64,
     /// The cgroup that containers are below; `None`: the instance's own.
     pub cgroup_parent: Option<String>,
 }
 
 impl Defaults {
+    /// Refuses names that are no capabilities'.
+    pub fn check(&self) -> Result<()> {
+        let host = HostConfig { cap_drop: self.cap_drop.clone(), ..HostConfig::default() };
+        container::capabilities::effective(&host, &[], 0).map(drop)
+    }
+
     /// Fills in what a container did not say. The record keeps what it got: a daemon that is set differently later does
     /// not change containers that exist.
     pub(crate) fn apply(&self, host: &mut HostConfig) {
@@ -44,12 +61,50 @@ impl Defaults {
         if self.no_new_privileges && !host.security_opt.iter().any(says) {
             host.security_opt.push("no-new-privileges".to_owned());
         }
+        // Who asks for capabilities by name, or has all, knows what it wants.
+        let same = |a: &str, b: &str| bare(a).eq_ignore_ascii_case(bare(b));
+        for dropped in self.cap_drop.iter().filter(|_| !host.privileged) {
+            let said = |name: &String| same(name, dropped) || same(name, "ALL");
+            if !host.cap_add.iter().any(said) && !host.cap_drop.iter().any(said) {
+                host.cap_drop.push(dropped.clone());
+            }
+        }
+    }
+}
+
+/// A capability's name without `CAP_`.
+fn bare(name: &str) -> &str {
+    match name.get(..4) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("CAP_") => &name[4..],
+        _ => name,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capabilities_that_are_asked_for_are_not_dropped() {
+        let defaults = Defaults {
+            cap_drop: vec!["MKNOD".to_owned(), "CAP_NET_RAW".to_owned()],
+            ..Defaults::default()
+        };
+        let check = |add: &[&str], drop: &[&str], wanted: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+            let mut host =
+                HostConfig { cap_add: own(add), cap_drop: own(drop), ..HostConfig::default() };
+            defaults.apply(&mut host);
+            assert_eq!(host.cap_drop, wanted);
+        };
+        check(&[], &[], &["MKNOD", "CAP_NET_RAW"]);
+        check(&["cap_mknod"], &["chown"], &["chown", "CAP_NET_RAW"]);
+        check(&["ALL"], &[], &[]);
+        check(&[], &["net_raw", "CAP_MKNOD"], &["net_raw", "CAP_MKNOD"]);
+        let mut host = HostConfig { privileged: true, ..HostConfig::default() };
+        defaults.apply(&mut host);
+        assert!(host.cap_drop.is_empty());
+    }
 
     #[test]
     fn what_a_container_says_stays() {

@@ -158,6 +158,11 @@ impl Engine {
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        if config.privileged && container::strict::is_strict(&now.record.host.security_opt) {
+            return Err(Error::invalid(
+                "conflicting options: privileged exec and the security profile strict of the container",
+            ));
+        }
         container::admission::admit(
             &now.phase,
             container::admission::Ask::Exec,

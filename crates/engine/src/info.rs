@@ -162,11 +162,25 @@ impl Engine {
 
     /// What confines containers that do not say otherwise.
     fn security_options(&self) -> Vec<String> {
-        let mut options = vec!["name=seccomp,profile=builtin"];
-        if self.inner.user_namespaces != crate::userns::Default::Host {
+        let defaults = &self.inner.defaults;
+        let strict = defaults.profile == crate::SecurityProfile::Strict;
+        let mut options = vec![match defaults.seccomp.as_deref() {
+            None | Some("builtin") => "name=seccomp,profile=builtin",
+            Some("unconfined") => "name=seccomp,profile=unconfined",
+            Some(_) => "name=seccomp,profile=custom",
+        }];
+        if strict || self.inner.user_namespaces != crate::userns::Default::Host {
             options.push("name=userns");
         }
-        options.push("name=cgroupns");
+        if defaults.cgroupns_mode != "host" || strict {
+            options.push("name=cgroupns");
+        }
+        if defaults.no_new_privileges || strict {
+            options.push("name=no-new-privileges");
+        }
+        if strict {
+            options.push("name=profile,profile=strict");
+        }
         options.into_iter().map(str::to_owned).collect()
     }
 

@@ -70,6 +70,7 @@ pub use images::RegistryAuth;
 pub use info::Info;
 pub use network_defaults::{BridgeDefaults, Mark, NetworkDefaults, PublishPolicy, Rules, Subnet};
 pub use networks::{CreateNetwork, Explained};
+pub use security::SecurityProfile;
 pub use setup::{Drivers, Proxies, Settings};
 pub use volumes::{CreateVolume, VolumeView};
 

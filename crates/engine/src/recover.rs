@@ -49,6 +49,13 @@ impl Engine {
         let store = Arc::new(Store::open(&settings.data_root.join("store.redb"))?);
         let drivers = drivers(&settings)?;
         let hierarchies = cgroups::Hierarchies::detect()?;
+        let defaults = &settings.defaults;
+        if defaults.realtime_period != 0 || defaults.realtime_runtime != 0 {
+            let (period, runtime) = (defaults.realtime_period, defaults.realtime_runtime);
+            hierarchies
+                .grant_realtime(&settings.cgroup(), period, runtime)
+                .context(|| "give containers a real-time budget")?;
+        }
         let version = if hierarchies.version() == cgroups::Version::V2 { "2" } else { "1" };
         let metrics = Arc::new(Metrics::default());
         let host = info::Host::look(version, &metrics)?;
@@ -123,6 +130,9 @@ impl Engine {
                 settings.defaults.seccomp.clone(),
             )?,
             hierarchies: hierarchies.to_string(),
+            swap_alone: hierarchies.version() == cgroups::Version::V2
+                && hierarchies.features().swap_limit,
+            thermal: container::devices::thermal_counters(),
             cgroup: settings.cgroup(),
             capabilities: host.capabilities,
             default_pids_limit: settings.default_pids_limit,

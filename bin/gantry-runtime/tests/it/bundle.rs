@@ -73,6 +73,14 @@ impl Bundle {
         Self { path, id }
     }
 
+    /// Changes its configuration once more.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.path.join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut config);
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
     #[allow(clippy::disallowed_methods, reason = "tests start programs as anybody does")]
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(runtime());

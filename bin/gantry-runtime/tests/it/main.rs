@@ -8,5 +8,6 @@
 mod bundle;
 mod cli;
 mod conformance;
+mod known;
 mod podman;
 mod rootless;

@@ -6,12 +6,12 @@ use std::process::Output;
 use crate::bundle::{Bundle, OURS, is_ours};
 
 /// A podman with a store of its own, no network and no service of the host's.
-struct Podman {
-    folder: PathBuf,
+pub(crate) struct Podman {
+    pub(crate) folder: PathBuf,
 }
 
 impl Podman {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("gantry-podman-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(
@@ -31,12 +31,18 @@ impl Podman {
         Self { folder }
     }
 
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.run_with(&[], words)
+    }
+
+    /// With more in its environment.
     #[allow(clippy::disallowed_methods, reason = "tests start programs as anybody does")]
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run_with(&self, env: &[(&str, &str)], words: &[&str]) -> Output {
         let path = |name: &str| self.folder.join(name);
         let file = std::fs::File::create(path("out")).unwrap();
         let errors = std::fs::File::create(path("err")).unwrap();
         let status = std::process::Command::new("podman")
+            .envs(env.iter().copied())
             .env("CONTAINERS_CONF", path("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", path("storage.conf"))
             .arg("--root")
@@ -58,7 +64,7 @@ impl Podman {
     }
 
     #[track_caller]
-    fn ok(&self, words: &[&str]) -> String {
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
         let output = self.run(words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()

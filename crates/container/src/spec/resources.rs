@@ -1,6 +1,7 @@
 //! Limits and device rules of the container's cgroup.
 
 use super::Surroundings;
+use crate::strict;
 use oci::runtime as oci;
 use stdx::{Error, Result};
 use store::records::container::{HostConfig, Resources};
@@ -12,6 +13,11 @@ pub(super) fn resources(host: &HostConfig, around: &Surroundings<'_>) -> Result<
     let block = oci::BlockIo { weight, ..around.block_io.clone() };
     limits.block_io = (block != oci::BlockIo::default()).then_some(block);
     limits.devices = device_rules(host, around)?;
+    // Without a limit of memory there is no sum to write (`memory_swap`), but on cgroup v2 swap is counted alone.
+    let silent = host.resources.memory == 0 && host.resources.memory_swap == 0;
+    if around.swap_alone && silent && strict::is_strict(&host.security_opt) {
+        limits.unified.insert("memory.swap.max".to_owned(), "0".to_owned());
+    }
     Ok(limits)
 }
 
@@ -52,8 +58,9 @@ pub fn limits(r: &Resources, default_pids_limit: i64) -> oci::Resources {
         ..oci::Cpu::default()
     };
     let pids = match r.pids_limit {
-        None => default_pids_limit,
-        Some(n) if n <= 0 => -1,
+        // Clients send 0 when their users say nothing.
+        None | Some(0) => default_pids_limit,
+        Some(n) if n < 0 => -1,
         Some(n) => n,
     };
     oci::Resources {

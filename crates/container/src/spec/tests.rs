@@ -38,6 +38,8 @@ fn spec_of(record: &ContainerRecord, ids: Option<&IdMaps>) -> oci::Spec {
         block_io: &oci::BlockIo::default(),
         ids,
         link_env: &[],
+        thermal: &["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
+        swap_alone: true,
     };
     oci_spec(record, &around).unwrap()
 }
@@ -95,6 +97,8 @@ fn a_user_namespace_maps_what_is_the_engines_and_nothing_of_the_hosts() {
 fn limits_are_dockers() {
     let check = |resources: Resources| limits(&resources, 4096);
     assert_eq!(check(Resources::default()).pids, Some(oci::Pids { limit: 4096 }));
+    let nothing_said = Resources { pids_limit: Some(0), ..Resources::default() };
+    assert_eq!(check(nothing_said).pids, Some(oci::Pids { limit: 4096 }));
     assert_eq!(
         check(Resources { pids_limit: Some(-1), ..Resources::default() }).pids,
         Some(oci::Pids { limit: -1 })

@@ -201,19 +201,20 @@ impl Engine {
         crate::networks::check_ports(&host.port_bindings)?;
         storage_options(&host.storage_opt)?;
         security::check(&host.security_opt)?;
-        self.inner.defaults.apply(host);
+        let defaults = &self.inner.defaults;
+        if defaults.profile.settle(&mut host.security_opt) == security::SecurityProfile::Strict {
+            security::settle_strict(host, &self.inner.features, |peer| {
+                Ok(self.inner.containers.find(peer)?.now().record.user_namespace.clone())
+            })?;
+        }
+        defaults.apply(host);
         if let Some(word) = host.annotations.get(container::health::ON_FAILURE) {
             container::health::OnFailure::parse(word)?;
         }
         if let Some(signal) = &config.stop_signal {
             container::signals::parse(signal)?;
         }
-        container::capabilities::effective(
-            &host.cap_add,
-            &host.cap_drop,
-            host.privileged,
-            u64::MAX,
-        )?;
+        container::capabilities::effective(host, &[], u64::MAX)?;
         if host.network_mode.is_empty() {
             host.network_mode = "default".to_owned();
         }

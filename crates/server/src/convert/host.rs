@@ -206,7 +206,7 @@ fn security_option(option: &str) -> Result<()> {
         return Err(Error::invalid(format!("invalid --security-opt 1: {option:?}")));
     };
     match (name, value) {
-        ("label" | "apparmor" | "seccomp" | "systempaths", _) => Ok(()),
+        ("label" | "apparmor" | "seccomp" | "systempaths" | "profile", _) => Ok(()),
         ("writable-cgroups", "true" | "false") => Ok(()),
         ("no-new-privileges", "true" | "false") => Ok(()),
         _ => Err(Error::invalid(format!(

@@ -56,7 +56,7 @@ pub(crate) fn to_engine(
             cpuset_cpus: wire.cpuset_cpus,
             cpuset_mems: wire.cpuset_mems,
             // 0 and all that is negative: unlimited.
-            pids_limit: body.pids_limit.map(|n| n.max(0)),
+            pids_limit: body.pids_limit.map(|n| if n > 0 { n } else { -1 }),
             blkio_weight: wire.blkio_weight,
             ..Resources::default()
         },
@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn what_is_not_named_is_left_alone() {
         assert_eq!(check("{}").unwrap(), Update::default());
-        assert_eq!(check(r#"{"PidsLimit":-1}"#).unwrap().resources.pids_limit, Some(0));
+        for unlimited in [r#"{"PidsLimit":-1}"#, r#"{"PidsLimit":0}"#] {
+            assert_eq!(check(unlimited).unwrap().resources.pids_limit, Some(-1));
+        }
         assert_eq!(
             check(r#"{"MemorySwap":100000000}"#).unwrap().resources.memory_swap,
             100_000_000
