@@ -27,6 +27,7 @@ mod network;
 mod networks;
 mod nospace;
 mod options;
+mod plugins;
 mod races;
 mod restart;
 mod run;

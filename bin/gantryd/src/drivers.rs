@@ -12,7 +12,12 @@ use stdx::Result;
 /// The implementations for a daemon that is set like this.
 pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
     let root = &settings.data_root;
-    let ipam: Arc<dyn network::Ipam> = Arc::new(network::ipam::Default::new(pools(settings)));
+    let plugins = netplugin::NetPlugins::open(
+        netplugin::Folders::default(),
+        &root.join("network/plugins"),
+        Arc::new(network::ipam::Default::new(pools(settings))),
+    )?;
+    let ipam = plugins.ipam();
     let bridge = bridge_config(settings);
     let parents = |kind| macvlan::Macvlan::open(kind, &bridge.table(), Arc::clone(&ipam));
     Ok(Drivers {
@@ -25,6 +30,7 @@ pub(crate) fn builtin(settings: &Settings) -> Result<Drivers> {
             Arc::new(hostnet::host()),
             Arc::new(hostnet::none()),
         ],
+        network_plugins: Arc::new(plugins),
         volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
         logs: logging::Registry::new(log_drivers(), open_log),
     })

@@ -36,13 +36,23 @@ impl Tls {
         self.config().map(drop)
     }
 
-    pub(crate) fn connect(&self, address: &str, stream: TcpStream) -> io::Result<Stream> {
+    /// The client's end over a connection that somebody else has made and bounds; the handshake comes with the first
+    /// bytes.
+    pub fn over<S: io::Read + io::Write>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<StreamOwned<ClientConnection, S>> {
         let config = self.config().map_err(io::Error::other)?;
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, stream);
+        Ok(StreamOwned::new(connection, stream))
+    }
+
+    pub(crate) fn connect(&self, address: &str, stream: TcpStream) -> io::Result<Stream> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let mut stream = self.over(host, stream)?;
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }

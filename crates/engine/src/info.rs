@@ -148,6 +148,8 @@ pub struct Info {
     pub forwarding: bool,
     /// Log drivers there are.
     pub log_drivers: Vec<String>,
+    /// Network drivers there are.
+    pub network_drivers: Vec<String>,
     /// The log driver of containers that name none.
     pub log_driver: String,
     /// Kernel features by Docker's names (`MemoryLimit`, `SwapLimit`, …).
@@ -226,6 +228,7 @@ impl Engine {
             forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|t| t.trim() == "1"),
             log_drivers: self.inner.logs.registry().names(),
+            network_drivers: self.inner.networks.driver_names(),
             log_driver: settings.log_driver.clone(),
             features: self.inner.features.clone(),
             ..Info::default()

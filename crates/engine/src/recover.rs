@@ -66,6 +66,7 @@ impl Engine {
         let networks = Arc::new(Networks::open(
             Arc::clone(&store),
             drivers.networks,
+            drivers.network_plugins,
             Arc::clone(&events),
             netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)),
             settings.networks.clone(),

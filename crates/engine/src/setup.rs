@@ -13,6 +13,8 @@ pub struct Drivers {
     pub snapshots: Arc<dyn snapshot::Snapshotter>,
     /// Networks.
     pub networks: Vec<Arc<dyn network::Driver>>,
+    /// Networks whose drivers are plugins.
+    pub network_plugins: Arc<dyn network::Plugins>,
     /// Volumes.
     pub volumes: Arc<dyn volume::Driver>,
     /// Where logs go.

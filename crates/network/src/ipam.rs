@@ -5,43 +5,106 @@ pub mod subnets;
 
 pub use bitmap::Bitmap;
 
-use crate::PoolConfig;
 use crate::pools::{self, Family, Pool};
+use crate::{IpamConfig, Mac, NetworkId, PoolConfig};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stdx::{Error, Kind, Result};
 
-/// Address management. Pools are named by their subnet.
+/// Address management. A pool is named by its network and its subnet.
 pub trait Ipam: Send + Sync + std::fmt::Debug {
     /// Takes a subnet: the one asked for, or one of the family that overlaps nothing in `taken`.
     ///
     /// # Errors
-    /// `Forbidden` when it overlaps another pool or none is left.
-    fn pool(&self, family: Family, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet>;
+    /// `Forbidden` when it overlaps another pool or none is left; `NotFound` when there is no such address management.
+    fn pool(&self, wish: &PoolWish<'_>) -> Result<GivenPool>;
 
     /// Gives the subnet back, with all its addresses.
-    fn release_pool(&self, pool: &IpNet);
+    fn release_pool(&self, network: &NetworkId, pool: &IpNet);
 
-    /// Takes an address of the pool: the one asked for, or the lowest that is free in `range`, a part of the pool.
+    /// Takes an address of the pool: the one asked for, or one that is free, of the range if there is one. The answer has
+    /// the prefix that the address is to have on a link.
     ///
     /// # Errors
     /// `Forbidden` when it is taken or none is left; `InvalidArgument` when it is not in the pool.
-    fn allocate(
-        &self,
-        pool: &IpNet,
-        range: Option<&IpNet>,
-        wanted: Option<IpAddr>,
-    ) -> Result<IpAddr>;
+    fn allocate(&self, wish: &AddressWish<'_>) -> Result<IpNet>;
 
     /// Gives an address back. That it was free already is success.
-    fn release(&self, pool: &IpNet, address: IpAddr);
+    fn release(&self, network: &NetworkId, pool: &IpNet, address: IpAddr);
 
     /// How full a pool is, `range` being the part that addresses are given from; `None`: it does not know.
-    fn usage(&self, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
-        let _ = (pool, range);
+    fn usage(&self, network: &NetworkId, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
+        let _ = (network, pool, range);
         None
+    }
+
+    /// Addresses of this network are given to Ethernet addresses: an endpoint has one before it has an address.
+    fn needs_mac(&self, network: &NetworkId) -> bool {
+        let _ = network;
+        false
+    }
+}
+
+/// A pool that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolWish<'a> {
+    /// Whose it is to be.
+    pub network: &'a NetworkId,
+    /// Who is to give it.
+    pub ipam: &'a IpamConfig,
+    /// Its family.
+    pub family: Family,
+    /// This subnet and no other.
+    pub wanted: Option<IpNet>,
+    /// The part of it that addresses are taken from.
+    pub range: Option<IpNet>,
+    /// What the host routes already, where no subnet is wanted.
+    pub taken: &'a [IpNet],
+}
+
+/// A pool that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenPool {
+    /// Its subnet.
+    pub subnet: IpNet,
+    /// The host's address in it, if the address management says which; it need not be taken then.
+    pub gateway: Option<IpNet>,
+}
+
+/// An address that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct AddressWish<'a> {
+    /// The pool's network.
+    pub network: &'a NetworkId,
+    /// The pool's subnet.
+    pub pool: &'a IpNet,
+    /// The part of the pool that is looked in where no address is wanted.
+    pub range: Option<&'a IpNet>,
+    /// This address and no other.
+    pub wanted: Option<IpAddr>,
+    /// The Ethernet address of who gets it, where it is known.
+    pub mac: Option<Mac>,
+    /// Who gets it.
+    pub user: AddressUser,
+}
+
+/// Who gets an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressUser {
+    /// A container.
+    Endpoint,
+    /// The network itself: its gateway.
+    Gateway,
+    /// Somebody whom we do not know.
+    Auxiliary,
+}
+
+impl<'a> AddressWish<'a> {
+    /// Any address, for a container.
+    pub fn any(network: &'a NetworkId, pool: &'a IpNet) -> Self {
+        Self { network, pool, range: None, wanted: None, mac: None, user: AddressUser::Endpoint }
     }
 }
 
@@ -76,9 +139,13 @@ impl Default {
 }
 
 impl Ipam for Default {
-    fn pool(&self, family: Family, wanted: Option<IpNet>, taken: &[IpNet]) -> Result<IpNet> {
+    fn pool(&self, wish: &PoolWish<'_>) -> Result<GivenPool> {
+        if !wish.ipam.is_builtin() {
+            return Err(Error::not_found(format!("plugin {:?} not found", wish.ipam.driver)));
+        }
+        let family = wish.family;
         let mut ours = self.taken();
-        let subnet = match wanted {
+        let subnet = match wish.wanted {
             Some(wanted) => {
                 let wanted = wanted.trunc();
                 if ours.keys().any(|other| pools::overlap(other, &wanted)) {
@@ -90,7 +157,7 @@ impl Ipam for Default {
                 wanted
             }
             None => {
-                let all: Vec<IpNet> = taken.iter().chain(ours.keys()).copied().collect();
+                let all: Vec<IpNet> = wish.taken.iter().chain(ours.keys()).copied().collect();
                 pools::first_free(&self.pools, family, &all).ok_or_else(|| {
                     let text = format!(
                         "could not find an available, non-overlapping {family} address pool among the defaults to \
@@ -101,19 +168,18 @@ impl Ipam for Default {
             }
         };
         ours.insert(subnet, Bitmap::new(subnet));
-        Ok(subnet)
+        Ok(GivenPool { subnet, gateway: None })
     }
 
-    fn release_pool(&self, pool: &IpNet) {
+    fn release_pool(&self, _network: &NetworkId, pool: &IpNet) {
         self.taken().remove(&pool.trunc());
     }
 
-    fn allocate(
-        &self,
-        pool: &IpNet,
-        range: Option<&IpNet>,
-        wanted: Option<IpAddr>,
-    ) -> Result<IpAddr> {
+    fn allocate(&self, wish: &AddressWish<'_>) -> Result<IpNet> {
+        let AddressWish { pool, range, wanted, .. } = *wish;
+        let prefixed = |address| {
+            IpNet::new(address, pool.prefix_len()).expect("the prefix comes from a subnet")
+        };
         let mut ours = self.taken();
         let bitmap = ours
             .get_mut(&pool.trunc())
@@ -123,7 +189,7 @@ impl Ipam for Default {
                 Some(range) => bitmap.first_of(range),
                 None => bitmap.first(),
             };
-            return free.ok_or_else(|| {
+            return free.map(prefixed).ok_or_else(|| {
                 Error::new(Kind::Forbidden, format!("No available addresses in {pool}"))
             });
         };
@@ -131,20 +197,20 @@ impl Ipam for Default {
             let text = format!("Requested address is out of range: {wanted} in {pool}");
             Err(Error::invalid(text))
         } else if bitmap.take(wanted) {
-            Ok(wanted)
+            Ok(prefixed(wanted))
         } else {
             // The network's and the broadcast address count as taken, as Docker says.
             Err(Error::new(Kind::Forbidden, "Address already in use"))
         }
     }
 
-    fn release(&self, pool: &IpNet, address: IpAddr) {
+    fn release(&self, _network: &NetworkId, pool: &IpNet, address: IpAddr) {
         if let Some(bitmap) = self.taken().get_mut(&pool.trunc()) {
             bitmap.free(address);
         }
     }
 
-    fn usage(&self, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
+    fn usage(&self, _network: &NetworkId, pool: &IpNet, range: Option<&IpNet>) -> Option<Usage> {
         self.taken().get(&pool.trunc()).map(|bitmap| bitmap.usage(range))
     }
 }
@@ -183,7 +249,7 @@ fn faults(pool: &PoolConfig) -> Vec<String> {
         }
     }
     let named = pool.gateway.iter().map(|a| ("gateway", a));
-    for (what, address) in named.chain(pool.auxiliary.iter().map(|a| ("auxiliary address", a))) {
+    for (what, address) in named.chain(pool.auxiliary.values().map(|a| ("auxiliary address", a))) {
         if !subnet.contains(address) {
             faults.push(format!(
                 "invalid {what} {address}: parent subnet {subnet} doesn't contain this address"
@@ -209,51 +275,71 @@ mod tests {
     #[test]
     fn pools_and_addresses() {
         let ipam = Default::new(pools::defaults());
-        let a = ipam.pool(Family::V4, None, &["172.17.0.0/16".parse().unwrap()]).unwrap();
+        let network = &NetworkId::from_bytes([1; 32]);
+        let config = &IpamConfig::default();
+        let pool = |family, wanted, taken: &[IpNet]| {
+            let wish = PoolWish { network, ipam: config, family, wanted, range: None, taken };
+            ipam.pool(&wish).map(|given| given.subnet)
+        };
+        let allocate = |pool: &IpNet, range: Option<&IpNet>, wanted| {
+            let wish = AddressWish { range, wanted, ..AddressWish::any(network, pool) };
+            ipam.allocate(&wish).map(|address| address.addr())
+        };
+        let release = |pool: &IpNet, address| ipam.release(network, pool, address);
+        let plugin = IpamConfig { driver: "x".into(), ..IpamConfig::default() };
+        let wish = PoolWish {
+            network,
+            ipam: &plugin,
+            family: Family::V4,
+            wanted: None,
+            range: None,
+            taken: &[],
+        };
+        assert_eq!(ipam.pool(&wish).unwrap_err().to_string(), "plugin \"x\" not found");
+        let a = pool(Family::V4, None, &["172.17.0.0/16".parse().unwrap()]).unwrap();
         assert_eq!(a.to_string(), "172.18.0.0/16");
-        let b = ipam.pool(Family::V4, None, &[]).unwrap();
+        let b = pool(Family::V4, None, &[]).unwrap();
         assert_eq!(b.to_string(), "172.17.0.0/16");
-        assert_eq!(ipam.pool(Family::V4, None, &[]).unwrap().to_string(), "172.19.0.0/16");
-        let overlap =
-            ipam.pool(Family::V4, Some("172.17.9.0/24".parse().unwrap()), &[]).unwrap_err();
+        assert_eq!(pool(Family::V4, None, &[]).unwrap().to_string(), "172.19.0.0/16");
+        let overlap = pool(Family::V4, Some("172.17.9.0/24".parse().unwrap()), &[]).unwrap_err();
         assert_eq!(overlap.kind(), Kind::Forbidden);
 
         assert_eq!(
-            ipam.allocate(&b, None, Some("172.17.0.1".parse().unwrap())).unwrap().to_string(),
+            allocate(&b, None, Some("172.17.0.1".parse().unwrap())).unwrap().to_string(),
             "172.17.0.1"
         );
-        let two = ipam.allocate(&b, None, None).unwrap();
+        let two = allocate(&b, None, None).unwrap();
         assert_eq!(two.to_string(), "172.17.0.2");
         assert_eq!(
-            ipam.allocate(&b, None, Some(two)).unwrap_err().to_string(),
+            allocate(&b, None, Some(two)).unwrap_err().to_string(),
             "Address already in use"
         );
         assert_eq!(
-            ipam.allocate(&b, None, Some("10.0.0.1".parse().unwrap())).unwrap_err().kind(),
+            allocate(&b, None, Some("10.0.0.1".parse().unwrap())).unwrap_err().kind(),
             Kind::InvalidArgument
         );
         assert_eq!(
-            ipam.allocate(&b, None, Some("172.17.0.0".parse().unwrap())).unwrap_err().kind(),
+            allocate(&b, None, Some("172.17.0.0".parse().unwrap())).unwrap_err().kind(),
             Kind::Forbidden
         );
-        assert_eq!(ipam.allocate(&b, None, None).unwrap().to_string(), "172.17.0.3");
-        ipam.release(&b, two);
-        ipam.release(&b, two);
-        assert_eq!(ipam.allocate(&b, None, None).unwrap(), two);
+        assert_eq!(allocate(&b, None, None).unwrap().to_string(), "172.17.0.3");
+        release(&b, two);
+        release(&b, two);
+        assert_eq!(allocate(&b, None, None).unwrap(), two);
 
         // The gateway, two containers, the network and the broadcast address.
-        assert_eq!(ipam.usage(&b, None), Some(Usage { in_use: 5, available: 65531 }));
+        assert_eq!(ipam.usage(network, &b, None), Some(Usage { in_use: 5, available: 65531 }));
 
-        ipam.release_pool(&b);
-        assert_eq!(ipam.usage(&b, None), None);
-        assert!(ipam.allocate(&b, None, None).is_err());
-        assert_eq!(ipam.pool(Family::V4, None, &[]).unwrap(), b);
-        let six = ipam.pool(Family::V6, Some("fd01::/64".parse().unwrap()), &[]).unwrap();
-        assert_eq!(ipam.allocate(&six, None, None).unwrap().to_string(), "fd01::1");
+        ipam.release_pool(network, &b);
+        assert_eq!(ipam.usage(network, &b, None), None);
+        assert!(allocate(&b, None, None).is_err());
+        assert_eq!(pool(Family::V4, None, &[]).unwrap(), b);
+        let six = pool(Family::V6, Some("fd01::/64".parse().unwrap()), &[]).unwrap();
+        assert_eq!(allocate(&six, None, None).unwrap().to_string(), "fd01::1");
         let range = "fd01::100/120".parse().unwrap();
-        assert_eq!(ipam.allocate(&six, Some(&range), None).unwrap().to_string(), "fd01::100");
-        assert!(ipam.allocate(&six, None, Some("10.0.0.1".parse().unwrap())).is_err());
-        let none = ipam.pool(Family::V6, None, &[]).unwrap_err();
+        assert_eq!(allocate(&six, Some(&range), None).unwrap().to_string(), "fd01::100");
+        assert!(allocate(&six, None, Some("10.0.0.1".parse().unwrap())).is_err());
+        let none = pool(Family::V6, None, &[]).unwrap_err();
         assert_eq!(
             none.to_string(),
             "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network"
@@ -272,7 +358,7 @@ mod tests {
                 subnet: subnet.parse().ok(),
                 range: range.parse().ok(),
                 gateway: gateway.parse().ok(),
-                auxiliary: auxiliary.parse().into_iter().collect(),
+                auxiliary: auxiliary.parse().map(|a| ("x".to_owned(), a)).into_iter().collect(),
                 way_out: None,
             };
             super::check([&pool]).err().map(|e| e.to_string()).unwrap_or_default()

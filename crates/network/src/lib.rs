@@ -34,6 +34,7 @@ pub mod ipam;
 mod mac;
 mod mode;
 mod model;
+mod plugins;
 pub mod pools;
 mod ports;
 pub mod route;
@@ -44,9 +45,10 @@ pub use ipam::{Ipam, Usage};
 pub use mac::{InvalidMac, Mac};
 pub use mode::{Mode, Namespace};
 pub use model::{
-    Endpoint, EndpointId, InvalidId, Joined, Link, Live, Network, NetworkConfig, NetworkId, Pool,
-    PoolConfig, Recovered,
+    Endpoint, EndpointId, InvalidId, IpamConfig, Joined, Link, Live, Network, NetworkConfig,
+    NetworkId, Pool, PoolConfig, Recovered,
 };
+pub use plugins::{Owner, Plugins};
 pub use pools::Family;
 pub use ports::{InvalidProtocol, PortRequest, Protocol, PublishedPort};
 pub use sandbox::{Sandbox, Sandboxes};
@@ -56,7 +58,13 @@ use stdx::Result;
 /// A kind of network.
 pub trait Driver: Send + Sync + std::fmt::Debug {
     /// Its name in the API: `bridge`, `host`, `null`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// It is outside of the daemon: what it is asked may take as long as it likes, up to its own limit, so nobody holds
+    /// what others need meanwhile. It is told when an endpoint leads out even if no ports are published.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// Makes the network on the host, or finds it there as `config` says.
     ///
@@ -80,7 +88,9 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
 
     /// Takes the endpoint's link out of a running container, now, and its published ports back: live disconnect. The
     /// kernel takes 15–34 ms for it. An unknown endpoint is success. Afterwards as after [`leave`](Self::leave).
-    fn detach(&self, endpoint: &EndpointId) -> Result<()> {
+    /// `interface` is the link's name in `sandbox`, the container's namespace.
+    fn detach(&self, endpoint: &EndpointId, interface: &str, sandbox: &mut Sandbox) -> Result<()> {
+        let _ = (interface, sandbox);
         self.leave(endpoint)
     }
 

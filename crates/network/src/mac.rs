@@ -51,6 +51,11 @@ impl Mac {
         Self([0x06, 0x42, bytes[12], bytes[13], bytes[14], bytes[15]])
     }
 
+    /// The address with these bytes; `None`: no link can have it.
+    pub fn of_bytes(bytes: [u8; 6]) -> Option<Self> {
+        (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(Self(bytes))
+    }
+
     /// The bytes in the order they are sent.
     pub fn bytes(&self) -> &[u8; 6] {
         &self.0
@@ -79,10 +84,10 @@ impl FromStr for Mac {
             *byte = u8::from_str_radix(group.ok_or_else(wrong)?, 16).map_err(|_| wrong())?;
         }
         // The kernel refuses multicast addresses and all zeroes for a link.
-        if groups.next().is_some() || bytes[0] & 1 != 0 || bytes == [0; 6] {
+        if groups.next().is_some() {
             return Err(wrong());
         }
-        Ok(Self(bytes))
+        Self::of_bytes(bytes).ok_or_else(wrong)
     }
 }
 

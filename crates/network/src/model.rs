@@ -1,7 +1,7 @@
 //! Networks, endpoints and what joining gives.
 
 use crate::Mac;
-use crate::ports::{Protocol, PublishedPort};
+use crate::ports::{PortRequest, Protocol, PublishedPort};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +25,33 @@ pub struct NetworkConfig {
     pub ipv6: Option<PoolConfig>,
     /// Nothing leaves the network, nothing enters.
     pub internal: bool,
+    /// Who gives its addresses.
+    pub ipam: IpamConfig,
     /// The driver's own options, as the user gave them (`com.docker.network.…`).
     pub options: BTreeMap<String, String>,
+}
+
+/// Who gives a network's addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IpamConfig {
+    /// `default` or nothing: we do; `null`: nobody; else a plugin's name.
+    pub driver: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// Its addresses are told apart on several hosts.
+    pub global: bool,
+}
+
+impl IpamConfig {
+    /// The address management is ours.
+    pub fn is_builtin(&self) -> bool {
+        matches!(self.driver.as_str(), "" | "default")
+    }
+
+    /// Nobody gives addresses.
+    pub fn is_null(&self) -> bool {
+        self.driver == "null"
+    }
 }
 
 /// The addresses of one family that a network shall give.
@@ -38,8 +63,8 @@ pub struct PoolConfig {
     pub range: Option<IpNet>,
     /// The host's own address in the subnet; `None`: the first of the range or else of the subnet.
     pub gateway: Option<IpAddr>,
-    /// Addresses in the subnet that somebody else has.
-    pub auxiliary: Vec<IpAddr>,
+    /// Addresses in the subnet that somebody else has, by name.
+    pub auxiliary: BTreeMap<String, IpAddr>,
     /// Containers' way out, when it is another address than the host's own: `DefaultGatewayIPv4` and `DefaultGatewayIPv6`
     /// among Docker's auxiliary addresses.
     pub way_out: Option<IpAddr>,
@@ -55,6 +80,7 @@ impl NetworkConfig {
             ipv4: Some(PoolConfig { subnet, ..PoolConfig::default() }),
             ipv6: None,
             internal: false,
+            ipam: IpamConfig::default(),
             options: BTreeMap::new(),
         }
     }
@@ -67,6 +93,8 @@ pub struct Network {
     pub interface: Option<String>,
     /// Its subnets, at most one a family, to be recorded so that it keeps them.
     pub pools: Vec<Pool>,
+    /// It is not of this host alone: its driver, a plugin, says that it spans several.
+    pub global: bool,
 }
 
 /// A subnet of a network.
@@ -97,6 +125,10 @@ pub struct Endpoint {
     pub mac: Option<Mac>,
     /// The link leads to everything else: of a container's endpoints one does.
     pub default_route: bool,
+    /// The ports that the container says it serves. Plugins are told.
+    pub exposed: Vec<(Protocol, u16)>,
+    /// The ports that are going to be published, should the link lead to everything else. Plugins are told.
+    pub ports: Vec<PortRequest>,
     /// The endpoint's own options (`--network …,driver-opt=…`), such as `com.docker.network.endpoint.ifname`.
     pub options: BTreeMap<String, String>,
 }
@@ -113,6 +145,8 @@ impl Endpoint {
             link_local: Vec::new(),
             mac: None,
             default_route: true,
+            exposed: Vec::new(),
+            ports: Vec::new(),
             options: BTreeMap::new(),
         }
     }

@@ -276,6 +276,19 @@ pub fn raise(batch: &mut Batch, index: u32) {
     batch.message(RTM_SETLINK, 0, &ifinfo(index, IFF_UP, IFF_UP), |_| {});
 }
 
+/// Moves a link into another namespace under a new name. It is down afterwards and has lost its addresses.
+pub fn move_link(batch: &mut Batch, index: u32, netns: BorrowedFd<'_>, name: &str) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, 0, IFF_UP), |a| {
+        a.put(IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
+        a.string(IFLA_IFNAME, name);
+    });
+}
+
+/// Gives a link that is down another Ethernet address.
+pub fn set_mac(batch: &mut Batch, index: u32, mac: Mac) {
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, 0, 0), |a| a.put(IFLA_ADDRESS, mac.bytes()));
+}
+
 /// Writes a link's alias, where we say whose it is.
 pub fn set_alias(batch: &mut Batch, name: &str, alias: &str) {
     batch.message(RTM_SETLINK, 0, &ifinfo(0, 0, 0), |a| {
@@ -326,6 +339,23 @@ pub fn add_link_route(batch: &mut Batch, index: u32, like: IpAddr) {
     // RT_SCOPE_LINK.
     fixed[6] = if like.is_ipv4() { 253 } else { 0 };
     batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| a.u32(RTA_OIF, index));
+}
+
+/// Sends what goes to a subnet out through a link, to a neighbour who takes it on or straight to whom it is for.
+pub fn add_route(batch: &mut Batch, index: u32, to: IpNet, via: Option<IpAddr>) {
+    let mut fixed = default_route(to.addr());
+    fixed[1] = to.prefix_len();
+    if via.is_none() && to.addr().is_ipv4() {
+        // RT_SCOPE_LINK.
+        fixed[6] = 253;
+    }
+    batch.message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &fixed, |a| {
+        a.put(RTA_DST, &octets(to.network()));
+        if let Some(via) = via {
+            a.put(RTA_GATEWAY, &octets(via));
+        }
+        a.u32(RTA_OIF, index);
+    });
 }
 
 /// Takes such a route away.

@@ -32,6 +32,7 @@ pub mod images;
 pub mod leaks;
 pub mod need;
 pub mod papers;
+pub mod plugin;
 pub mod process;
 pub mod pty;
 pub mod reference;
@@ -44,6 +45,7 @@ pub use daemon::{Daemon, Options};
 pub use host::Host;
 pub use leaks::Leaks;
 pub use papers::Papers;
+pub use plugin::Plugin;
 pub use process::Output;
 pub use reference::Reference;
 

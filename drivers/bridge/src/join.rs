@@ -5,6 +5,7 @@ use crate::options::EndpointOptions;
 use crate::plan::{self, Attachment, LinkPlan};
 use crate::{Inner, Net, apply};
 use ipnet::IpNet;
+use network::ipam::AddressWish;
 use network::{Endpoint, EndpointId, Family, Joined, Mac, Sandbox, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result};
@@ -15,6 +16,11 @@ const ENODEV: i32 = 19;
 impl Inner {
     pub(crate) fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
         let options = EndpointOptions::parse(&endpoint.options)?;
+        let mut known = endpoint.clone();
+        if known.mac.is_none() && self.ipam.needs_mac(&endpoint.network) {
+            known.mac = Some(Mac::random()?);
+        }
+        let endpoint = &known;
         let attachment = self.lease(endpoint)?;
         let (index, free) = sandbox.next_link_named(&attachment.prefix);
         let interface = options.name.as_deref().unwrap_or(&free);
@@ -33,8 +39,8 @@ impl Inner {
 
     /// Takes addresses and writes down whose they are.
     fn lease(&self, endpoint: &Endpoint) -> Result<Attachment> {
-        let mut state = self.state();
-        let net = state
+        let net = self
+            .state()
             .networks
             .get(&endpoint.network)
             .ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?
@@ -54,7 +60,7 @@ impl Inner {
             return Err(e);
         }
         let addresses = prefixed(&lease.addresses);
-        if !state.leases.add(endpoint.id, lease.clone()) {
+        if !self.state().leases.add(endpoint.id, lease.clone()) {
             self.give_back(&lease);
             return Err(Error::conflict(format!(
                 "endpoint {} has been joined already",
@@ -81,18 +87,23 @@ impl Inner {
         for pool in &net.pools {
             let family = Family::of(&pool.subnet);
             let wanted = asked[usize::from(family == Family::V6)];
-            let address = self.ipam.allocate(&pool.subnet, pool.range.as_ref(), wanted);
+            let address = self.ipam.allocate(&AddressWish {
+                range: pool.range.as_ref(),
+                wanted,
+                mac: endpoint.mac,
+                ..AddressWish::any(&endpoint.network, &pool.subnet)
+            });
             let address = address.map_err(|e| match wanted {
-                None => Error::new(
+                None if net.config.ipam.is_builtin() => Error::new(
                     e.kind(),
                     format!(
                         "no available {family} addresses on this network's address pools: {} ({})",
                         net.config.name, net.config.id
                     ),
                 ),
-                Some(_) => e,
+                _ => e,
             })?;
-            taken.push((pool.subnet, address));
+            taken.push((pool.subnet, address.addr()));
         }
         Ok(())
     }
@@ -129,7 +140,7 @@ impl Inner {
     /// Gives addresses back that no link ever had.
     fn give_back(&self, lease: &Lease) {
         for (pool, address) in &lease.addresses {
-            self.ipam.release(pool, *address);
+            self.ipam.release(&lease.network, pool, *address);
         }
     }
 

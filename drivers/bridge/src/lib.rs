@@ -237,7 +237,7 @@ impl Bridge {
 }
 
 impl Driver for Bridge {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "bridge"
     }
 
@@ -275,8 +275,10 @@ impl Driver for Bridge {
         } else {
             host.remove_addresses(net.index, &net.bridge_addresses())?;
         }
-        self.inner.release_pools(&net.pools);
-        self.inner.write_rules(&mut host)
+        self.inner.write_rules(&mut host)?;
+        drop(host);
+        self.inner.release_pools(network, &net.pools);
+        Ok(())
     }
 
     fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
@@ -298,7 +300,12 @@ impl Driver for Bridge {
         self.inner.withdraw(endpoint)
     }
 
-    fn detach(&self, endpoint: &EndpointId) -> Result<()> {
+    fn detach(
+        &self,
+        endpoint: &EndpointId,
+        _interface: &str,
+        _sandbox: &mut Sandbox,
+    ) -> Result<()> {
         self.inner.detach(endpoint)
     }
 
@@ -328,7 +335,7 @@ impl Driver for Bridge {
 
     fn usage(&self, network: &NetworkId) -> Vec<(IpNet, Usage)> {
         let pools = self.inner.state().networks.get(network).map(|net| net.pools.clone());
-        subnets::usage(self.inner.ipam.as_ref(), &pools.unwrap_or_default())
+        subnets::usage(self.inner.ipam.as_ref(), network, &pools.unwrap_or_default())
     }
 
     fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
@@ -368,7 +375,7 @@ impl Inner {
         let Some(lease) = lease else { return };
         self.unbind_soon(&lease);
         for (pool, address) in lease.addresses {
-            self.ipam.release(&pool, address);
+            self.ipam.release(&lease.network, &pool, address);
         }
     }
 }

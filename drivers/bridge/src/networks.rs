@@ -7,13 +7,12 @@ use crate::plan::Attachment;
 use crate::{Inner, Net, rules};
 use ipnet::IpNet;
 use network::ipam::subnets::{self, Subnet};
-use network::{Family, Mac, Network, NetworkConfig, Pool, route};
+use network::{Family, Mac, Network, NetworkConfig, NetworkId, Pool, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result, fail_point};
 
 impl Inner {
     pub(crate) fn create(&self, config: &NetworkConfig) -> Result<Network> {
-        let mut host = self.host();
         if let Some(net) = self.state().networks.get(&config.id).cloned() {
             return Ok(net.answer());
         }
@@ -34,13 +33,14 @@ impl Inner {
                 ),
             ));
         }
-        let config = &as_the_link_is(&mut host, config, &options)?;
-        let pools = subnets::take(&*self.ipam, config, || host.routed_beside(&bridge))?;
+        let config = &as_the_link_is(&mut self.host(), config, &options)?;
+        // A plugin may be asked for addresses: nobody else is to wait for it.
+        let pools = subnets::take_some(&*self.ipam, config, || self.host().routed_beside(&bridge))?;
         let mut net = Net { config: config.clone(), options, bridge, index: 0, owned: true, pools };
-        let result = self.make(&mut net, &mut host);
+        let result = self.make(&mut net, &mut self.host());
         if result.is_err() {
             self.state().networks.remove(&config.id);
-            self.release_pools(&net.pools);
+            self.release_pools(&config.id, &net.pools);
         }
         result.context(|| format!("create network {}", config.name))
     }
@@ -77,8 +77,8 @@ impl Inner {
         })
     }
 
-    pub(crate) fn release_pools(&self, pools: &[Subnet]) {
-        subnets::release(&*self.ipam, pools);
+    pub(crate) fn release_pools(&self, network: &NetworkId, pools: &[Subnet]) {
+        subnets::release(&*self.ipam, network, pools);
     }
 }
 
@@ -117,6 +117,7 @@ impl Net {
             pools: pools
                 .map(|pool| Pool { subnet: pool.subnet, gateway: Some(pool.gateway) })
                 .collect(),
+            global: false,
         }
     }
 

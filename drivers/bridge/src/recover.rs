@@ -8,6 +8,7 @@ use crate::lease::Lease;
 use crate::options::EndpointOptions;
 use crate::plan::{self, link_names};
 use ipnet::IpNet;
+use network::ipam::AddressWish;
 use network::route;
 use network::{Live, NetworkId, Recovered, Sandbox};
 use std::collections::HashSet;
@@ -79,10 +80,15 @@ impl Inner {
             return Ok(false);
         }
         for (done, (pool, address)) in addresses.iter().enumerate() {
-            if let Err(e) = self.ipam.allocate(pool, None, Some(*address)) {
+            let wish = AddressWish {
+                wanted: Some(*address),
+                mac: joined.mac,
+                ..AddressWish::any(&endpoint.network, pool)
+            };
+            if let Err(e) = self.ipam.allocate(&wish) {
                 self.state().leases.forget(&endpoint.id);
                 for (pool, address) in &addresses[..done] {
-                    self.ipam.release(pool, *address);
+                    self.ipam.release(&endpoint.network, pool, *address);
                 }
                 return Err(e);
             }

@@ -29,7 +29,7 @@ pub fn none() -> HostNet {
 }
 
 impl Driver for HostNet {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 

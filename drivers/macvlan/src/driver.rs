@@ -3,7 +3,7 @@
 use crate::options::{L3, Options};
 use crate::{Kind, Macvlan, Net};
 use ipnet::IpNet;
-use network::ipam::subnets;
+use network::ipam::{AddressWish, subnets};
 use network::route::{self, LinkInfo, Shared, SharedKind};
 use network::{
     Driver, Endpoint, EndpointId, Joined, Live, Mac, Network, NetworkConfig, NetworkId, Pool,
@@ -23,13 +23,13 @@ const RTMGRP_LINK: u32 = 1;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Driver for Macvlan {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.kind.name()
     }
 
     fn usage(&self, network: &NetworkId) -> Vec<(ipnet::IpNet, network::Usage)> {
         let pools = self.state().networks.get(network).map(|net| net.pools.clone());
-        network::ipam::subnets::usage(self.ipam.as_ref(), &pools.unwrap_or_default())
+        network::ipam::subnets::usage(self.ipam.as_ref(), network, &pools.unwrap_or_default())
     }
 
     fn create(&self, config: &NetworkConfig) -> Result<Network> {
@@ -49,15 +49,16 @@ impl Driver for Macvlan {
                 ));
             }
         }
-        let mut host = self.host();
-        let pools = subnets::take(&*self.ipam, config, || {
+        // A plugin may be asked for addresses: nobody else is to wait for it.
+        let pools = subnets::take_some(&*self.ipam, config, || {
+            let mut host = self.host();
             let mut taken = route::routes(&mut host)?;
             taken.extend(route::addresses(&mut host)?.into_iter().map(|(_, address)| address));
             Ok(taken)
         })?;
         fail_point!("macvlan.create.before-link");
-        if let Err(e) = self.ensure_parent(&mut host, config, &options, &parent) {
-            subnets::release(&*self.ipam, &pools);
+        if let Err(e) = self.ensure_parent(&mut self.host(), config, &options, &parent) {
+            subnets::release(&*self.ipam, &config.id, &pools);
             return Err(e);
         }
         let net = Net {
@@ -73,7 +74,6 @@ impl Driver for Macvlan {
     }
 
     fn delete(&self, network: &NetworkId) -> Result<()> {
-        let mut host = self.host();
         let net = {
             let mut state = self.state();
             let Some(net) = state.networks.get(network).cloned() else { return Ok(()) };
@@ -87,8 +87,9 @@ impl Driver for Macvlan {
             state.networks.remove(network);
             net
         };
-        subnets::release(&*self.ipam, &net.pools);
         let mark = format!("{}{network}", self.mark);
+        subnets::release(&*self.ipam, network, &net.pools);
+        let mut host = self.host();
         match route::link(&mut host, &net.parent)?.filter(|link| link.alias == mark) {
             Some(link) => remove(&mut host, &link),
             None => Ok(()),
@@ -96,6 +97,14 @@ impl Driver for Macvlan {
     }
 
     fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
+        let mut known = endpoint.clone();
+        if known.mac.is_none()
+            && self.kind == Kind::Macvlan
+            && self.ipam.needs_mac(&endpoint.network)
+        {
+            known.mac = Some(Mac::random()?);
+        }
+        let endpoint = &known;
         let (net, addresses) = self.lease(endpoint)?;
         let derived = endpoint.mac.or_else(|| Mac::of_any(addresses.iter().map(|(_, a)| *a)));
         let derived = derived.expect("a network has addresses of at least one family");
@@ -117,19 +126,21 @@ impl Driver for Macvlan {
 
     fn leave(&self, endpoint: &EndpointId) -> Result<()> {
         let gone = self.state().endpoints.remove(endpoint);
-        for (pool, address) in gone.into_iter().flat_map(|(_, addresses)| addresses) {
-            self.ipam.release(&pool, address);
+        if let Some((network, addresses)) = gone {
+            for (pool, address) in addresses {
+                self.ipam.release(&network, &pool, address);
+            }
         }
         Ok(())
     }
 
-    /// The link is in the container's namespace, which this driver does not keep: [`Driver::detach`] can be done only by
-    /// whoever has it.
-    fn detach(&self, _endpoint: &EndpointId) -> Result<()> {
-        Err(Error::not_implemented(format!(
-            "a running container cannot be taken off a {} network yet; stop it first",
-            self.kind
-        )))
+    fn detach(&self, endpoint: &EndpointId, interface: &str, sandbox: &mut Sandbox) -> Result<()> {
+        // The link is in the container's namespace alone. Its kind is looked at: the container may have renamed things.
+        let found = route::link(sandbox.route(), interface)?;
+        if let Some(link) = found.filter(|link| link.kind == self.kind.name()) {
+            remove(sandbox.route(), &link)?;
+        }
+        self.leave(endpoint)
     }
 
     fn recover(&self, live: Vec<Live>) -> Result<Recovered> {
@@ -192,6 +203,39 @@ impl Macvlan {
     }
 
     fn lease(&self, endpoint: &Endpoint) -> Result<(Net, Vec<(IpNet, IpAddr)>)> {
+        let net = self.hold(endpoint)?;
+        // A plugin may be asked: nobody else is to wait for it.
+        let mut taken: Vec<(IpNet, IpAddr)> = Vec::new();
+        let mut outcome = Ok(());
+        for pool in &net.pools {
+            let wanted = match pool.subnet {
+                IpNet::V4(_) => endpoint.ipv4.map(IpAddr::V4),
+                IpNet::V6(_) => endpoint.ipv6.map(IpAddr::V6),
+            };
+            let wish = AddressWish {
+                range: pool.range.as_ref(),
+                wanted,
+                mac: endpoint.mac,
+                ..AddressWish::any(&endpoint.network, &pool.subnet)
+            };
+            match self.ipam.allocate(&wish) {
+                Ok(address) => taken.push((pool.subnet, address.addr())),
+                Err(e) => {
+                    outcome = Err(e);
+                    break;
+                }
+            }
+        }
+        self.state().endpoints.insert(endpoint.id, (endpoint.network, taken.clone()));
+        if let Err(e) = outcome {
+            self.leave(&endpoint.id)?;
+            return Err(e);
+        }
+        Ok((net, taken))
+    }
+
+    /// Keeps a place on a network, which is there.
+    fn hold(&self, endpoint: &Endpoint) -> Result<Net> {
         let mut state = self.state();
         let net =
             state.networks.get(&endpoint.network).cloned().ok_or_else(|| {
@@ -208,24 +252,8 @@ impl Macvlan {
                 net.name, net.parent
             )));
         }
-        let mut taken: Vec<(IpNet, IpAddr)> = Vec::new();
-        for pool in &net.pools {
-            let wanted = match pool.subnet {
-                IpNet::V4(_) => endpoint.ipv4.map(IpAddr::V4),
-                IpNet::V6(_) => endpoint.ipv6.map(IpAddr::V6),
-            };
-            match self.ipam.allocate(&pool.subnet, pool.range.as_ref(), wanted) {
-                Ok(address) => taken.push((pool.subnet, address)),
-                Err(e) => {
-                    for (pool, address) in &taken {
-                        self.ipam.release(pool, *address);
-                    }
-                    return Err(e);
-                }
-            }
-        }
-        state.endpoints.insert(endpoint.id, (endpoint.network, taken.clone()));
-        Ok((net, taken))
+        state.endpoints.insert(endpoint.id, (endpoint.network, Vec::new()));
+        Ok(net)
     }
 
     fn attach(
@@ -322,8 +350,7 @@ impl Macvlan {
 
     /// Takes a living endpoint's addresses.
     fn adopt(&self, endpoint: &Endpoint, joined: &Joined) -> Result<()> {
-        let mut state = self.state();
-        let net = state.networks.get(&endpoint.network).cloned();
+        let net = self.state().networks.get(&endpoint.network).cloned();
         let net =
             net.ok_or_else(|| Error::not_found(format!("network {} not found", endpoint.network)))?;
         let mut taken = Vec::new();
@@ -331,10 +358,14 @@ impl Macvlan {
             let Some(pool) = net.pools.iter().find(|pool| pool.subnet.contains(&address)) else {
                 continue;
             };
-            self.ipam.allocate(&pool.subnet, None, Some(address))?;
+            self.ipam.allocate(&AddressWish {
+                wanted: Some(address),
+                mac: joined.mac,
+                ..AddressWish::any(&endpoint.network, &pool.subnet)
+            })?;
             taken.push((pool.subnet, address));
         }
-        state.endpoints.insert(endpoint.id, (endpoint.network, taken));
+        self.state().endpoints.insert(endpoint.id, (endpoint.network, taken));
         Ok(())
     }
 }
@@ -343,7 +374,7 @@ impl Net {
     fn answer(&self) -> Network {
         let pool =
             |pool: &subnets::Subnet| Pool { subnet: pool.subnet, gateway: Some(pool.gateway) };
-        Network { interface: None, pools: self.pools.iter().map(pool).collect() }
+        Network { pools: self.pools.iter().map(pool).collect(), ..Network::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Scene, guarded, want};
 use std::time::Duration;
+use testkit::plugin::{Plugin, make_room};
 use testkit::registry::{Access, Registry};
 use testkit::{failpoints, need};
 
@@ -32,6 +33,10 @@ enum Operation {
     CreateNetwork,
     /// `network create` on a link of the host's.
     CreateMacvlan,
+    /// `network create` by a plugin.
+    CreatePlugged,
+    /// As `Run`, on a network of a plugin's.
+    Plugged,
     /// `network rm` of it.
     RemoveNetwork,
     /// `network connect` of a container that runs.
@@ -64,8 +69,11 @@ const COMPRESSED: [&str; 6] =
 const SHIPPED: [&str; 4] =
     ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:9"];
 
+const CREATE_PLUGGED: [&str; 7] =
+    ["network", "create", "-d", "vendor", "--ipam-driver", "vendor", "a-net"];
+
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 37] = [
+const OPERATIONS: [(&str, Operation); 39] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -92,6 +100,8 @@ const OPERATIONS: [(&str, Operation); 37] = [
     ("localvol.create.", Operation::Run),
     ("localvol.remove.", Operation::Remove),
     ("macvlan.create.", Operation::CreateMacvlan),
+    ("netplugin.create.", Operation::CreatePlugged),
+    ("netplugin.", Operation::Plugged),
     ("bridge.create.", Operation::FirstRun),
     ("bridge.publish.", Operation::Publish),
     ("bridge.foreign.", Operation::Forbidden),
@@ -191,6 +201,14 @@ fn one(point: &str) -> Result<(), String> {
         }
         _ => {}
     }
+    let plugged = matches!(operation, Operation::CreatePlugged | Operation::Plugged);
+    let plugin = plugged.then(|| {
+        make_room(scene.daemon.host());
+        Plugin::start(scene.daemon.host(), "vendor")
+    });
+    if operation == Operation::Plugged {
+        want(scene.client.run(&CREATE_PLUGGED))?;
+    }
     let registry = (operation == Operation::Pull).then(|| {
         let registry = Registry::start(scene.daemon.host(), 5000, Access::Plain);
         registry.copy(scene.daemon.host(), &format!("docker-archive:{archive}"), "extra:1", &[]);
@@ -260,6 +278,10 @@ fn one(point: &str) -> Result<(), String> {
         Operation::CreateMacvlan => {
             &["network", "create", "-d", "macvlan", "-o", "parent=wire", "a-net"]
         }
+        Operation::CreatePlugged => &CREATE_PLUGGED,
+        Operation::Plugged => {
+            &["run", "-d", "--name", "victim", "--network", "a-net", "busybox", "sleep", "1000"]
+        }
         Operation::RemoveNetwork => &["network", "rm", "a-net"],
         Operation::Connect => &["network", "connect", "a-net", "victim"],
         Operation::Disconnect => &["network", "disconnect", "a-net", "victim"],
@@ -306,6 +328,12 @@ fn one(point: &str) -> Result<(), String> {
             remove_network(&scene)?;
             want(scene.daemon.host().run("ip", &["link", "del", "wire"]))?;
         }
+        Operation::CreatePlugged | Operation::Plugged => {
+            let plugin = plugin.as_ref().ok_or("there is no plugin")?;
+            finish_plugged(&scene, plugin)?;
+            // As it was when the picture was taken.
+            want(scene.daemon.host().run("umount", &["-l", "/run"]))?;
+        }
         Operation::Connect => finish_connect(&scene, point)?,
         Operation::Disconnect => finish_disconnect(&scene)?,
         Operation::Unlink => finish_unlink(&scene, point)?,
@@ -334,6 +362,34 @@ fn finish_network(scene: &Scene) -> Result<(), String> {
     }
     want(client.run(&["run", "--rm", "--network", "a-net", "busybox", "true"]))?;
     remove_network(scene)
+}
+
+/// The plugin has taken back what nobody owns, and the network can be used and removed.
+fn finish_plugged(scene: &Scene, plugin: &Plugin) -> Result<(), String> {
+    let client = &scene.client;
+    client.run(&["rm", "-f", "victim"]);
+    // The network's own is its pool's gateway.
+    let has_network = client.run(&["network", "inspect", "a-net"]).code == 0;
+    keeps(plugin, if has_network { [1, 0, 1, 1] } else { [0; 4] })?;
+    if !has_network {
+        want(client.run(&CREATE_PLUGGED))?;
+    }
+    want(client.run(&["run", "--rm", "--network", "a-net", "busybox", "true"]))?;
+    keeps(plugin, [1, 0, 1, 1])?;
+    remove_network(scene)?;
+    keeps(plugin, [0; 4])
+}
+
+/// Waits until the plugin keeps this many networks, endpoints, pools and addresses, and no more.
+fn keeps(plugin: &Plugin, wanted: [usize; 4]) -> Result<(), String> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while plugin.keeps() != wanted {
+        if std::time::Instant::now() > deadline {
+            return Err(format!("the plugin keeps {:?}, not {wanted:?}", plugin.keeps()));
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 /// The container is on the network or it is not, and its way out leads through one that it is on.

@@ -218,28 +218,18 @@ pub(super) mod tests {
     fn network(name: &str, subnet: Option<&str>) -> NetworkRecord {
         let pool = |subnet: &str| PoolRecord {
             subnet: subnet.into(),
-            gateway: String::new(),
-            range: String::new(),
-            auxiliary: BTreeMap::new(),
             chosen: true,
+            ..PoolRecord::default()
         };
         NetworkRecord {
             id: format!("{name}{}", "0".repeat(64 - name.len())),
             name: name.into(),
             driver: "bridge".into(),
-            created: String::new(),
             ipam: IpamRecord {
                 pools: subnet.map(pool).into_iter().collect(),
                 ..IpamRecord::default()
             },
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            internal: false,
-            attachable: false,
-            ipv6: false,
-            no_ipv4: false,
-            config_only: false,
-            config_from: String::new(),
+            ..NetworkRecord::default()
         }
     }
 

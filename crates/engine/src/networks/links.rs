@@ -101,6 +101,10 @@ impl Networks {
         let network = super::request::id_of(&place.network)?;
         let mut endpoint = endpoint::endpoint(record, network, &place.wishes, owned.default_route)?;
         endpoint.id = id_of(owned)?;
+        if driver.is_remote() {
+            endpoint.ports = ports::requests(record)?;
+            endpoint.exposed = ports::exposed(record);
+        }
         self.hold(&record.id, &place.network.id, endpoint.id)?;
         match driver.join(&endpoint, sandbox) {
             Ok(joined) => {
@@ -109,7 +113,13 @@ impl Networks {
             }
             Err(e) => {
                 self.let_go(&record.id, endpoint.id);
-                Err(e)
+                if !driver.is_remote() {
+                    return Err(e);
+                }
+                let (container, network) = (&record.name, &place.network.name);
+                let text =
+                    format!("failed to create endpoint {container} on network {network}: {e}");
+                Err(Error::new(e.kind(), text))
             }
         }
     }
@@ -121,12 +131,12 @@ impl Networks {
         endpoints: &mut [EndpointRecord],
         requests: &[PortRequest],
     ) -> Result<()> {
-        let Some(owned) = endpoints.iter_mut().find(|e| e.default_route && !requests.is_empty())
-        else {
-            return Ok(());
-        };
+        let Some(owned) = endpoints.iter_mut().find(|e| e.default_route) else { return Ok(()) };
         let network = self.meant(&owned.name, &owned.network)?;
         let driver = self.driver(&network.driver)?;
+        if requests.is_empty() && !driver.is_remote() {
+            return Ok(());
+        }
         if requests.iter().any(ports::may_need_relay) {
             // Without the helper such clients are not served; all others are.
             let port = self.names.redirect_port().inspect_err(|e| {
@@ -353,7 +363,7 @@ impl Networking for Networks {
         let at = endpoints.iter().position(|e| e.name == network);
         let leaving = at.map(|at| endpoints.remove(at));
         let mut sandbox = network::Sandbox::adopt(netns)?;
-        let held = self.give_up(record, leaving)?;
+        let held = self.give_up(record, leaving, &mut sandbox)?;
         fail_point!("network.disconnect.after-link");
         // It is off the network now, whatever becomes of the rest.
         write(runtime_dir, &endpoints)?;
@@ -437,7 +447,7 @@ impl Networks {
         runtime_dir: &Path,
     ) -> Error {
         let undone = (|| {
-            self.give_up(record, endpoints.pop())?;
+            self.give_up(record, endpoints.pop(), sandbox)?;
             for owned in &mut before {
                 owned.default_route = false;
                 owned.ports.clear();
@@ -458,11 +468,12 @@ impl Networks {
         &self,
         record: &ContainerRecord,
         owned: Option<EndpointRecord>,
+        sandbox: &mut network::Sandbox,
     ) -> Result<Option<Held>> {
         let Some(owned) = owned else { return Ok(None) };
         let id = id_of(&owned)?;
         let network = self.meant(&owned.name, &owned.network)?;
-        self.driver(&network.driver)?.detach(&id)?;
+        self.driver(&network.driver)?.detach(&id, &owned.interface, sandbox)?;
         Ok(self.let_go(&record.id, id))
     }
 }

@@ -32,6 +32,18 @@ pub(crate) fn requests(record: &ContainerRecord) -> Result<Vec<PortRequest>> {
     Ok(requests)
 }
 
+/// The ports that a container says it serves, and those that are published.
+pub(crate) fn exposed(record: &ContainerRecord) -> Vec<(Protocol, u16)> {
+    let said = record.config.exposed_ports.iter().chain(record.host.port_bindings.keys());
+    let mut ports: Vec<_> = said
+        .filter_map(|text| container_port(text).ok())
+        .map(|(port, kind)| (kind, port))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
 /// Refuses bindings that cannot be read, before the container is created.
 pub(crate) fn check(bindings: &BTreeMap<String, Vec<PortBinding>>) -> Result<()> {
     for (port, bindings) in bindings {

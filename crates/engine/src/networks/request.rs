@@ -2,7 +2,7 @@
 
 use super::is_predefined;
 use ipnet::IpNet;
-use network::{NetworkConfig, NetworkId, PoolConfig};
+use network::{IpamConfig, NetworkConfig, NetworkId, PoolConfig};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use stdx::time::Timestamp;
@@ -85,12 +85,10 @@ impl CreateNetwork {
             no_ipv4: self.no_ipv4,
             config_only: self.config_only,
             config_from: self.config_from,
+            global: false,
         };
         if record.ipam.driver.is_empty() {
             record.ipam.driver = "default".to_owned();
-        }
-        if record.ipam.driver != "default" && record.ipam.driver != "null" {
-            return Err(Error::not_found(format!("plugin {:?} not found", record.ipam.driver)));
         }
         if record.config_only {
             if !record.config_from.is_empty() {
@@ -141,6 +139,11 @@ pub(super) fn config(record: &NetworkRecord) -> Result<NetworkConfig> {
         ipv4: (!record.no_ipv4).then(PoolConfig::default),
         ipv6: record.ipv6.then(PoolConfig::default),
         internal: record.internal,
+        ipam: IpamConfig {
+            driver: record.ipam.driver.clone(),
+            options: record.ipam.options.clone(),
+            global: record.global,
+        },
         options: record.options.clone(),
     };
     if default {
@@ -180,11 +183,15 @@ fn read_pool(pool: &PoolRecord) -> Result<PoolConfig> {
         }
         text.parse().map(Some).map_err(|_| Error::invalid(format!("invalid address {text}")))
     }
-    let (mut way_out, mut auxiliary) = (None, Vec::new());
+    let (mut way_out, mut auxiliary) = (None, BTreeMap::new());
     for (name, address) in &pool.auxiliary {
         let Some(address) = parse::<IpAddr>(address)? else { continue };
         let key = if address.is_ipv4() { WAY_OUT } else { WAY_OUT_V6 };
-        if name == key { way_out = Some(address) } else { auxiliary.push(address) }
+        if name == key {
+            way_out = Some(address);
+        } else {
+            auxiliary.insert(name.clone(), address);
+        }
     }
     Ok(PoolConfig {
         subnet: parse(&pool.subnet)?,
@@ -343,7 +350,6 @@ mod tests {
             error(&|a| a.config_from = "x".into()),
             "configuration network \"x\" does not exist"
         );
-        assert_eq!(error(&|a| a.ipam.driver = "x".into()), "plugin \"x\" not found");
         let twice = [pool("10.1.0.0/16", "", ""), pool("10.2.0.0/16", "", "")];
         let record = asked(&twice).record(None).unwrap();
         assert_eq!(

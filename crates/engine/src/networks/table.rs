@@ -5,12 +5,13 @@ use super::{BRIDGE, endpoint, is_predefined};
 use crate::NetworkDefaults;
 use crate::events::Events;
 use network::{
-    Driver, EndpointId, Explanation, Live, Network, NetworkId, Question, Sandboxes, Usage,
+    Driver, EndpointId, Explanation, Live, Network, NetworkId, Owner, Plugins, Question, Sandboxes,
+    Usage,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, fail_point};
 use store::Store;
@@ -19,10 +20,12 @@ use store::records::network::{EndpointRecord, IpamRecord, NetworkRecord, PoolRec
 #[derive(Debug)]
 pub(crate) struct Networks {
     drivers: Vec<Arc<dyn Driver>>,
+    plugins: Arc<dyn Plugins>,
     store: Arc<Store>,
     pub(super) events: Arc<Events>,
     table: RwLock<Table>,
-    /// Held by whoever makes or removes a network on the host: one at a time.
+    /// Held by whoever makes or removes a network on the host: one at a time. Not where a plugin is asked, which may
+    /// take its time.
     making: Mutex<()>,
     pub(super) ready: Sandboxes,
     /// Who answers for names.
@@ -39,6 +42,8 @@ struct Table {
     networks: BTreeMap<String, Known>,
     /// Ids by name.
     names: HashMap<String, String>,
+    /// Names of networks that are being made.
+    coming: HashSet<String>,
     /// By container.
     endpoints: HashMap<String, Vec<Held>>,
 }
@@ -66,6 +71,7 @@ impl Networks {
     pub(crate) fn open(
         store: Arc<Store>,
         drivers: Vec<Arc<dyn Driver>>,
+        plugins: Arc<dyn Plugins>,
         events: Arc<Events>,
         names: netd::Client,
         defaults: NetworkDefaults,
@@ -97,6 +103,7 @@ impl Networks {
         }
         Ok(Self {
             drivers,
+            plugins,
             store,
             events,
             table: RwLock::new(table),
@@ -143,18 +150,14 @@ impl Networks {
         {
             tracing::warn!("make the default network: {e}");
         }
-        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let driver = if asked.driver.is_empty() { "bridge" } else { &asked.driver };
+        let _one = self.one_at_a_time(driver, &asked.ipam.driver);
         let configuration = match asked.config_from.as_str() {
             "" => None,
             name => self.find(name).ok(),
         };
         let mut record = asked.record(configuration.as_ref())?;
-        if self.read().names.contains_key(&record.name) {
-            return Err(Error::conflict(format!(
-                "network with name {} already exists",
-                record.name
-            )));
-        }
+        let _name = self.keep_name(&record.name)?;
         self.defaults.fill_in(&mut record);
         let config = self.config(&record)?;
         let driver = if record.config_only { None } else { Some(self.driver(&record.driver)?) };
@@ -180,7 +183,8 @@ impl Networks {
     }
 
     pub(super) fn remove(&self, id: &str) -> Result<()> {
-        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = self.meant("", id)?;
+        let _one = self.one_at_a_time(&record.driver, &record.ipam.driver);
         // Out of the table nobody comes to it any more.
         let known = self.write().take(id)?;
         fail_point!("network.remove.before-record");
@@ -258,7 +262,32 @@ impl Networks {
     /// The driver of that name.
     pub(super) fn driver(&self, name: &str) -> Result<Arc<dyn Driver>> {
         let driver = self.drivers.iter().find(|driver| driver.name() == name);
-        driver.cloned().ok_or_else(|| Error::not_found(format!("plugin {name:?} not found")))
+        Ok(driver.cloned().unwrap_or_else(|| self.plugins.driver(name)))
+    }
+
+    /// The names of the drivers that there are, sorted.
+    pub(crate) fn driver_names(&self) -> Vec<String> {
+        let own = self.drivers.iter().map(|driver| driver.name().to_owned());
+        let mut names: Vec<String> = own.chain(self.plugins.loaded()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Whoever makes or removes such a network waits for those before him, unless a plugin is asked.
+    fn one_at_a_time(&self, driver: &str, ipam: &str) -> Option<MutexGuard<'_, ()>> {
+        let ours = self.drivers.iter().any(|known| known.name() == driver);
+        (ours && matches!(ipam, "" | "default" | "null"))
+            .then(|| self.making.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps a new network's name as long as the answer lives.
+    fn keep_name(&self, name: &str) -> Result<KeptName<'_>> {
+        let mut table = self.write();
+        if table.names.contains_key(name) || !table.coming.insert(name.to_owned()) {
+            return Err(Error::conflict(format!("network with name {name} already exists")));
+        }
+        Ok(KeptName { networks: self, name: name.to_owned() })
     }
 
     /// The network on which a container is to be: by the id that it had when the container was first on it, or by name.
@@ -300,7 +329,7 @@ impl Networks {
         if now.made {
             return self.driver(&now.record.driver);
         }
-        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one_at_a_time(&now.record.driver, &now.record.ipam.driver);
         let now = known(&self.read())?;
         let driver = self.driver(&now.record.driver)?;
         if now.made {
@@ -338,20 +367,21 @@ impl Networks {
         if let Err(e) = self.recover_names(&live) {
             tracing::error!("names of containers: {e}");
         }
-        let mut by_driver: BTreeMap<&'static str, Vec<Live>> =
-            self.drivers.iter().map(|driver| (driver.name(), Vec::new())).collect();
+        let mut by_driver: BTreeMap<String, Vec<Live>> =
+            self.drivers.iter().map(|driver| (driver.name().to_owned(), Vec::new())).collect();
+        let owners: Vec<Owner> = live.iter().map(|(_, live)| owner(live)).collect();
         for (owned, live) in live {
             let held = Held { id: live.endpoint.id, network: owned.network.clone(), told: true };
             let container = live.endpoint.container.to_string();
             self.write().endpoints.entry(container).or_default().push(held);
             let network = self.meant("", &owned.network);
             match network.and_then(|network| self.driver(&network.driver)) {
-                Ok(driver) => by_driver.entry(driver.name()).or_default().push(live),
+                Ok(driver) => by_driver.entry(driver.name().to_owned()).or_default().push(live),
                 Err(e) => tracing::warn!("endpoint {}: {e}", owned.id),
             }
         }
-        for driver in &self.drivers {
-            let recovered = driver.recover(by_driver.remove(driver.name()).unwrap_or_default())?;
+        for (name, live) in by_driver {
+            let recovered = self.driver(&name)?.recover(live)?;
             for link in &recovered.removed {
                 tracing::info!("removed link {link}, whose container is gone");
             }
@@ -359,6 +389,9 @@ impl Networks {
                 tracing::warn!("network recovery: {error}");
             }
         }
+        let known: Vec<NetworkId> =
+            self.all().iter().filter_map(|record| record.id.parse().ok()).collect();
+        self.plugins.recover(&known, &owners);
         Ok(())
     }
 
@@ -463,6 +496,27 @@ impl Networks {
     }
 }
 
+/// A network's name that nobody else gets meanwhile.
+#[derive(Debug)]
+struct KeptName<'a> {
+    networks: &'a Networks,
+    name: String,
+}
+
+impl Drop for KeptName<'_> {
+    fn drop(&mut self) {
+        self.networks.write().coming.remove(&self.name);
+    }
+}
+
+fn owner(live: &Live) -> Owner {
+    Owner {
+        endpoint: live.endpoint.id,
+        network: live.endpoint.network,
+        addresses: live.joined.addresses.iter().map(ipnet::IpNet::addr).collect(),
+    }
+}
+
 impl Table {
     fn insert(&mut self, record: NetworkRecord, made: bool) {
         self.names.insert(record.name.clone(), record.id.clone());
@@ -506,14 +560,7 @@ fn default_record(name: &str, driver: &str) -> Result<NetworkRecord> {
         driver: driver.to_owned(),
         created: Timestamp::now().to_string(),
         ipam: IpamRecord { driver: "default".to_owned(), ..IpamRecord::default() },
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        internal: false,
-        attachable: false,
-        ipv6: false,
-        no_ipv4: false,
-        config_only: false,
-        config_from: String::new(),
+        ..NetworkRecord::default()
     })
 }
 
@@ -532,10 +579,15 @@ fn fill_in(record: &mut NetworkRecord, made: &Network) {
         record.ipam.pools.push(PoolRecord {
             subnet,
             gateway: pool.gateway.map(|g| g.to_string()).unwrap_or_default(),
-            range: String::new(),
-            auxiliary: BTreeMap::new(),
-            chosen: false,
+            ..PoolRecord::default()
         });
+    }
+    record.global = made.global;
+    if record.ipam.driver == "null" && record.ipam.pools.is_empty() && !is_predefined(&record.name)
+    {
+        // What Docker shows where nobody gives addresses.
+        record.ipam.pools =
+            vec![PoolRecord { subnet: "0.0.0.0/0".to_owned(), ..PoolRecord::default() }];
     }
     if record.name == BRIDGE
         && let Some(interface) = &made.interface

@@ -1,11 +1,12 @@
 //! Asking for links, addresses and routes, and reading what the kernel says about them.
 
 use super::{
-    AF_INET, AF_INET6, IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME,
-    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, NLM_F_DUMP, RTA_DST, RTA_GATEWAY, RTA_OIF,
-    RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
-    ifinfo,
+    AF_INET, AF_INET6, IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFALIAS,
+    IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, NLM_F_DUMP, RTA_DST, RTA_GATEWAY,
+    RTA_OIF, RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWROUTE, ifinfo,
 };
+use crate::Mac;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
 use stdx::{Error, Result};
@@ -30,6 +31,8 @@ pub struct LinkInfo {
     pub master: u32,
     /// What somebody wrote on it.
     pub alias: String,
+    /// Its Ethernet address, if it has one.
+    pub mac: Option<Mac>,
     /// It is administratively up.
     pub up: bool,
 }
@@ -134,6 +137,7 @@ fn parse_link(message: &Message) -> Option<LinkInfo> {
     for (kind, value) in message.attributes(16) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.mac = value.try_into().ok().and_then(Mac::of_bytes),
             IFLA_IFALIAS => link.alias = text(value),
             IFLA_MASTER => link.master = u32::from_ne_bytes(value.try_into().ok()?),
             IFLA_LINKINFO => {

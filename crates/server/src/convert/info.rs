@@ -69,7 +69,7 @@ pub(crate) fn info(info: engine::Info, version: ApiVersion) -> Info {
         driver_status: info.driver_status.into_iter().map(|(name, value)| [name, value]).collect(),
         plugins: api::Plugins {
             volume: words(&["local"]),
-            network: words(&["bridge", "host", "null"]),
+            network: info.network_drivers,
             authorization: None,
             log: info.log_drivers,
         },

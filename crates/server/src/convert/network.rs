@@ -21,12 +21,13 @@ pub(crate) fn network(
     version: ApiVersion,
 ) -> Network {
     let predefined = matches!(record.name.as_str(), "bridge" | "host" | "none");
+    let scope = scope(&record).to_owned();
     let pools: Vec<IpamConfig> = record.ipam.pools.into_iter().map(pool).collect();
     Network {
         name: record.name,
         id: record.id,
         created: record.created,
-        scope: "local".to_owned(),
+        scope,
         driver: record.driver,
         enable_ipv4: (version >= ApiVersion::v1(48)).then_some(!record.no_ipv4),
         enable_ipv6: record.ipv6,
@@ -60,6 +61,11 @@ pub(crate) fn decision(explained: Explained) -> NetworkDecision {
     let Explained { about, from, allowed, rule, text } = explained;
     let from = from.map_or_else(|| "everybody".to_owned(), |from| from.to_string());
     NetworkDecision { about, from, allowed, rule, text }
+}
+
+/// How far a network goes.
+pub(crate) fn scope(record: &NetworkRecord) -> &'static str {
+    if record.global { "global" } else { "local" }
 }
 
 fn pool(record: PoolRecord) -> IpamConfig {

@@ -39,7 +39,7 @@ pub(crate) fn list(daemon: &Daemon, call: &Call) -> Result<Outcome> {
         let wanted = any("driver", &|driver| driver == record.driver)
             && any("id", &|id| record.id.contains(id))
             && any("name", &|name| record.name.contains(name))
-            && any("scope", &|scope| scope == "local")
+            && any("scope", &|scope| scope == network::scope(&record))
             && any("type", &|kind| (kind == "builtin") == builtin)
             && filters.labels(&record.labels)
             && dangling.is_none_or(|dangling| {
@@ -59,10 +59,11 @@ fn is_builtin(record: &NetworkRecord) -> bool {
 }
 
 pub(crate) fn inspect(daemon: &Daemon, call: &Call) -> Result<Outcome> {
-    if !matches!(call.query.text("scope"), "" | "local") {
+    let record = daemon.engine.inspect_network(&call.name)?;
+    let scope = call.query.text("scope");
+    if !scope.is_empty() && scope != network::scope(&record) {
         return Err(Error::not_found(format!("network {} not found", call.name)));
     }
-    let record = daemon.engine.inspect_network(&call.name)?;
     let members = network::members(daemon.engine.list_containers(), &record.id);
     let status = shows_status(call).then(|| network::status(daemon.engine.network_usage(&record)));
     reply::ok(&api::Network { status, ..network::network(record, members, call.version) })

@@ -53,6 +53,21 @@ impl network::Driver for NoNetwork {
     }
 }
 
+#[derive(Debug)]
+struct NoPlugins;
+
+impl network::Plugins for NoPlugins {
+    fn driver(&self, _: &str) -> Arc<dyn network::Driver> {
+        Arc::new(NoNetwork)
+    }
+
+    fn loaded(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn recover(&self, _: &[network::NetworkId], _: &[network::Owner]) {}
+}
+
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -78,6 +93,7 @@ impl Rig {
                 content: Arc::new(blobdir::BlobDir::open(root.join("content"))?),
                 snapshots: Arc::new(overlay::Snapshotter::open(root.join("snapshots"))?),
                 networks: vec![Arc::new(NoNetwork)],
+                network_plugins: Arc::new(NoPlugins),
                 volumes: Arc::new(localvol::Local::open(&root.join("volumes"))?),
                 logs: logging::Registry::new(
                     vec![Arc::new(jsonlog::JsonFile)],

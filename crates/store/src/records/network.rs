@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// A network as the engine remembers it. Key: its id. The default networks have records too, so that their ids, and the
 /// default bridge's subnet, stay what they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
     /// 64 hexadecimal digits.
     pub id: String,
@@ -43,6 +43,9 @@ pub struct NetworkRecord {
     /// The network that it has its configuration from; empty: none.
     #[serde(default)]
     pub config_from: String,
+    /// Its driver, a plugin, says that it spans several hosts.
+    #[serde(default)]
+    pub global: bool,
 }
 
 /// The address management of a network.
@@ -59,7 +62,7 @@ pub struct IpamRecord {
 }
 
 /// One subnet of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
     /// As `172.17.0.0/16`.
     pub subnet: String,

@@ -115,7 +115,7 @@ fn ranges_gateways_and_auxiliary_addresses() {
             subnet: "10.2.0.0/16".parse().ok(),
             range: "10.2.5.0/29".parse().ok(),
             gateway: None,
-            auxiliary: vec!["10.2.5.2".parse().unwrap()],
+            auxiliary: [("x".to_owned(), "10.2.5.2".parse().unwrap())].into(),
             way_out: None,
         };
         let asked = NetworkConfig { ipv4: Some(pool.clone()), ..config(host, &["10.2.0.0/16"]) };
@@ -141,7 +141,7 @@ fn ranges_gateways_and_auxiliary_addresses() {
                 subnet: subnet.parse().ok(),
                 range: None,
                 gateway: gateway.parse().ok(),
-                auxiliary: auxiliary.parse().into_iter().collect(),
+                auxiliary: auxiliary.parse().map(|a| ("x".to_owned(), a)).into_iter().collect(),
                 way_out: None,
             }),
             ..config(host, &["10.2.0.0/16"])
@@ -228,8 +228,8 @@ fn an_endpoint_comes_and_goes_while_the_container_runs() {
         // Another way to the same namespace, as a daemon that connects it later has.
         let netns = a.sandbox.netns().try_clone_to_owned().unwrap();
         let mut sandbox = Sandbox::adopt(netns).unwrap();
-        bridge.detach(&endpoint.id).unwrap();
-        bridge.detach(&endpoint.id).unwrap();
+        bridge.detach(&endpoint.id, "", &mut sandbox).unwrap();
+        bridge.detach(&endpoint.id, "", &mut sandbox).unwrap();
         assert!(host.link(joined.host_interface.as_deref().unwrap()).is_none());
         assert!(default(&mut sandbox).is_empty());
         sandbox.set_default_routes(&[("eth0", "172.17.0.1".parse().unwrap())]).unwrap();

@@ -177,3 +177,25 @@ fn modes_and_what_is_not_there() {
         }
     });
 }
+
+#[test]
+fn a_running_container_is_taken_off() {
+    on_a_host(|_| {
+        let driver = open(Kind::Macvlan);
+        let network = config(&[("parent", "uplink")]);
+        driver.create(&network).unwrap();
+        let (mut sandbox, one, joined) = join(&driver, network.id);
+        let link = |sandbox: &mut Sandbox| {
+            network::route::link(sandbox.route(), &joined.interface).unwrap()
+        };
+        assert!(link(&mut sandbox).is_some());
+        driver.detach(&one.id, &joined.interface, &mut sandbox).unwrap();
+        assert!(link(&mut sandbox).is_none());
+        driver.detach(&one.id, &joined.interface, &mut sandbox).unwrap();
+        // What is no link of this driver's stays, whatever it is called.
+        driver.detach(&one.id, "lo", &mut sandbox).unwrap();
+        assert!(network::route::link(sandbox.route(), "lo").unwrap().is_some());
+        let (_next, _, again) = join(&driver, network.id);
+        assert_eq!(again.addresses, joined.addresses);
+    });
+}
