@@ -9,6 +9,7 @@ mod again;
 mod compat;
 mod compose;
 mod edges;
+mod egress;
 mod figures;
 mod files;
 mod flags;

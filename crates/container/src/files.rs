@@ -120,7 +120,12 @@ pub(crate) fn use_names(
     record: &ContainerRecord,
     endpoints: &Endpoints,
 ) -> Result<()> {
-    if endpoints.values().all(|endpoint| endpoint.dns_names.is_empty()) {
+    let has_rules = crate::egress::of(&record.host).is_some();
+    // With rules the addresses of names are allowed by our resolver, on every network.
+    let needs = |endpoint: &store::records::network::EndpointRecord| {
+        !endpoint.dns_names.is_empty() || (has_rules && !endpoint.host_interface.is_empty())
+    };
+    if !endpoints.values().any(needs) {
         return Ok(());
     }
     let path = &files.resolv_conf;

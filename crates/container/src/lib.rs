@@ -30,6 +30,7 @@ pub mod capabilities;
 mod cdi;
 pub mod devices;
 mod driver;
+pub mod egress;
 pub mod exec;
 pub mod files;
 pub mod handle;

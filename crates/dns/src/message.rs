@@ -98,6 +98,18 @@ impl Query {
             .ok_or(Malformed::Fail(Rcode::FormErr))
     }
 
+    /// The question alone, with the size that the client takes over UDP: nothing else that it said.
+    pub fn alone(&self) -> Vec<u8> {
+        let mut message = self.start(Rcode::NoError);
+        message[2..4].copy_from_slice(&self.flags.to_be_bytes());
+        self.finish(&mut message, 0);
+        if let Some(size) = self.udp_size {
+            let at = message.len() - OPT_SIZE + 3;
+            message[at..at + 2].copy_from_slice(&size.to_be_bytes());
+        }
+        message
+    }
+
     /// How long an answer may be.
     pub fn limit(&self, transport: Transport) -> usize {
         match transport {

@@ -6,10 +6,12 @@
 //!   ports      which of its ports are published                    (pure)
 //!   names      what its resolver is to know                      (pure)
 //!   explain    who reaches what, and which rule says so
+//!   egress     where containers may go, and what was denied
 //!   table      the networks that there are, and who is on them
 //!   links      containers coming and going: what drivers of containers call
 //! ```
 
+mod egress;
 mod endpoint;
 mod explain;
 mod links;
@@ -118,6 +120,8 @@ impl Engine {
         let container = self.inner.containers.find(container)?;
         let network = self.inner.networks.find(named)?;
         endpoint::check(&network.name, Some(&network), &wishes).map_err(Error::invalid)?;
+        let has_rules = container::egress::of(&container.now().record.host).is_some();
+        self.inner.networks.check_place(has_rules, &network)?;
         container.connect(network.name, wishes).await
     }
 

@@ -142,6 +142,7 @@ impl Engine {
             boot_id: host.boot_id.clone(),
             paths,
         });
+        networks.tell_denials();
         networks.recover(live_endpoints(&services, &known))?;
         for record in known.into_values() {
             registry.reserve(&record.name, &record.id)?;
@@ -417,7 +418,7 @@ fn live_endpoints(
         let live = move |owned: EndpointRecord| {
             let netns = pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/net")).ok());
             let live = Live {
-                endpoint: networks::of_record(&owned, &record.id)?,
+                endpoint: networks::of_record(&owned, record)?,
                 joined: networks::joined_of(&owned),
                 published: owned.ports.iter().flat_map(networks::published_of).collect(),
                 netns: netns.map(Into::into),

@@ -27,7 +27,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -37,7 +37,7 @@ use stdx::{Context as _, Error, Kind, Result};
 use sys::command::{Child, Program, Spawn};
 
 use crate::packet;
-use crate::protocol::{Answer, Request, Status, VERSION};
+use crate::protocol::{Answer, Denial, Request, Status, VERSION};
 use crate::state::{self, Id, Network, Paths, Sandbox};
 
 /// The helper answers within a millisecond; a busy machine may take longer.
@@ -84,6 +84,17 @@ struct Shared {
     /// The folders are there.
     made: AtomicBool,
     link: Mutex<Link>,
+    /// Who is told what egress rules denied.
+    listener: OnceLock<Listener>,
+}
+
+/// Who is told of denials.
+struct Listener(Box<dyn Fn(Denial) + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 /// What there is of the helper.
@@ -93,6 +104,8 @@ struct Link {
     connection: Option<Connection>,
     /// Told again to each helper.
     netlink_port: Option<u32>,
+    /// Somebody has egress rules, and the helper that was asked to tell of denials, by its process.
+    denials: Option<Option<u32>>,
     /// Wakes the thread that waits for the end of the present helper, and says that its end is meant.
     watch: Option<OwnedFd>,
 }
@@ -109,7 +122,14 @@ impl Client {
     pub fn new(config: Config) -> Self {
         let paths = Paths::new(&config.dir);
         let (made, link) = (AtomicBool::new(false), Mutex::default());
-        Self { shared: Arc::new(Shared { config, paths, made, link }) }
+        let listener = OnceLock::new();
+        Self { shared: Arc::new(Shared { config, paths, made, link, listener }) }
+    }
+
+    /// Tells `listener`, on a thread of its own, what egress rules deny ([`Sandbox::egress`]), for as long as this handle
+    /// lives. What was denied while nobody listened comes first, the last thousand of it. Only the first call counts.
+    pub fn on_denied(&self, listener: impl Fn(Denial) + Send + Sync + 'static) {
+        let _first = self.shared.listener.set(Listener(Box::new(listener)));
     }
 
     /// Connects to the helper that lives, or starts one if there are sandboxes to be served. Whether there is one now.
@@ -167,6 +187,7 @@ impl Client {
         }
         self.shared.make_folders()?;
         state::write(&self.shared.paths.sandbox(id), sandbox)?;
+        self.hear_denials(sandbox);
         let asked = if sandbox.dns {
             self.ask(&Request::Attach { sandbox: id.clone() }, &[netns])
         } else {
@@ -196,6 +217,7 @@ impl Client {
     /// The sandbox's names, addresses, servers or ports changed. It has to be attached already, unless
     /// [`Sandbox::dns`] is still not set.
     pub fn update(&self, id: &Id, sandbox: &Sandbox) -> Result<()> {
+        self.hear_denials(sandbox);
         self.shared.make_folders()?;
         state::write(&self.shared.paths.sandbox(id), sandbox)?;
         self.ask(&Request::Sandbox { id: id.clone() }, &[]).map(drop)
@@ -296,6 +318,20 @@ impl Client {
             );
         }
         Ok(())
+    }
+
+    /// The helper that is there, or the next one, is asked to tell of denials if the sandbox may have some.
+    fn hear_denials(&self, sandbox: &Sandbox) {
+        if sandbox.egress.is_some() {
+            self.watch_denials();
+        }
+    }
+
+    /// The helper that is there, or the next one, is asked to tell of denials: somebody has egress rules.
+    pub fn watch_denials(&self) {
+        let mut link = self.shared.lock();
+        link.denials.get_or_insert(None);
+        self.shared.hear_denials(&mut link);
     }
 
     /// Tells a helper if there is one; what is not running needs not be told, it reads the records when it starts.
@@ -422,7 +458,35 @@ impl Shared {
         }
         link.watch = Some(watch(self, pid, child.take()).context(|| "watch gantry-netd")?);
         link.connection = Some(Connection { socket, pid, port });
+        self.hear_denials(link);
         Ok(())
+    }
+
+    /// Asks the present helper to tell of denials, once.
+    fn hear_denials(self: &Arc<Self>, link: &mut Link) {
+        let Some(connection) = &link.connection else { return };
+        if link.denials.is_none_or(|asked| asked == Some(connection.pid)) {
+            return;
+        }
+        link.denials = Some(Some(connection.pid));
+        let (path, shared) = (self.paths.socket(), Arc::downgrade(self));
+        // It ends with the helper, and with this process. That nobody is told is no reason to stop anything.
+        let listen = move || {
+            let Ok(socket) = packet::connect(&path) else { return };
+            if !matches!(exchange(&socket, &Request::Watch, &[]), Ok(Some(Answer::Done))) {
+                return;
+            }
+            while let Ok(Some((Answer::Denied(denial), _))) = packet::receive::<Answer>(&socket) {
+                let Some(shared) = shared.upgrade() else { return };
+                if let Some(Listener(listener)) = shared.listener.get() {
+                    listener(denial);
+                }
+            }
+        };
+        let _thread = std::thread::Builder::new()
+            .name("netd-denials".into())
+            .stack_size(256 << 10)
+            .spawn(listen);
     }
 
     /// Starts a helper. It is reachable when this returns, and answers when it has read its records.

@@ -24,5 +24,6 @@ mod packet;
 mod serve;
 
 pub use client::{Client, Config};
+pub use protocol::{Denial, Denied};
 pub use serve::run;
-pub use state::{Endpoint, Forward, Id, Network, Protocol, Sandbox};
+pub use state::{Egress, Endpoint, Forward, Id, Link, Network, Protocol, Sandbox};

@@ -17,6 +17,8 @@
 //!                                           ◀─  Done
 //!   Firewall {netlink_port}                 ─▶  the file is read again; changes that come from this netlink port are
 //!                                           ◀─  Done                          the daemon's own, as long as it is connected
+//!   Watch                                   ─▶  what egress rules denied, from now on and as far as it is remembered
+//!                                           ◀─  Done, Denied {…}, Denied {…}, …
 //!   Status                                  ─▶
 //!                                           ◀─  Status {…}
 //!   Stop                                    ─▶  everything let go, the process ends
@@ -28,6 +30,7 @@
 
 use crate::state::Id;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// The version of this protocol. A daemon that finds a helper of another stops it and starts its own.
 pub const VERSION: u32 = 2;
@@ -76,6 +79,8 @@ pub enum Request {
         /// The netlink port (`nlmsg_pid`) by which the daemon changes our tables.
         netlink_port: Option<u32>,
     },
+    /// What is denied? From now on this connection is told, and asks nothing more.
+    Watch,
     /// How is it?
     Status,
     /// End.
@@ -105,8 +110,43 @@ pub enum Answer {
     Done,
     /// To [`Request::Status`].
     Status(Status),
+    /// After [`Request::Watch`], unasked.
+    Denied(Denial),
     /// It is not so, and why.
     Failed(String),
+}
+
+/// Somebody tried what its egress rules do not allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// Who.
+    pub sandbox: Id,
+    /// The id of the network that it was to go by; empty for a name.
+    #[serde(default)]
+    pub network: String,
+    /// What.
+    pub what: Denied,
+    /// How many more of the same were tried since the last that was told.
+    #[serde(default)]
+    pub again: u32,
+}
+
+/// What was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Denied {
+    /// To ask for this name.
+    Name(String),
+    /// To send a packet.
+    Packet {
+        /// Where to, if it was an IP packet.
+        address: Option<IpAddr>,
+        /// The protocol's number: 6 is TCP.
+        protocol: Option<u8>,
+        /// The port, if the protocol has ports.
+        port: Option<u16>,
+        /// What was in the frame: 0x0800 is IPv4.
+        ether_type: u16,
+    },
 }
 
 /// Figures of a helper, since its start where they count.
@@ -136,4 +176,7 @@ pub struct Status {
     pub dropped: u64,
     /// How often the firewall was put back.
     pub replayed: u64,
+    /// What egress rules denied and was not told twice.
+    #[serde(default)]
+    pub denied: u64,
 }

@@ -8,6 +8,7 @@
 //!   relays     connections to ports on IPv6 on their way into containers
 //!   sessions   the same for datagrams; conntrack says where they were meant to go
 //!   firewall   who changes our tables
+//!   egress     names that may be asked for, and what was denied
 //! ```
 //!
 //! Everything that a container can make this process hold is bounded, per container and in all.
@@ -15,6 +16,7 @@
 mod clients;
 mod conntrack;
 mod control;
+mod egress;
 mod firewall;
 mod home;
 mod owner;
@@ -40,6 +42,7 @@ use stdx::{Context as _, Error, Result};
 use crate::state::Paths;
 use clients::TcpClient;
 use control::Daemon;
+use egress::Egress;
 use firewall::Watch;
 use home::Home;
 use poll::{Poll, Token};
@@ -90,6 +93,7 @@ struct Server {
     relays: Relays,
     sessions: Sessions,
     firewall: Watch,
+    egress: Egress,
     counters: Counters,
     stop: bool,
     /// Where packets and parts of streams are read to.
@@ -144,6 +148,7 @@ impl Server {
             relays,
             sessions,
             firewall,
+            egress: Egress::default(),
             counters: Counters::default(),
             stop: false,
             scratch: Box::new([0; SCRATCH]),
@@ -159,6 +164,7 @@ impl Server {
         }
         self.attach_recorded();
         self.firewall.check(&mut self.log);
+        self.listen_to_denials();
     }
 
     fn serve(&mut self) -> Result<()> {
@@ -169,6 +175,9 @@ impl Server {
                 self.event(token, flags);
             }
             self.expire(Instant::now());
+            if self.firewall.take_made() {
+                self.learn_again();
+            }
         }
         // The socket's name stays: by now it may be the next helper's.
         Ok(())
@@ -180,6 +189,7 @@ impl Server {
             Token::Daemon(key) => self.hear_daemon(key),
             Token::Resolv => self.resolv.read_again(),
             Token::Firewall => self.firewall.hear(&mut self.log),
+            Token::Denied => self.hear_denials(),
             Token::Udp(key) => self.read_udp(key),
             Token::TcpListener(key) => self.accept_tcp(key),
             Token::TcpClient(key) => self.serve_tcp(key, flags),

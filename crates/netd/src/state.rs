@@ -107,6 +107,37 @@ pub struct Sandbox {
     /// Published ports that the kernel cannot translate, served by the helper.
     #[serde(default)]
     pub forwards: Vec<Forward>,
+    /// It may not go everywhere: only allowed names are asked for outside, and their addresses are allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+}
+
+/// Where a sandbox may go. The rules are in the kernel; the helper adds the addresses of names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Egress {
+    /// The table of family `bridge` whose sets have the addresses.
+    pub table: String,
+    /// The group of `nfnetlink_log` that denied packets are told to.
+    pub group: u16,
+    /// The container's own rules ([`types::Egress`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<String>,
+    /// Its links.
+    pub links: Vec<Link>,
+}
+
+/// A link of a sandbox with rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The host's end.
+    pub name: String,
+    /// The network's id.
+    pub network: String,
+    /// The network's rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// The network's subnets: an answer from outside that names an address there is not believed.
+    pub subnets: Vec<String>,
 }
 
 /// One container on one network.
@@ -316,6 +347,12 @@ mod tests {
                 ports: 1,
                 to: "10.0.0.2:80".parse().unwrap(),
             }],
+            egress: Some(Egress {
+                table: "t".into(),
+                group: 1,
+                own: Some("none".into()),
+                links: vec![Link { name: "veth1".into(), ..Link::default() }],
+            }),
         };
         write(&paths.sandbox(&id), &sandbox).unwrap();
         assert_eq!(read(&paths.sandbox(&id)).unwrap(), Some(sandbox));

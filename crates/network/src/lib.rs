@@ -126,6 +126,13 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// The table of family `bridge` in whose sets names' addresses are allowed, and the group of `nfnetlink_log` that
+    /// denied packets are told to, if this driver holds containers to where they may go. `None`: whoever may not go
+    /// everywhere cannot be on its networks.
+    fn egress(&self) -> Option<(String, u16)> {
+        None
+    }
+
     /// Takes all published ports of an endpoint back. That there are none is success.
     fn withdraw(&self, endpoint: &EndpointId) -> Result<()> {
         let _ = endpoint;

@@ -131,6 +131,9 @@ pub struct Endpoint {
     pub ports: Vec<PortRequest>,
     /// The endpoint's own options (`--network …,driver-opt=…`), such as `com.docker.network.endpoint.ifname`.
     pub options: BTreeMap<String, String>,
+    /// Where the container may go; `None`: everywhere. Only drivers that say so ([`Driver::egress`](crate::Driver::egress))
+    /// hold it to that.
+    pub egress: Option<types::Egress>,
 }
 
 impl Endpoint {
@@ -148,6 +151,7 @@ impl Endpoint {
             exposed: Vec::new(),
             ports: Vec::new(),
             options: BTreeMap::new(),
+            egress: None,
         }
     }
 }

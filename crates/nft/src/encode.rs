@@ -22,6 +22,7 @@ pub(crate) const FAMILY_BRIDGE: u8 = 7;
 
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_NEWRULE: u16 = 6;
+const NFT_MSG_DELRULE: u16 = 8;
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
 
@@ -95,6 +96,54 @@ pub fn encode(rulesets: &[Ruleset]) -> Result<Batch, EncodeError> {
     Ok(batch)
 }
 
+/// Goes on with a transaction: the table shall be this, and what fleeting sets have gathered stays. Its chains and sets
+/// are always the same ones; a table of the name that has others is refused by the kernel.
+pub fn keep(batch: &mut Batch, ruleset: &Ruleset) -> Result<(), EncodeError> {
+    check(ruleset)?;
+    let (family, name) = (ruleset.family.number(), ruleset.name.as_str());
+    batch.message(message_kind(NFT_MSG_NEWTABLE), NLM_F_CREATE, &nfgen(family), |a| {
+        a.string(NFTA_TABLE_NAME, name);
+    });
+    for chain in &ruleset.chains {
+        add_chain(batch, family, name, chain);
+    }
+    for (index, set) in ruleset.sets.iter().enumerate() {
+        set::add_set(batch, family, name, set, index as u32 + 1);
+    }
+    // Rules first: they refer to sets, whose elements refer to chains.
+    for chain in &ruleset.chains {
+        batch.message(message_kind(NFT_MSG_DELRULE), 0, &nfgen(family), |a| {
+            a.string(NFTA_RULE_TABLE, name);
+            a.string(NFTA_RULE_CHAIN, &chain.name);
+        });
+    }
+    for set in ruleset.sets.iter().filter(|set| !matches!(set.data, Data::Fleeting { .. })) {
+        set::empty(batch, family, name, &set.name);
+        set::add_elements(batch, family, name, &set.name, &set.elements);
+    }
+    for chain in &ruleset.chains {
+        for rule in &chain.rules {
+            add_rule(batch, NLM_F_APPEND, family, name, &chain.name, rule);
+        }
+    }
+    Ok(())
+}
+
+/// The transaction that puts keys into fleeting sets for a time from now on, whether they were there or not.
+pub fn encode_renewal(family: Family, table: &str, elements: &[(&str, Element)]) -> Batch {
+    let mut batch = Batch::transaction(SUBSYSTEM);
+    let family = family.number();
+    for (set, element) in elements {
+        let element = std::slice::from_ref(element);
+        // One that is there keeps its old time when it is added, and one that is not there cannot be deleted; a
+        // transaction that fails is dear: add, delete, add.
+        set::add_elements(&mut batch, family, table, set, element);
+        set::delete_elements(&mut batch, family, table, set, element);
+        set::add_elements(&mut batch, family, table, set, element);
+    }
+    batch
+}
+
 /// The transaction that changes elements of sets that are there.
 pub fn encode_changes(changes: &[Change]) -> Batch {
     let mut batch = Batch::transaction(SUBSYSTEM);
@@ -149,7 +198,7 @@ fn check(ruleset: &Ruleset) -> Result<(), EncodeError> {
     for rule in ruleset.chains.iter().flat_map(|c| &c.rules) {
         check_rule(rule)?;
         for question in &rule.matches {
-            if let Match::Known { set: name, .. } = question {
+            if let Match::Known { set: name, .. } | Match::Pace { set: name, .. } = question {
                 set(name)?;
             }
         }
@@ -158,6 +207,7 @@ fn check(ruleset: &Ruleset) -> Result<(), EncodeError> {
                 return Err(EncodeError::Chain(chain.clone()));
             }
             Action::Map { map, .. } | Action::Dnat { map, .. } => set(map)?,
+            Action::Remember { set: name, .. } => set(name)?,
             _ => {}
         }
     }
@@ -193,12 +243,16 @@ fn check_element(set: &crate::Set, element: &Element) -> Result<(), EncodeError>
         kinds.len() == fields.len() && kinds.iter().zip(fields).all(|(k, f)| *k == f.kind())
     };
     let value = match (&set.data, &element.value) {
-        (Data::None, Value::None) | (Data::Verdict, Value::Verdict(_)) => true,
+        (Data::None, Value::None)
+        | (Data::Verdict, Value::Verdict(_))
+        | (Data::Fleeting { .. }, Value::For(_)) => true,
         (Data::Fields(kinds), Value::Fields(fields)) => fits(kinds, fields),
         _ => false,
     };
-    let range =
-        element.key.iter().any(|f| matches!(f, Field::Ports(..) | Field::Any4 | Field::Any6));
+    let is_range = |field: &Field| {
+        matches!(field, Field::Ports(..) | Field::Any4 | Field::Any6 | Field::Addresses(..))
+    };
+    let range = element.key.iter().any(is_range);
     if !value || !fits(&set.key, &element.key) || (range && !set.ranges) {
         return Err(EncodeError::Element(set.name.clone()));
     }

@@ -12,11 +12,13 @@
 
 mod encode;
 mod foreign;
+mod log;
 mod ruleset;
 mod set;
 
-pub use encode::{EncodeError, encode, encode_changes};
+pub use encode::{EncodeError, encode, encode_changes, encode_renewal, keep};
 pub use foreign::{Edit, Place, Seen, SeenRule};
+pub use log::{Denied, Log, can_log};
 pub use ruleset::{
     Action, Base, Chain, ChainKind, Family, Hook, Load, Match, Policy, Rule, Ruleset, State,
 };
@@ -29,7 +31,10 @@ use sys::netlink::{self, Batch, Protocol, Socket};
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_NEWSETELEM: u16 = 12;
+const NFT_MSG_DELSETELEM: u16 = 14;
 const NFT_MSG_NEWGEN: u16 = 15;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_TABLE_NAME: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
 const ENOENT: i32 = 2;
@@ -94,6 +99,19 @@ impl Firewall {
         }
     }
 
+    /// Whether there is a table of this name.
+    pub fn has(&mut self, family: Family, table: &str) -> Result<bool> {
+        let mut batch = Batch::new();
+        batch.message(message_kind(NFT_MSG_GETTABLE), 0, &nfgen(family.number()), |a| {
+            a.string(NFTA_TABLE_NAME, table);
+        });
+        match self.socket.query(&batch) {
+            Ok(_) => Ok(true),
+            Err(e) if e.errno() == Some(ENOENT) => Ok(false),
+            Err(e) => Err(refused(&format!("look for firewall table {table}"), e)),
+        }
+    }
+
     /// The names of all tables of family `inet`, ours and others'.
     pub fn tables(&mut self) -> Result<Vec<String>> {
         let mut batch = Batch::new();
@@ -125,6 +143,16 @@ pub fn is_change_of(message: &netlink::Message, table: &str) -> bool {
             kind == NFTA_TABLE_NAME && name.strip_suffix(&[0]).unwrap_or(name) == table.as_bytes()
         })
         && message.kind & 0xff != NFT_MSG_NEWGEN
+}
+
+/// The set whose elements came or went by a message.
+pub fn changed_elements(message: &netlink::Message) -> Option<String> {
+    let is_element = [NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].map(message_kind);
+    if !is_element.contains(&message.kind) {
+        return None;
+    }
+    let (_, name) = message.attributes(4).find(|(kind, _)| *kind == NFTA_SET_ELEM_LIST_SET)?;
+    Some(String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)).into_owned())
 }
 
 /// Whether a message tells of chains or rules that came, went or changed: one may drop what we let through.

@@ -3,6 +3,7 @@
 use crate::set::{Kind, Set};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// One table, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,24 @@ pub enum Match {
     Protocol(u8),
     /// It is an ICMPv6 message of this type.
     Icmpv6(u8),
+    /// It is an ICMP message of this type.
+    Icmp(u8),
+    /// It is TCP and has one of these flags: 1 is FIN, 2 SYN, 4 RST.
+    TcpFlags(u8),
+    /// It is a part of an IPv4 packet, and not the first: ports are in another.
+    Fragment4,
+    /// There have been at most so many a second of the same key. The set is a [`Data::Fleeting`](crate::Data::Fleeting)
+    /// of its own.
+    Pace {
+        /// The parts of the key.
+        of: Vec<Load>,
+        /// The set in which they are counted.
+        set: String,
+        /// So many a second for long.
+        rate: u32,
+        /// So many at once.
+        burst: u32,
+    },
     /// Its destination is an address of the host.
     Local,
     /// Its mark, masked, is this value.
@@ -201,12 +220,12 @@ pub enum Load {
     BridgedSource6,
     /// The IPv4 destination of a packet that is known to be IPv4.
     BridgedDestination4,
-    /// The IPv6 destination of a packet that is known to be IPv6.
+    /// The IPv6 destination of a frame that is known to be IPv6.
     BridgedDestination6,
-    /// The source port of TCP, UDP or SCTP.
-    SourcePort,
     /// The destination port of TCP, UDP or SCTP.
     DestinationPort,
+    /// The source port of TCP, UDP or SCTP.
+    SourcePort,
     /// In a neighbour advertisement, the IPv6 address that the sender claims.
     NeighbourTarget,
 }
@@ -228,7 +247,7 @@ impl Load {
             | Self::BridgedSource6
             | Self::BridgedDestination6
             | Self::NeighbourTarget => Kind::V6,
-            Self::SourcePort | Self::DestinationPort => Kind::Port,
+            Self::DestinationPort | Self::SourcePort => Kind::Port,
         }
     }
 }
@@ -281,6 +300,18 @@ pub enum Action {
         /// The link.
         link: u32,
     },
+    /// Its parts are in the set from now on, for so long; the next rule follows. The set is
+    /// [`Data::Fleeting`](crate::Data::Fleeting).
+    Remember {
+        /// The parts of the key.
+        of: Vec<Load>,
+        /// The set.
+        set: String,
+        /// For how long.
+        time: Duration,
+    },
+    /// Its first bytes are told to whoever listens to this group of `nfnetlink_log`; the next rule follows.
+    Log(u16),
     /// What the map says of these parts; the next rule if it says nothing.
     Map {
         /// The parts of the key.

@@ -2,6 +2,7 @@
 
 use crate::ruleset::{Action, Family};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Keys, and with data a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,11 @@ pub enum Data {
     Verdict,
     /// Where the packet goes: an address, and perhaps a port.
     Fields(Vec<Kind>),
+    /// Nothing; keys go by themselves after a time, and rules may put them there ([`Action::Remember`]).
+    Fleeting {
+        /// How many there can be.
+        most: u32,
+    },
 }
 
 /// A key and what it leads to.
@@ -83,6 +89,8 @@ pub enum Field {
     Any4,
     /// All IPv6 addresses.
     Any6,
+    /// Addresses from the first to the last, of one family.
+    Addresses(IpAddr, IpAddr),
     /// What is in an IP packet.
     Protocol(u8),
     /// A port.
@@ -99,8 +107,12 @@ impl Field {
         match self {
             Self::Link(_) => Kind::Link,
             Self::Mac(_) => Kind::Mac,
-            Self::Address(IpAddr::V4(_)) | Self::Any4 => Kind::V4,
-            Self::Address(IpAddr::V6(_)) | Self::Any6 => Kind::V6,
+            Self::Address(IpAddr::V4(_)) | Self::Addresses(IpAddr::V4(_), _) | Self::Any4 => {
+                Kind::V4
+            }
+            Self::Address(IpAddr::V6(_)) | Self::Addresses(IpAddr::V6(_), _) | Self::Any6 => {
+                Kind::V6
+            }
             Self::Protocol(_) => Kind::Protocol,
             Self::Port(_) | Self::Ports(..) => Kind::Port,
             Self::EtherType(_) => Kind::EtherType,
@@ -113,6 +125,8 @@ impl Field {
 pub enum Value {
     /// Nothing.
     None,
+    /// Nothing, and the key goes after this time.
+    For(Duration),
     /// One of the actions that decide: accept, drop, jump, goto, return.
     Verdict(Action),
     /// Fields.

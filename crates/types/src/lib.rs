@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod egress;
 pub mod id;
 pub mod platform;
 pub mod reference;
 pub mod size;
 
 pub use digest::{Algorithm, Digest, InvalidDigest};
+pub use egress::{Egress, InvalidEgress};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{ImageRef, InvalidReference};
@@ -35,6 +37,7 @@ macro_rules! invalid_argument {
 }
 invalid_argument!(
     InvalidDigest,
+    InvalidEgress,
     InvalidContainerId,
     InvalidContainerName,
     InvalidPlatform,

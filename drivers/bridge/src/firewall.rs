@@ -19,6 +19,8 @@ pub(crate) struct Chores {
     pub(crate) unbind: Vec<Bound>,
     /// Connections that must not go on as they were.
     pub(crate) flows: Vec<crate::flows::Flows>,
+    /// Egress rules of links that are gone.
+    pub(crate) unjudged: Vec<rules::egress::Port>,
     /// The file is not as the tables are.
     pub(crate) file: bool,
 }
@@ -63,6 +65,8 @@ impl Inner {
             accept_mark: self.config.policy.accept_mark,
             direct_routing: self.config.policy.direct_routing,
             door,
+            egress: state.judged.ports.values().cloned().collect(),
+            egress_log: !state.judged.ports.is_empty() && self.can_log(),
         })
     }
 
@@ -82,7 +86,8 @@ impl Inner {
             return self.pass_foreign(host);
         }
         self.ensure_door(host)?;
-        let batch = nft::encode(&rules::desired(&self.world()?))
+        let world = self.world()?;
+        let batch = rules::transaction(&world)
             .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         // First the file: what is not in it is lost when gantry-netd puts the tables back.
         self.write_file(Some(batch.bytes()))?;
@@ -91,6 +96,7 @@ impl Inner {
                 .caused_by(e),
             false => e,
         })?;
+        self.state().judged.there |= !world.egress.is_empty();
         self.pass_foreign(host)
     }
 
@@ -121,6 +127,10 @@ impl Inner {
 
     /// The addresses of an endpoint whose link is gone are free.
     pub(crate) fn unbind_soon(&self, lease: &Lease) {
+        if let Some(port) = self.unjudged(lease) {
+            self.chores().unjudged.push(port);
+            self.wake();
+        }
         let bridge = self.state().networks.get(&lease.network).map(|net| net.bridge.clone());
         // Without the network its elements have gone with the table.
         if let Some(bridge) = bridge {
@@ -138,6 +148,11 @@ impl Inner {
                 tracing::error!("rules against forged addresses: {e}");
             }
         }
+        if !chores.unjudged.is_empty()
+            && let Err(e) = self.let_go(&mut self.host(), &chores.unjudged)
+        {
+            tracing::error!("egress rules of links that are gone: {e}");
+        }
         for flows in chores.flows {
             if let Err(e) = flows.forget() {
                 tracing::warn!("connections of ports that changed: {e}");
@@ -152,7 +167,7 @@ impl Inner {
         }
     }
 
-    fn write_file_of_now(&self) -> Result<()> {
+    pub(crate) fn write_file_of_now(&self) -> Result<()> {
         if self.config.firewall.is_none() {
             return Ok(());
         }
@@ -161,8 +176,8 @@ impl Inner {
         if world.networks.is_empty() || rulesets.is_empty() {
             return self.write_file(None);
         }
-        let batch =
-            nft::encode(&rulesets).map_err(|e| Error::internal("firewall tables").caused_by(e))?;
+        let batch = rules::transaction(&world)
+            .map_err(|e| Error::internal("firewall tables").caused_by(e))?;
         self.write_file(Some(batch.bytes()))
     }
 

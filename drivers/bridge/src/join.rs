@@ -29,7 +29,9 @@ impl Inner {
             Ok(joined) => Ok(joined),
             Err(e) => {
                 // `apply` has taken the link away again: nothing will tell of it.
-                if let Some(lease) = self.state().leases.forget(&endpoint.id) {
+                let forgotten = self.state().leases.forget(&endpoint.id);
+                if let Some(lease) = forgotten {
+                    self.unjudge(&mut self.host(), &lease.link);
                     self.give_back(&lease);
                 }
                 Err(e).context(|| format!("join network {}", attachment.name))
@@ -115,13 +117,17 @@ impl Inner {
         mut plan: LinkPlan,
     ) -> Result<Joined> {
         let mut host = self.host();
+        // Before there is a link that something could leave by.
+        self.judge(&mut host, endpoint, &plan.host)?;
         let mut outcome = apply::apply(&mut host.route, sandbox, &plan);
         for name in &plan::link_names(&endpoint.id)[1..] {
             if !matches!(outcome, Err(apply::Failure::NameTaken)) {
                 break;
             }
+            self.unjudge(&mut host, &plan.host);
             plan.host = name.clone();
             self.state().leases.rename(&endpoint.id, name);
+            self.judge(&mut host, endpoint, name)?;
             outcome = apply::apply(&mut host.route, sandbox, &plan);
         }
         if matches!(outcome, Err(apply::Failure::NoBridge)) {

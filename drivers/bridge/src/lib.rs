@@ -20,6 +20,7 @@
 
 pub mod apply;
 mod door;
+mod egress;
 mod firewall;
 mod flows;
 mod foreign;
@@ -144,6 +145,8 @@ struct State {
     closed: BTreeSet<String>,
     /// Networks whose bridge routes loopback addresses.
     loopback: HashSet<NetworkId>,
+    /// Where containers may go.
+    judged: egress::Judged,
 }
 
 /// A network of ours.
@@ -194,6 +197,7 @@ impl Bridge {
         if let Some(path) = &config.firewall {
             stdx::fs::remove_file(path)?;
         }
+        host.firewall.delete(nft::Family::Bridge, &rules::egress::table(&config.table()))?;
         for family in [nft::Family::Ip, nft::Family::Ip6, nft::Family::Bridge] {
             host.firewall.delete(family, &config.table())?;
         }
@@ -249,6 +253,10 @@ impl Driver for Bridge {
         self.netlink_port().ok()
     }
 
+    fn egress(&self) -> Option<(String, u16)> {
+        Some(self.inner.egress_table())
+    }
+
     fn create(&self, config: &NetworkConfig) -> Result<Network> {
         self.inner.create(config)
     }
@@ -268,6 +276,7 @@ impl Driver for Bridge {
             state.networks.remove(network);
             state.leases.forget_network(network);
             state.loopback.remove(network);
+            state.forget_unjudged();
             net
         };
         if net.owned {
@@ -276,6 +285,7 @@ impl Driver for Bridge {
             host.remove_addresses(net.index, &net.bridge_addresses())?;
         }
         self.inner.write_rules(&mut host)?;
+        self.inner.drop_unused_egress(&mut host)?;
         drop(host);
         self.inner.release_pools(network, &net.pools);
         Ok(())

@@ -34,6 +34,8 @@ pub const PREFIX: &str = "com.docker.network.container_iface_prefix";
 pub const HOST_V4: &str = "com.docker.network.host_ipv4";
 /// `com.docker.network.host_ipv6`
 pub const HOST_V6: &str = "com.docker.network.host_ipv6";
+/// `gantry.egress`: ours; where the network's containers may go ([`types::egress`]).
+pub const EGRESS: &str = "gantry.egress";
 
 /// How the world outside reaches the containers of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +80,8 @@ pub struct Options {
     pub host_v4: Option<Ipv4Addr>,
     /// What leaves gets this IPv6 address instead of the outgoing link's.
     pub host_v6: Option<Ipv6Addr>,
+    /// Where its containers may go beyond it; `None`: everywhere.
+    pub egress: Option<types::Egress>,
 }
 
 impl Options {
@@ -112,6 +116,7 @@ impl Options {
             },
             host_v4: all.v4(HOST_V4)?,
             host_v6: all.v6(HOST_V6)?,
+            egress: all.get(EGRESS).map(str::parse).transpose()?,
         })
     }
 }

@@ -35,6 +35,8 @@ impl Inner {
                 ours && !owned && !networks.contains(&link.name)
             })?;
         }
+        // All of them before the rules are first written: whoever were left out would be free for a moment.
+        self.judge_all(&live);
         for live in live {
             let id = live.endpoint.id;
             match self.adopt(live) {
@@ -48,6 +50,7 @@ impl Inner {
         if !self.state().networks.is_empty() {
             let mut host = self.host();
             self.write_rules(&mut host)?;
+            self.sweep_egress(&mut host)?;
         }
         Ok(recovered)
     }
@@ -118,6 +121,7 @@ impl Inner {
                 let mut plan = plan::plan_join(&attachment, &endpoint, &options, index, interface);
                 plan.host = link;
                 plan.mac = joined.mac.unwrap_or(plan.mac);
+                self.judge(&mut host, &endpoint, &plan.host)?;
                 apply(&mut host.route, &mut sandbox, &plan).map_err(Error::from)?;
                 self.state().leases.link_back(&endpoint.id);
                 Ok(true)

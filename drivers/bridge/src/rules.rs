@@ -19,6 +19,7 @@
 
 mod asking;
 mod bridged;
+pub mod egress;
 pub(crate) mod elements;
 mod explain;
 mod links;
@@ -38,6 +39,7 @@ use nft::{
     Ruleset, Set, State, Value,
 };
 use std::net::IpAddr;
+use sys::netlink::Batch;
 
 /// What the firewall must know about a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,19 @@ pub struct World {
     pub direct_routing: bool,
     /// The host's own input rules are asked about published ports.
     pub door: Option<Door>,
+    /// Ports of bridges whose containers may not go everywhere.
+    pub egress: Vec<egress::Port>,
+    /// Packets that are denied there are told.
+    pub egress_log: bool,
+}
+
+/// The transaction that writes everything.
+pub fn transaction(world: &World) -> Result<Batch, nft::EncodeError> {
+    let mut batch = nft::encode(&desired(world))?;
+    if !world.egress.is_empty() {
+        nft::keep(&mut batch, &egress::desired(&world.table, &world.egress, world.egress_log))?;
+    }
+    Ok(batch)
 }
 
 /// The tables, whole; none where no rule is to be ours.

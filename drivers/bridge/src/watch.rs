@@ -133,15 +133,24 @@ impl Inner {
         };
         let own = self.own_port();
         let strange = || messages.iter().filter(|message| Some(message.port) != own);
-        let table = self.config.table();
-        let ours = strange().any(|message| nft::is_change_of(message, &table));
+        let tables = [self.config.table(), self.egress_table().0];
+        let is_ours = |message: &sys::netlink::Message| {
+            tables.iter().any(|table| nft::is_change_of(message, table))
+        };
+        // What gantry-netd adds to the sets of egress rules is no harm.
+        let ours = strange().any(|message| is_ours(message) && !self.is_learned(message));
         (ours, strange().any(nft::may_block))
     }
 
     /// Whether our chains are there with as many rules as they shall have. Elements are not counted.
     fn is_intact(&self) -> bool {
         let looked = (|| -> Result<bool> {
-            let wanted = rules::desired(&self.world()?);
+            let world = self.world()?;
+            let mut wanted = rules::desired(&world);
+            if !world.egress.is_empty() {
+                let log = world.egress_log;
+                wanted.push(rules::egress::desired(&world.table, &world.egress, log));
+            }
             let mut host = self.host();
             for ruleset in wanted {
                 let there = host.firewall.rules(ruleset.family.number(), &ruleset.name)?;

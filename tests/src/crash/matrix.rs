@@ -59,6 +59,8 @@ enum Operation {
     Foreign,
     /// As `Run`, with a published port.
     Publish,
+    /// As `Run`, of one that may not go everywhere.
+    Judged,
     /// As `FirstRun`, on a host whose own rules forward nothing.
     Forbidden,
 }
@@ -73,7 +75,7 @@ const CREATE_PLUGGED: [&str; 7] =
     ["network", "create", "-d", "vendor", "--ipam-driver", "vendor", "a-net"];
 
 /// Which operation passes the points with this prefix; the first that fits counts.
-const OPERATIONS: [(&str, Operation); 39] = [
+const OPERATIONS: [(&str, Operation); 40] = [
     ("shim.foreign.", Operation::Foreign),
     ("container.commit.", Operation::Commit),
     ("image.commit.", Operation::Commit),
@@ -104,6 +106,7 @@ const OPERATIONS: [(&str, Operation); 39] = [
     ("netplugin.", Operation::Plugged),
     ("bridge.create.", Operation::FirstRun),
     ("bridge.publish.", Operation::Publish),
+    ("bridge.egress.", Operation::Judged),
     ("bridge.foreign.", Operation::Forbidden),
     ("bridge.", Operation::Run),
     ("image.remove.", Operation::RemoveImage),
@@ -250,6 +253,18 @@ fn one(point: &str) -> Result<(), String> {
             "-c",
             "sleep 0.5; exit 7",
         ],
+        Operation::Judged => &[
+            "run",
+            "-d",
+            "--name",
+            "victim",
+            "--egress",
+            "allow:example.org:443,192.0.2.0/24",
+            "busybox",
+            "sh",
+            "-c",
+            "sleep 0.5; exit 7",
+        ],
         Operation::Mapped => &[
             "run",
             "-d",
@@ -307,6 +322,7 @@ fn one(point: &str) -> Result<(), String> {
         | Operation::Compressed
         | Operation::Shipped
         | Operation::Publish
+        | Operation::Judged
         | Operation::Forbidden
         | Operation::Foreign => {
             finish_run(&scene, point)?;

@@ -29,6 +29,8 @@ pub(super) const COMMAND: Command = Command {
         Flag::text("config-from", "The network from which to copy the configuration"),
         Flag::switch("config-only", "Create a configuration only network"),
         Flag::text("driver", "Driver to manage the Network").short('d').default("\"bridge\""),
+        // Ours alone: an option for other clients.
+        Flag::new("egress", Kind::LIST, "Where the network's containers may go beyond it: \"none\" or \"allow:…\", as with \"run --egress\"").hidden(),
         Flag::new("gateway", Kind::STRINGS, "IPv4 or IPv6 Gateway for the master subnet"),
         Flag::switch("ingress", "Create swarm routing-mesh network"),
         Flag::switch("internal", "Restrict external access to the network"),
@@ -86,10 +88,20 @@ fn body(matches: &Matches) -> Result<NetworkCreateBody, String> {
         config_only: matches.is("config-only"),
         config_from: Some(ConfigFrom { network: config_from })
             .filter(|from| !from.network.is_empty()),
-        options: Some(pairs(&matches.list("opt"))),
+        options: Some(options(matches)),
         labels: Some(pairs(&matches.list("label"))),
         name: matches.arguments.first().cloned().unwrap_or_default(),
     })
+}
+
+/// The driver's options, and what is one to the daemon because Docker's API has no field for it.
+fn options(matches: &Matches) -> BTreeMap<String, String> {
+    let mut all = pairs(&matches.list("opt"));
+    let egress = matches.list("egress");
+    if !egress.is_empty() {
+        all.insert("gantry.egress".to_owned(), egress.join(","));
+    }
+    all
 }
 
 /// Sorts ranges, gateways and auxiliary addresses to the subnets that they lie in.

@@ -73,6 +73,10 @@ fn attached(args: &RunArgs<'_>) -> ContainerConfig {
 /// Annotations, and what is an annotation to the daemon because Docker's API has no field for it.
 fn annotations(matches: &Matches) -> Result<BTreeMap<String, String>, String> {
     let mut all = modes::pairs(&matches.list("annotation"));
+    let egress = matches.list("egress");
+    if !egress.is_empty() {
+        all.insert("gantry.egress".to_owned(), egress.join(","));
+    }
     match matches.text("health-on-failure").as_str() {
         "" => {}
         word @ ("none" | "restart" | "stop" | "kill") => {

@@ -45,6 +45,8 @@ pub(crate) const COMMON: &[Flag] = &[
     Flag::new("env-file", Kind::LIST, "Read in a file of environment variables"),
     Flag::new("expose", Kind::LIST, "Expose a port or a range of ports"),
     Flag::new("gpus", Kind { name: "gpu-request", check: super::devices::check_gpus }, "GPU devices to add to the container ('all' to pass all GPUs)"),
+    // Ours alone: an annotation for other clients.
+    Flag::new("egress", Kind::LIST, "Where the container may go: \"none\", or \"allow:\" and NAME[:PORT], ADDRESS[/BITS][:PORT] or [IPV6/BITS]:PORT, separated by commas (PORT: NUMBER[-NUMBER][/tcp|/udp])").hidden(),
     Flag::new("group-add", Kind::LIST, "Add additional groups to join"),
     Flag::text("health-cmd", "Command to run to check health"),
     Flag::new("health-interval", DURATION, "Time between running the check (ms|s|m|h)").default("0s"),

@@ -165,3 +165,16 @@ fn check(bytes: &[u8], other: &[u8]) {
         assert!(reply.len() <= 512);
     }
 }
+
+#[test]
+fn a_question_alone_is_the_same_question_without_what_was_said_beside() {
+    let mut bytes = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 1];
+    bytes.extend(b"\x01A\x01b\0\0\x1c\0\x01");
+    // EDNS with the size 4096 and an option that carries a secret.
+    bytes.extend(b"\0\0\x29\x10\0\0\0\0\0\0\x0a\xfd\xe9\0\x06secret");
+    let query = Query::parse(&bytes).unwrap();
+    let alone = query.alone();
+    assert!(!alone.windows(6).any(|part| part == b"secret"));
+    assert_eq!(Query::parse(&alone).unwrap(), query);
+    assert_eq!(query.udp_size, Some(4096));
+}

@@ -218,6 +218,7 @@ impl Engine {
         if host.network_mode.is_empty() {
             host.network_mode = "default".to_owned();
         }
+        container::egress::check(host)?;
         self.set_log(&mut host.log)
     }
 }

@@ -144,15 +144,17 @@ pub(super) fn endpoint(
         mac: wishes.mac.parse().ok(),
         default_route,
         options: wishes.options.clone(),
+        egress: container::egress::of(&record.host),
         ..Endpoint::new(EndpointId::random()?, network, record.id.parse()?)
     })
 }
 
 /// The endpoint of a record.
-pub(crate) fn of_record(owned: &EndpointRecord, container: &str) -> Option<Endpoint> {
-    let new =
-        Endpoint::new(owned.id.parse().ok()?, owned.network.parse().ok()?, container.parse().ok()?);
-    Some(Endpoint { default_route: owned.default_route, ..new })
+pub(crate) fn of_record(owned: &EndpointRecord, record: &ContainerRecord) -> Option<Endpoint> {
+    let (id, network) = (owned.id.parse().ok()?, owned.network.parse().ok()?);
+    let new = Endpoint::new(id, network, record.id.parse().ok()?);
+    let egress = container::egress::of(&record.host);
+    Some(Endpoint { default_route: owned.default_route, egress, ..new })
 }
 
 /// What the driver told of an endpoint that it joined.

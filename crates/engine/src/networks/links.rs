@@ -72,12 +72,19 @@ impl Networks {
         for (name, wanted) in asked {
             let name = if matches!(name.as_str(), "" | "default") { BRIDGE } else { &name };
             let network = self.find(name).ok();
+            if let Some(network) = &network {
+                self.check_place(container::egress::of(host).is_some(), network)?;
+            }
             let name = network.as_ref().map_or(name, |network| &network.name);
             endpoint::check(name, network.as_ref(), &wanted)
                 .map_err(|e| Error::invalid(format!("invalid config for network {name}: {e}")))?;
             wishes.insert(name.to_owned(), wanted);
         }
-        let mode = self.find(mode).map_or_else(|_| mode.to_owned(), |network| network.name);
+        let found = self.find(mode).ok();
+        if let Some(network) = found.as_ref().filter(|network| network.driver != "host") {
+            self.check_place(container::egress::of(host).is_some(), network)?;
+        }
+        let mode = found.map_or_else(|| mode.to_owned(), |network| network.name);
         wishes.entry(mode).or_default();
         if wishes.len() > 1
             && let Some(alone) = ["none", "host"].iter().find(|name| wishes.contains_key(**name))
@@ -97,6 +104,7 @@ impl Networks {
         owned: &mut EndpointRecord,
         sandbox: &mut network::Sandbox,
     ) -> Result<()> {
+        self.check_place(container::egress::of(&record.host).is_some(), &place.network)?;
         let driver = self.ensure_made(&place.network.id)?;
         let network = super::request::id_of(&place.network)?;
         let mut endpoint = endpoint::endpoint(record, network, &place.wishes, owned.default_route)?;
@@ -166,7 +174,11 @@ impl Networks {
         endpoints: &[EndpointRecord],
         netns: BorrowedFd<'_>,
     ) -> Result<()> {
-        if !names::has_names(endpoints) && endpoints.iter().all(|e| e.ports.is_empty()) {
+        let has_rules = container::egress::of(&record.host).is_some();
+        if !names::has_names(endpoints)
+            && !has_rules
+            && endpoints.iter().all(|e| e.ports.is_empty())
+        {
             return Ok(());
         }
         self.names.attach(&record.id.parse()?, &self.sandbox(record, endpoints), netns)?;
@@ -186,12 +198,16 @@ impl Networks {
 
     fn sandbox(&self, record: &ContainerRecord, endpoints: &[EndpointRecord]) -> netd::Sandbox {
         let internal = |id: &str| self.meant("", id).is_ok_and(|network| network.internal);
-        names::sandbox(
+        let mut sandbox = names::sandbox(
             &self.with_defaults(record),
             endpoints,
             internal,
             self.gateway_for_containers(),
-        )
+        );
+        sandbox.egress = self.egress(record, endpoints);
+        // Names are how it gets to know addresses, on whatever network it is.
+        sandbox.dns |= sandbox.egress.is_some();
+        sandbox
     }
 
     /// A container's record with what the daemon's options say of its resolver.
@@ -339,7 +355,7 @@ impl Networking for Networks {
             return Err(self.go_back(record, e, before, endpoints, &mut sandbox, runtime_dir));
         }
         let known = write(runtime_dir, &endpoints).and_then(|()| {
-            if names::has_names(&before) {
+            if self.sandbox(record, &before).dns {
                 self.update_names(record, &endpoints)
             } else {
                 self.attach_names(record, &endpoints, sandbox.netns())
@@ -403,7 +419,7 @@ impl Networking for Networks {
             owned.dns_names = endpoint::names(record, &owned.name, &wishes);
         }
         write(runtime_dir, &endpoints)?;
-        if names::has_names(&endpoints) {
+        if self.sandbox(record, &endpoints).dns {
             self.update_names(record, &endpoints)?;
         }
         Ok(by_name(endpoints))

@@ -36,6 +36,7 @@ pub(super) fn sandbox(
         ndots: resolver::has_ndots(&record.host),
         hosts: hosts.into_iter().collect(),
         forwards: endpoints.iter().flat_map(forwards).collect(),
+        egress: None,
     }
 }
 

@@ -160,6 +160,7 @@ impl Networks {
         let _name = self.keep_name(&record.name)?;
         self.defaults.fill_in(&mut record);
         let config = self.config(&record)?;
+        self.check_rules(&record)?;
         let driver = if record.config_only { None } else { Some(self.driver(&record.driver)?) };
         if let Some(driver) = &driver {
             let made = driver.create(&config)?;
@@ -416,6 +417,13 @@ impl Networks {
         }
         if self.names.adopt()? {
             self.watched();
+            let of_network =
+                |record: &NetworkRecord| record.options.contains_key(container::egress::EGRESS);
+            if networks.iter().any(of_network)
+                || live.iter().any(|(_, l)| l.endpoint.egress.is_some())
+            {
+                self.names.watch_denials();
+            }
         }
         Ok(())
     }
@@ -480,6 +488,11 @@ impl Networks {
             table.endpoints.remove(container);
         }
         Some(held)
+    }
+
+    /// The id of a network that a container is on.
+    pub(super) fn first_network(&self, container: &str) -> Option<String> {
+        Some(self.read().endpoints.get(container)?.first()?.network.clone())
     }
 
     /// All of a container's places, which it has no more.

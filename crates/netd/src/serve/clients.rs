@@ -92,12 +92,35 @@ impl Server {
         match self.records.tables.decide(id, &query, client.transport(), seed) {
             Decision::Answer(answer) => {
                 self.counters.answered += 1;
-                self.reply(key, client, &answer);
+                self.give(key, client, &query, &answer, false);
             }
             Decision::Refuse(rcode) => self.reply(key, client, &query.empty(rcode)),
-            Decision::Forward => self.forward(key, bytes, query, client),
+            Decision::Forward => match self.may_ask(key, &query) {
+                None => self.forward(key, bytes, query, client),
+                // What it says beside its question is nobody's business outside.
+                Some(true) => self.forward(key, &query.alone(), query, client),
+                Some(false) => self.reply(key, client, &query.empty(Rcode::Refused)),
+            },
         }
         true
+    }
+
+    /// Gives a client an answer once the addresses in it are allowed. `outside`: a stranger gave it.
+    pub(crate) fn give(
+        &mut self,
+        key: Key,
+        client: Client,
+        query: &Query,
+        answer: &[u8],
+        outside: bool,
+    ) {
+        match self.learn(key, query, answer, outside) {
+            Ok(()) => self.reply(key, client, answer),
+            Err(e) => {
+                self.log.note(&e);
+                self.reply(key, client, &query.empty(Rcode::ServFail));
+            }
+        }
     }
 
     /// Gives a client its answer.

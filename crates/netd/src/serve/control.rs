@@ -19,6 +19,12 @@ pub(crate) struct Daemon {
     socket: OwnedFd,
 }
 
+impl Daemon {
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+}
+
 impl Server {
     pub(crate) fn accept_daemons(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -56,12 +62,14 @@ impl Server {
                 // It asks and does not listen, or is gone.
                 return self.forget_daemon(key);
             }
+            self.tell_denials();
         }
     }
 
     fn forget_daemon(&mut self, key: Key) {
         self.daemons.remove(key);
         self.firewall.forget_daemon(key);
+        self.egress.forget_daemon(key);
         self.detach_started_by(key);
     }
 
@@ -82,6 +90,7 @@ impl Server {
                 }
                 self.end_sessions(&sandbox);
                 self.attach(&sandbox, netns, Some(from))?;
+                self.listen_to_denials();
             }
             (Request::Owner { sandbox, pid }, Some(pidfd)) => {
                 self.set_owner(&sandbox, pid, pidfd)?;
@@ -89,12 +98,15 @@ impl Server {
             (Request::Sandbox { id }, _) => {
                 self.records.read_sandbox(&id)?;
                 self.end_sessions(&id);
+                self.listen_to_denials();
             }
+            (Request::Watch, _) => self.watch_denials(from),
             (Request::Network { id }, _) => self.records.read_network(&id)?,
             (Request::Detach { sandbox }, _) => {
                 self.records.read_sandbox(&sandbox)?;
                 self.end_sessions(&sandbox);
                 self.detach(&sandbox);
+                self.forget_egress(&sandbox);
             }
             (Request::Firewall { netlink_port }, _) => {
                 self.firewall.set_daemon(from, netlink_port);
@@ -124,6 +136,7 @@ impl Server {
             sessions: self.sessions.len(),
             dropped: self.counters.dropped,
             replayed: self.firewall.replayed(),
+            denied: self.egress.told(),
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Watch {
     last: Option<Instant>,
     in_a_row: u32,
     replayed: u64,
+    /// Tables were made anew: what was added to their sets is gone.
+    made: bool,
 }
 
 impl Watch {
@@ -93,6 +95,7 @@ impl Watch {
             last: None,
             in_a_row: 0,
             replayed: 0,
+            made: false,
         })
     }
 
@@ -116,6 +119,20 @@ impl Watch {
         self.daemons.retain(|(key, _)| *key != daemon);
     }
 
+    /// Whether tables were made anew since this was last asked.
+    pub(crate) fn take_made(&mut self) -> bool {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Changes tables of ours. That they are not there is success: when they are made anew, it is to be done again.
+    pub(crate) fn write(&mut self, batch: &Batch) -> Result<()> {
+        let Some(own) = self.own.as_mut().filter(|_| !batch.is_empty()) else { return Ok(()) };
+        match own.execute(batch.clone()) {
+            Err(e) if e.errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(()),
+            done => done.map_err(|e| Error::internal("allow addresses").caused_by(e)),
+        }
+    }
+
     /// When the tables are put back.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -129,6 +146,7 @@ impl Watch {
                 Ok(messages) => {
                     for message in messages.iter().filter(|m| Some(m.port) != own) {
                         let Some(table) = table(message) else { continue };
+                        self.made |= message.kind == NFT_MSG_NEWTABLE;
                         if !self.daemons.iter().any(|(_, port)| *port == Some(message.port)) {
                             self.touched.insert(table);
                         } else if message.kind == NFT_MSG_NEWTABLE {
@@ -195,6 +213,7 @@ impl Watch {
         self.last = Some(now);
         self.in_a_row = if is_again { self.in_a_row + 1 } else { 0 };
         self.replayed += 1;
+        self.made = true;
         match done {
             Ok(()) => log.note(&"somebody changed our firewall tables: they have been put back"),
             Err(e) => {

@@ -38,6 +38,8 @@ pub(crate) enum Token {
     Datagrams,
     /// A container answers a redirected datagram.
     Session(Key),
+    /// Packets that egress rules denied.
+    Denied,
 }
 
 /// Which of the two redirect listeners.
@@ -76,6 +78,7 @@ impl Token {
             Self::Relay(key, Side::Container) => (12, key.pack()),
             Self::Datagrams => (13, 0),
             Self::Session(key) => (14, key.pack()),
+            Self::Denied => (15, 0),
         };
         kind << Key::BITS | key
     }
@@ -98,6 +101,7 @@ impl Token {
             12 => Self::Relay(key, Side::Container),
             13 => Self::Datagrams,
             14 => Self::Session(key),
+            15 => Self::Denied,
             _ => return None,
         })
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use dns::{Place, Tables, View};
 use stdx::{Error, Result};
 
+use super::egress::Judge;
 use crate::state::{self, Forward, Id, Network, Paths, Protocol, Sandbox};
 
 /// What is known of a sandbox beside its names.
@@ -17,6 +18,8 @@ pub(crate) struct Settings {
     /// Its own servers; none: the host's.
     pub(crate) upstream: Rc<[SocketAddr]>,
     forwards: Vec<Forward>,
+    /// Where it may go.
+    pub(crate) egress: Option<Rc<Judge>>,
 }
 
 /// All records.
@@ -69,6 +72,7 @@ impl Records {
             dns: sandbox.dns,
             upstream: sandbox.upstream.as_slice().into(),
             forwards: sandbox.forwards.clone(),
+            egress: sandbox.egress.as_ref().map(Judge::read).transpose()?.map(Rc::new),
         };
         self.tables.set_sandbox(id.as_str(), view(sandbox));
         self.sandboxes.insert(id.clone(), settings);
@@ -77,6 +81,19 @@ impl Records {
 
     pub(crate) fn sandbox(&self, id: &Id) -> Option<&Settings> {
         self.sandboxes.get(id)
+    }
+
+    /// Whose the link is, and who judges it.
+    pub(crate) fn of_link(&self, link: &str) -> Option<(&Id, &Rc<Judge>)> {
+        self.sandboxes.iter().find_map(|(id, settings)| {
+            let judge = settings.egress.as_ref()?;
+            judge.links.iter().any(|own| own.name == link).then_some((id, judge))
+        })
+    }
+
+    /// The groups that denied packets are told to.
+    pub(crate) fn group(&self) -> Option<u16> {
+        self.sandboxes.values().find_map(|settings| Some(settings.egress.as_ref()?.group))
     }
 
     /// Where a connection or datagram that was meant for `meant` goes, and to whom.

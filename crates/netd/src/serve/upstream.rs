@@ -102,7 +102,9 @@ impl Server {
         let Some(attached) = self.sandboxes.get_mut(key) else { return };
         let settings = self.records.sandbox(&attached.id);
         let own = settings.map(|s| Rc::clone(&s.upstream)).filter(|own| !own.is_empty());
-        let inside = own.is_some();
+        // Who may not go everywhere may not go to its servers either: they are asked in its stead, from here.
+        let judged = settings.is_some_and(|settings| settings.egress.is_some());
+        let inside = own.is_some() && !judged;
         let asked = Asked {
             sandbox: key,
             client,
@@ -222,7 +224,7 @@ impl Server {
         if let Some(attached) = self.sandboxes.get_mut(asked.sandbox) {
             attached.in_flight -= 1;
         }
-        self.reply(asked.sandbox, asked.client, answer);
+        self.give(asked.sandbox, asked.client, &asked.query, answer, true);
         self.go_on_tcp(asked.client);
     }
 

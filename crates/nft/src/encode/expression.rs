@@ -4,12 +4,20 @@ use super::{IFNAMSIZ, NFTA_LIST_ELEM};
 use crate::ruleset::{Action, Load, Match};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::time::Duration;
 use sys::netlink::Attributes;
 
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 /// `IPPROTO_ICMPV6`.
 const ICMPV6: u8 = 58;
+/// `IPPROTO_ICMP`.
+const ICMP: u8 = 1;
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+const NFTA_DYNSET_EXPR: u16 = 7;
+/// How long what is counted stays when no more of it comes.
+const PACE_KEPT: Duration = Duration::from_secs(60);
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
@@ -39,6 +47,8 @@ const REG32: u32 = 8;
 const FIB_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
+/// Bytes of a logged packet: IPv6's header and what ports there are.
+const LOGGED: u32 = 80;
 const NAT_SNAT: u32 = 0;
 const NAT_DNAT: u32 = 1;
 
@@ -75,6 +85,39 @@ pub(super) fn put_match(a: &mut Attributes<'_>, question: &Match) {
             compare(a, CMP_EQ, &[ICMPV6]);
             load_payload(a, REG_1, PAYLOAD_TRANSPORT_HEADER, 0, 1);
             compare(a, CMP_EQ, &[*kind]);
+        }
+        Match::Icmp(kind) => {
+            load_meta(a, META_L4PROTO);
+            compare(a, CMP_EQ, &[ICMP]);
+            load_payload(a, REG_1, PAYLOAD_TRANSPORT_HEADER, 0, 1);
+            compare(a, CMP_EQ, &[*kind]);
+        }
+        Match::TcpFlags(flags) => {
+            load_meta(a, META_L4PROTO);
+            compare(a, CMP_EQ, &[TCP]);
+            load_payload(a, REG_1, PAYLOAD_TRANSPORT_HEADER, 13, 1);
+            mask_register(a, &[*flags]);
+            compare(a, CMP_NEQ, &[0]);
+        }
+        Match::Fragment4 => {
+            // The offset's thirteen bits (RFC 791).
+            load_payload(a, REG_1, PAYLOAD_NETWORK_HEADER, 6, 2);
+            mask_register(a, &[0x1f, 0xff]);
+            compare(a, CMP_NEQ, &[0, 0]);
+        }
+        Match::Pace { of, set, rate, burst } => {
+            family_of(a, of);
+            load_all(a, of);
+            remember(a, set, PACE_KEPT, |a| {
+                a.nested(NFTA_DYNSET_EXPR, |a| {
+                    a.string(NFTA_EXPR_NAME, "limit");
+                    a.nested(NFTA_EXPR_DATA, |a| {
+                        a.put(1, &u64::from(*rate).to_be_bytes()); // NFTA_LIMIT_RATE
+                        a.put(2, &1u64.to_be_bytes()); // NFTA_LIMIT_UNIT: a second
+                        a.be32(3, *burst); // NFTA_LIMIT_BURST
+                    });
+                });
+            });
         }
         Match::Local => {
             expression(a, "fib", |a| {
@@ -136,6 +179,16 @@ pub(super) fn put_action(a: &mut Attributes<'_>, action: &Action) {
                 a.be32(2, REG_2); // NFTA_DUP_SREG_DEV
             });
         }
+        Action::Remember { of, set, time } => {
+            family_of(a, of);
+            load_all(a, of);
+            remember(a, set, *time, |_| {});
+        }
+        Action::Log(group) => expression(a, "log", |a| {
+            a.put(1, &group.to_be_bytes()); // NFTA_LOG_GROUP
+            a.be32(3, LOGGED); // NFTA_LOG_SNAPLEN
+            a.put(4, &1u16.to_be_bytes()); // NFTA_LOG_QTHRESHOLD: one packet is told at once
+        }),
         Action::Redirect(port) => {
             immediate(a, &port.to_be_bytes());
             expression(a, "redir", |a| a.be32(1, REG_1)); // NFTA_REDIR_REG_PROTO_MIN
@@ -272,6 +325,23 @@ fn lookup(a: &mut Attributes<'_>, set: &str, result: Option<u32>, not: bool) {
         if not {
             a.be32(5, 1); // NFTA_LOOKUP_FLAGS: NFT_LOOKUP_F_INV
         }
+    });
+}
+
+/// Puts what is loaded into a set, or renews its time there.
+fn remember(
+    a: &mut Attributes<'_>,
+    set: &str,
+    time: Duration,
+    more: impl FnOnce(&mut Attributes<'_>),
+) {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    expression(a, "dynset", |a| {
+        a.string(1, set); // NFTA_DYNSET_SET_NAME
+        a.be32(3, 1); // NFTA_DYNSET_OP: NFT_DYNSET_OP_UPDATE
+        a.be32(4, REG32); // NFTA_DYNSET_SREG_KEY
+        a.put(6, &milliseconds.to_be_bytes()); // NFTA_DYNSET_TIMEOUT
+        more(a);
     });
 }
 

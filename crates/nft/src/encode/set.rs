@@ -30,11 +30,17 @@ const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
+/// In milliseconds.
+const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
 
 const NFT_SET_INTERVAL: u32 = 4;
 const NFT_SET_MAP: u32 = 8;
+const NFT_SET_TIMEOUT: u32 = 0x10;
+/// Rules put elements there.
+const NFT_SET_EVAL: u32 = 0x20;
 const NFT_SET_CONCAT: u32 = 0x80;
+const NFTA_SET_DESC_SIZE: u16 = 1;
 /// `NFT_DATA_VERDICT`.
 const DATA_VERDICT: u32 = 0xffff_ff00;
 
@@ -49,14 +55,19 @@ pub(super) fn add_set(batch: &mut Batch, family: u8, table: &str, set: &Set, id:
         if set.ranges {
             flags |= NFT_SET_INTERVAL | NFT_SET_CONCAT;
         }
-        if set.data != Data::None {
-            flags |= NFT_SET_MAP;
-        }
+        flags |= match set.data {
+            Data::None => 0,
+            Data::Verdict | Data::Fields(_) => NFT_SET_MAP,
+            Data::Fleeting { .. } => NFT_SET_TIMEOUT | NFT_SET_EVAL,
+        };
         a.be32(NFTA_SET_FLAGS, flags);
         a.be32(NFTA_SET_KEY_TYPE, type_of(&set.key));
         a.be32(NFTA_SET_KEY_LEN, length_of(&set.key));
         match &set.data {
             Data::None => {}
+            Data::Fleeting { most } => {
+                a.nested(NFTA_SET_DESC, |a| a.be32(NFTA_SET_DESC_SIZE, *most));
+            }
             Data::Verdict => a.be32(NFTA_SET_DATA_TYPE, DATA_VERDICT),
             Data::Fields(kinds) => {
                 a.be32(NFTA_SET_DATA_TYPE, type_of(kinds));
@@ -93,6 +104,14 @@ pub(super) fn add_elements(
     for some in elements.chunks(ELEMENTS_A_MESSAGE) {
         list(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE, family, table, set, some);
     }
+}
+
+/// Deletes all elements of a set.
+pub(super) fn empty(batch: &mut Batch, family: u8, table: &str, set: &str) {
+    batch.message(message_kind(NFT_MSG_DELSETELEM), 0, &nfgen(family), |a| {
+        a.string(NFTA_SET_ELEM_LIST_TABLE, table);
+        a.string(NFTA_SET_ELEM_LIST_SET, set);
+    });
 }
 
 pub(super) fn delete_elements(
@@ -135,6 +154,10 @@ fn put_element(a: &mut Attributes<'_>, element: &Element) {
     }
     match &element.value {
         Value::None => {}
+        Value::For(time) => {
+            let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            a.put(NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
+        }
         Value::Verdict(action) => {
             // Other actions are refused by `check`.
             if let Some((code, chain)) = verdict_of(action) {
@@ -161,6 +184,10 @@ fn bytes(fields: &[Field], last: bool) -> Vec<u8> {
             Field::Mac(mac) => all.extend_from_slice(mac),
             Field::Address(IpAddr::V4(address)) => all.extend_from_slice(&address.octets()),
             Field::Address(IpAddr::V6(address)) => all.extend_from_slice(&address.octets()),
+            Field::Addresses(first, end) => match if last { end } else { first } {
+                IpAddr::V4(address) => all.extend_from_slice(&address.octets()),
+                IpAddr::V6(address) => all.extend_from_slice(&address.octets()),
+            },
             Field::Any4 => all.extend_from_slice(&[if last { 0xff } else { 0 }; 4]),
             Field::Any6 => all.extend_from_slice(&[if last { 0xff } else { 0 }; 16]),
             Field::Protocol(number) => all.push(*number),

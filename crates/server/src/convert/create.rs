@@ -5,7 +5,7 @@
 
 use super::host;
 use super::limits::{self, Capacity};
-use api::{ApiVersion, ContainerConfig, ContainerCreateBody, HealthConfig};
+use api::{ApiVersion, ContainerConfig, ContainerCreateBody, HealthConfig, HostConfig};
 use engine::CreateContainer;
 use stdx::{Error, Result};
 use store::records::container::{Config, Healthcheck};
@@ -31,7 +31,12 @@ pub(crate) fn create(
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
     let mut wire = host_config.unwrap_or_default();
+    let egress = egress(&config, &wire)?;
     host::age(&mut wire, version);
+    if let Some(rules) = egress {
+        // Whatever the client's version: a container that is to be held must not come free.
+        wire.annotations.get_or_insert_default().insert(EGRESS.to_owned(), rules);
+    }
     let mut warnings = limits::adapt(&mut wire, capacity);
     check_config(&config)?;
     host::check(&config, &wire, version, capacity)?;
@@ -55,6 +60,22 @@ pub(crate) fn create(
     };
     Ok(Asked { request, warnings })
 }
+
+/// Where the container may go: an annotation, or a label of clients that know no annotations. Only what this request says:
+/// labels of the image are not asked.
+fn egress(config: &ContainerConfig, host: &HostConfig) -> Result<Option<String>> {
+    let annotation = host.annotations.as_ref().and_then(|all| all.get(EGRESS));
+    let label = config.labels.as_ref().and_then(|all| all.get(EGRESS));
+    match (annotation, label) {
+        (Some(one), Some(other)) if one != other => Err(Error::invalid(format!(
+            "conflicting options: annotation and label {EGRESS} differ"
+        ))),
+        (one, other) => Ok(one.or(other).cloned()),
+    }
+}
+
+/// The annotation and label that say where a container may go.
+const EGRESS: &str = "gantry.egress";
 
 fn check_config(config: &ContainerConfig) -> Result<()> {
     for variable in config.env.iter().flatten() {
