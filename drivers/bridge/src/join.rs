@@ -6,7 +6,7 @@ use crate::plan::{self, Attachment, LinkPlan};
 use crate::{Inner, Net, apply};
 use ipnet::IpNet;
 use network::ipam::AddressWish;
-use network::{Endpoint, EndpointId, Family, Joined, Mac, Sandbox, route};
+use network::{Endpoint, EndpointId, Family, Joined, Mac, NetworkId, Sandbox, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::Batch;
@@ -89,6 +89,9 @@ impl Inner {
         for pool in &net.pools {
             let family = Family::of(&pool.subnet);
             let wanted = asked[usize::from(family == Family::V6)];
+            if let Some(address) = wanted {
+                self.make_way(&endpoint.network, address)?;
+            }
             let address = self.ipam.allocate(&AddressWish {
                 range: pool.range.as_ref(),
                 wanted,
@@ -108,6 +111,13 @@ impl Inner {
             taken.push((pool.subnet, address.addr()));
         }
         Ok(())
+    }
+
+    /// A container that starts again with its own address need not wait until the kernel has taken the last one's
+    /// namespace apart.
+    fn make_way(&self, network: &NetworkId, address: IpAddr) -> Result<()> {
+        let leaving = self.state().leases.leaving(network, address);
+        leaving.map_or(Ok(()), |endpoint| self.detach(&endpoint))
     }
 
     fn attach(

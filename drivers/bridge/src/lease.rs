@@ -121,6 +121,15 @@ impl Leases {
         }
     }
 
+    /// The endpoint whose container is gone but whose link still has this address.
+    pub fn leaving(&self, network: &NetworkId, address: IpAddr) -> Option<EndpointId> {
+        let holds = |lease: &Lease| {
+            lease.network == *network && lease.addresses.iter().any(|(_, held)| *held == address)
+        };
+        let mut all = self.by_endpoint.iter();
+        all.find(|(_, (lease, phase))| *phase == Phase::Leaving && holds(lease)).map(|(id, _)| *id)
+    }
+
     /// How many endpoints of the network have a container.
     pub fn active(&self, network: &NetworkId) -> usize {
         self.by_endpoint
@@ -180,8 +189,12 @@ mod tests {
         let mut leases = Leases::default();
         assert!(leases.add(id(1), lease(1)) && leases.add(id(2), lease(2)));
         assert!(!leases.add(id(1), lease(3)));
+        let address = lease(1).addresses[0].1;
+        assert_eq!(leases.leaving(&lease(1).network, address), None);
         assert_eq!(leases.leave(&id(1)), None);
         assert_eq!(leases.leave(&id(1)), None);
+        assert_eq!(leases.leaving(&lease(1).network, address), Some(id(1)));
+        assert_eq!(leases.leaving(&NetworkId::from_bytes([7; 32]), address), None);
         assert_eq!(leases.active(&lease(1).network), 1);
         assert_eq!(leases.link_gone("veth1"), Some(lease(1)));
         assert_eq!(leases.link_gone("veth2"), None);

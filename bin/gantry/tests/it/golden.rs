@@ -109,6 +109,13 @@ fn timeless(text: &str) -> String {
     out
 }
 
+/// Without the commands that docker does not have.
+fn without_ours(text: &str) -> String {
+    const OURS: [&str; 1] = ["  explain     Show which rules decide"];
+    let lines = text.split_inclusive('\n');
+    lines.filter(|line| !OURS.iter().any(|ours| line.starts_with(ours))).collect()
+}
+
 #[test]
 fn output_exit_codes_and_requests_are_dockers() {
     if std::env::var_os("GANTRY_RECORD").is_some() {
@@ -120,7 +127,10 @@ fn output_exit_codes_and_requests_are_dockers() {
     for line in cases() {
         let want = &golden[&line];
         assert!(!want.is_null(), "`{line}` is not recorded: GANTRY_RECORD=1 cargo test -p gantry");
-        let got = record(Which::AsDocker, &line);
+        let mut got = record(Which::AsDocker, &line);
+        for text in ["out", "err"] {
+            got[text] = got[text].as_str().map_or(Value::Null, |text| without_ours(text).into());
+        }
         for part in ["code", "out", "err", "requests"] {
             if got[part] != want[part] {
                 wrong.push(format!(

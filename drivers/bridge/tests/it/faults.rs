@@ -94,6 +94,29 @@ fn a_failed_join_leaves_nothing() {
     });
 }
 
+/// A container that starts again with an address of its own does not wait for what is left of the last run.
+#[test]
+fn an_address_of_ones_own_is_there_again_at_once() {
+    on_a_host(|host| {
+        let (bridge, _) = host.bridge();
+        let own: Ipv4Addr = "172.17.0.77".parse().unwrap();
+        let join = |sandbox: &mut Sandbox| {
+            let endpoint = Endpoint { ipv4: Some(own), ..host.endpoint() };
+            bridge.join(&endpoint, sandbox).map(|joined| (endpoint, joined))
+        };
+        // Somebody keeps the first namespace alive: its link stays.
+        let mut first = Sandbox::create().unwrap();
+        let (endpoint, joined) = join(&mut first).unwrap();
+        let mut second = Sandbox::create().unwrap();
+        assert_eq!(join(&mut second).unwrap_err().kind(), Kind::Forbidden, "it is in use");
+        bridge.leave(&endpoint.id).unwrap();
+        let (_, again) = join(&mut second).unwrap();
+        assert_eq!(again.addresses, joined.addresses);
+        assert!(host.link(joined.host_interface.as_deref().unwrap()).is_none());
+        assert_eq!(bridge.leases(), 1);
+    });
+}
+
 #[test]
 fn a_strangers_links_are_not_touched() {
     on_a_host(|host| {
