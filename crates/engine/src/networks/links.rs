@@ -442,7 +442,9 @@ impl Networking for Networks {
                 self.event("disconnect", id, &held);
             }
         }
-        self.let_helper_rest();
+        if self.is_watched() {
+            self.let_helper_rest();
+        }
     }
 
     fn adopt(&self, _record: &ContainerRecord, runtime_dir: &Path) -> Endpoints {

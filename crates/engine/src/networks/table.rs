@@ -413,6 +413,8 @@ impl Networks {
             self.drivers.iter().try_for_each(|driver| driver.relay(Some(port)))?;
         }
         if networks.is_empty() && containers.is_empty() {
+            // One that the last daemon was about to end, or had just started.
+            self.names.stop_if_idle()?;
             return Ok(());
         }
         if self.names.adopt()? {
@@ -440,11 +442,16 @@ impl Networks {
         }
     }
 
+    /// Whether the helper is there, as far as this daemon has seen to it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watching.load(Ordering::Relaxed)
+    }
+
     /// Ends the helper when nobody needs it any more. Somebody who needs it at the same moment starts it again.
     /// Nobody waits for it.
     pub(super) fn let_helper_rest(&self) {
         let named = |known: &Known| !is_predefined(&known.record.name);
-        if !self.watching.load(Ordering::Relaxed) || self.read().networks.values().any(named) {
+        if self.read().networks.values().any(named) {
             return;
         }
         let (names, watching) = (self.names.clone(), Arc::clone(&self.watching));
