@@ -129,14 +129,14 @@ fn what_our_tests_mount_fires_on_podman() {
     let (bundle, podman) = (Bundle::new(&["true"]), Podman::new());
     let canary = canary(&bundle.path);
     let rootfs = bundle.path.join("rootfs");
-    std::os::unix::fs::symlink(&canary, rootfs.join("work")).unwrap();
+    std::os::unix::fs::symlink(&canary, rootfs.join("linked")).unwrap();
     std::os::unix::fs::symlink("busybox", rootfs.join("bin/env")).unwrap();
     let number = "99999999999999999999";
     std::fs::write(rootfs.join("etc/passwd"), format!("{number}:x:0:0::/:/bin/sh\n")).unwrap();
     let (layer, archive) = (bundle.path.join("layer.tar"), bundle.path.join("image.tar"));
     testkit::images::tar(&rootfs, &layer);
     let config = json!({
-        "Cmd": ["env"], "Env": ["PATH=/bin", "SECRETX", "HOSTGLOB*"], "WorkingDir": "/work/newdir",
+        "Cmd": ["env"], "Env": ["PATH=/bin", "SECRETX", "HOSTGLOB*"], "WorkingDir": "/linked/newdir",
     });
     testkit::images::wrap(&layer, "evil", &config, &archive);
     let policy = podman.folder.join("policy.json");
