@@ -262,6 +262,7 @@ fn the_default_bridges_ipv6_marks_and_direct_routes_are_as_the_daemon_is_told() 
     six.says("inet6 fd77::100/64");
     client.run(&["exec", "web", "ip", "-6", "route"]).ok().says("default via fd77::1 dev eth0");
     host.run("ip", &["-6", "-o", "addr"]).ok().says("fd77::1/64");
+    host.run("nft", &["list", "ruleset"]).ok().lacks("did not forward");
     // Directly, what is published for others; with the mark, everything.
     assert_eq!(near.is_seen_by("10.77.0.2:80"), "198.51.1.2");
     assert_eq!(near.is_seen_by("[fd77::100]:80"), "2001:db8:1::2");

@@ -86,6 +86,7 @@ fn bridge_config(settings: &Settings) -> bridge::Config {
 fn policy(rules: &Rules) -> bridge::policy::Policy {
     bridge::policy::Policy {
         forward: rules.forward,
+        guard: rules.guard,
         ipv4: rules.ipv4,
         ipv6: rules.ipv6,
         direct_routing: rules.direct_routing,

@@ -45,6 +45,7 @@ fn rules(given: &Given) -> Result<Rules> {
     }
     Ok(Rules {
         forward: switch("ip-forward", true),
+        guard: !switch("ip-forward-no-drop", false),
         ipv4: switch("iptables", true),
         ipv6: switch("ip6tables", true),
         direct_routing: switch("allow-direct-routing", false),

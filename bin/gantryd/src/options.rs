@@ -279,8 +279,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::switch(
         "ip-forward-no-drop",
         "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding",
-    )
-    .meaningless("the policy of the host's own rules is never changed"),
+    ),
     Opt::switch("ip-masq", "Enable IP masquerading").default("true"),
     Opt::switch("iptables", "Enable addition of firewall rules").default("true"),
     Opt::switch("ip6tables", "Enable addition of IPv6 firewall rules").default("true"),

@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     then: Then,
     /// The daemon takes its containers along: nothing is started again.
     halting: bool,
+    /// It has not been started by this daemon yet: others that policies start may still be on their way as well.
+    at_rest: bool,
 }
 
 impl Driver {
@@ -99,6 +101,7 @@ impl Driver {
             monitor: None,
             then: Then::Policy,
             halting: false,
+            at_rest: true,
         }
     }
 

@@ -97,6 +97,15 @@ impl Container {
         self.published.borrow().clone()
     }
 
+    /// Calls `tell` with what the driver last published, unless the container is being removed or gone; it cannot begin
+    /// to go before `tell` is done. `tell` must not wait for anything.
+    pub fn while_there(&self, tell: impl FnOnce(&Published)) {
+        let now = self.published.borrow();
+        if !matches!(now.phase, Phase::Removing | Phase::Gone) {
+            tell(&now);
+        }
+    }
+
     /// Follows what the driver publishes.
     pub fn follow(&self) -> watch::Receiver<Published> {
         self.published.clone()

@@ -182,7 +182,7 @@ impl Engine {
             pid: 0,
             number: 0,
         });
-        crate::world::publish(&self.inner.events, &now.record, &action, &[("execID", id.clone())]);
+        crate::world::tell(&self.inner.events, &container, &action, &[("execID", id.clone())]);
         Ok(id)
     }
 
@@ -226,7 +226,7 @@ impl Engine {
         // Marked before it runs: its end may be told before the answer to its start is.
         self.inner.execs.change(id, |exec| exec.running = true);
         let action = format!("exec_start: {}", spoken(&config.cmd));
-        crate::world::publish(&self.inner.events, &record, &action, &[("execID", id.to_owned())]);
+        crate::world::tell(&self.inner.events, &container, &action, &[("execID", id.to_owned())]);
         let span = tracing::trace_span!(
             target: stdx::TRACES, "start session", container.id = record.id, exec.id = id
         );

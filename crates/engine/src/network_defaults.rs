@@ -77,6 +77,8 @@ pub struct Subnet<A> {
 pub struct Rules {
     /// Forwarding is switched on where a network needs it (`--ip-forward`).
     pub forward: bool,
+    /// Where that made the host forward, it still forwards for nobody else (not `--ip-forward-no-drop`).
+    pub guard: bool,
     /// IPv4 rules are written (`--iptables`). Without them nothing is masqueraded, published or kept apart: that is left
     /// to whoever runs the host.
     pub ipv4: bool,
@@ -230,6 +232,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             forward: true,
+            guard: true,
             ipv4: true,
             ipv6: true,
             direct_routing: false,

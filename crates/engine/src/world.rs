@@ -219,6 +219,12 @@ impl World for EngineWorld {
         for linked in self.registry.linked_to(id) {
             linked.refresh_links();
         }
+        // Others that started at the same time have not seen it run yet, and left out what it may.
+        if let Ok(own) = self.registry.find(id)
+            && !own.now().record.links.is_empty()
+        {
+            own.refresh_links();
+        }
     }
 
     fn link(&self, joined: Option<(&ContainerRecord, &Endpoints)>) -> Result<()> {
@@ -295,6 +301,17 @@ pub(crate) fn publish(
     all.insert("name".to_owned(), record.name.clone());
     all.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     events.publish("container", action, &record.id, all);
+}
+
+/// Tells of what a client did with a container. A container that goes meanwhile is told to be gone, and nothing of it
+/// after that.
+pub(crate) fn tell(
+    events: &Events,
+    container: &container::Container,
+    action: &str,
+    attributes: &[(&str, String)],
+) {
+    container.while_there(|now| publish(events, &now.record, action, attributes));
 }
 
 /// A `--rm` container's record that an earlier daemon wrote.

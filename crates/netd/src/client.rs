@@ -287,37 +287,19 @@ impl Client {
     /// Ends the helper if no sandbox and no network has a record. Whether there is none now.
     pub fn stop_if_idle(&self) -> Result<bool> {
         let paths = &self.shared.paths;
+        // Whoever needs it writes that down before asking for this lock.
+        let mut link = self.shared.lock();
         let idle =
             state::ids(&paths.sandboxes())?.is_empty() && state::ids(&paths.networks())?.is_empty();
         if idle {
-            self.stop()?;
+            self.shared.stop(&mut link)?;
         }
         Ok(idle)
     }
 
     /// Ends the helper, waits for its end, and does not start it again until it is needed. There being none is success.
     pub fn stop(&self) -> Result<()> {
-        let mut link = self.shared.lock();
-        if !self.shared.connect(&mut link)? {
-            return Ok(());
-        }
-        link.forget_watch();
-        let Some(connection) = link.connection.take() else { return Ok(()) };
-        let ended = pidfd_of(connection.pid);
-        packet::send(&connection.socket, &Request::Stop, &[]).context(|| "stop gantry-netd")?;
-        if let Ok(pidfd) = ended {
-            let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-            if poll(&mut fds, Some(&patience)).map_err(io::Error::from)? == 0 {
-                return Err(Error::new(Kind::Timeout, "gantry-netd does not end"));
-            }
-            // Ours or not: a child must be waited for, another's is none of our business.
-            let _reaped = rustix::process::waitid(
-                rustix::process::WaitId::PidFd(pidfd.as_fd()),
-                rustix::process::WaitIdOptions::EXITED,
-            );
-        }
-        Ok(())
+        self.shared.stop(&mut self.shared.lock())
     }
 
     /// The helper that is there, or the next one, is asked to tell of denials if the sandbox may have some.
@@ -430,6 +412,30 @@ impl Shared {
             }
             Err(e) => Err(Error::io("reach gantry-netd", e)),
         }
+    }
+
+    /// Ends the helper, if there is one, and waits for its end.
+    fn stop(self: &Arc<Self>, link: &mut Link) -> Result<()> {
+        if !self.connect(link)? {
+            return Ok(());
+        }
+        link.forget_watch();
+        let Some(connection) = link.connection.take() else { return Ok(()) };
+        let ended = pidfd_of(connection.pid);
+        packet::send(&connection.socket, &Request::Stop, &[]).context(|| "stop gantry-netd")?;
+        if let Ok(pidfd) = ended {
+            let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            if poll(&mut fds, Some(&patience)).map_err(io::Error::from)? == 0 {
+                return Err(Error::new(Kind::Timeout, "gantry-netd does not end"));
+            }
+            // Ours or not: a child must be waited for, another's is none of our business.
+            let _reaped = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+        }
+        Ok(())
     }
 
     /// The first words on a connection. A helper of another version is stopped.
@@ -616,7 +622,13 @@ fn unexpected(answer: &Answer) -> Error {
     }
 }
 
-/// Removes what an earlier daemon was writing when it was killed: no other writes here.
+/// Whether the process that wrote an unfinished file, `.NAME.PID.tmp`, may still be writing it: we, or the helper.
+fn is_being_written(name: &str) -> bool {
+    let writer = name.trim_end_matches(".tmp").rsplit('.').next().unwrap_or_default();
+    writer.parse::<u32>().is_ok_and(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists())
+}
+
+/// Removes what somebody was writing when he was killed.
 fn sweep_unfinished(dir: &std::path::Path) -> Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -626,7 +638,7 @@ fn sweep_unfinished(dir: &std::path::Path) -> Result<()> {
     for entry in entries {
         let path = entry.context(|| format!("list {}", dir.display()))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        if name.starts_with('.') && name.ends_with(".tmp") {
+        if name.starts_with('.') && name.ends_with(".tmp") && !is_being_written(&name) {
             stdx::fs::remove_file(&path)?;
         }
     }

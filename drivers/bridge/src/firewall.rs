@@ -30,6 +30,7 @@ impl Inner {
     pub(crate) fn world(&self) -> Result<World> {
         let guard = [Family::V4, Family::V6]
             .into_iter()
+            .filter(|_| self.config.policy.guard)
             .filter_map(|family| match forwarding::guarded(&self.config.state, family) {
                 Ok(true) => Some(Ok(family)),
                 Ok(false) => None,
@@ -172,8 +173,7 @@ impl Inner {
             return Ok(());
         }
         let world = self.world()?;
-        let rulesets = rules::desired(&world);
-        if world.networks.is_empty() || rulesets.is_empty() {
+        if world.networks.is_empty() || !self.config.policy.any_rules() {
             return self.write_file(None);
         }
         let batch = rules::transaction(&world)

@@ -1,5 +1,6 @@
 //! Attaching endpoints and taking them off again.
 
+use crate::host::Host;
 use crate::lease::Lease;
 use crate::options::EndpointOptions;
 use crate::plan::{self, Attachment, LinkPlan};
@@ -31,7 +32,6 @@ impl Inner {
                 // `apply` has taken the link away again: nothing will tell of it.
                 let forgotten = self.state().leases.forget(&endpoint.id);
                 if let Some(lease) = forgotten {
-                    self.unjudge(&mut self.host(), &lease.link);
                     self.give_back(&lease);
                 }
                 Err(e).context(|| format!("join network {}", attachment.name))
@@ -116,6 +116,8 @@ impl Inner {
     /// A container that starts again with its own address need not wait until the kernel has taken the last one's
     /// namespace apart.
     fn make_way(&self, network: &NetworkId, address: IpAddr) -> Result<()> {
+        // Whoever gives addresses back holds the lock until it is done: it is not seen halfway.
+        drop(self.host());
         let leaving = self.state().leases.leaving(network, address);
         leaving.map_or(Ok(()), |endpoint| self.detach(&endpoint))
     }
@@ -127,23 +129,20 @@ impl Inner {
         mut plan: LinkPlan,
     ) -> Result<Joined> {
         let mut host = self.host();
-        // Before there is a link that something could leave by.
-        self.judge(&mut host, endpoint, &plan.host)?;
-        let mut outcome = apply::apply(&mut host.route, sandbox, &plan);
-        for name in &plan::link_names(&endpoint.id)[1..] {
+        let mut outcome = Err(apply::Failure::NameTaken);
+        for name in plan::link_names(&endpoint.id) {
             if !matches!(outcome, Err(apply::Failure::NameTaken)) {
                 break;
             }
-            self.unjudge(&mut host, &plan.host);
-            plan.host = name.clone();
-            self.state().leases.rename(&endpoint.id, name);
-            self.judge(&mut host, endpoint, name)?;
-            outcome = apply::apply(&mut host.route, sandbox, &plan);
-        }
-        if matches!(outcome, Err(apply::Failure::NoBridge)) {
-            // Somebody deleted the bridge under us: make it again, with everybody on it.
-            plan.bridge = self.repair(&mut host, &endpoint.network)?;
-            outcome = apply::apply(&mut host.route, sandbox, &plan);
+            // What is said of another endpoint's link is not to be touched.
+            if !self.state().leases.rename(&endpoint.id, &name) {
+                continue;
+            }
+            plan.host = name;
+            outcome = self.attach_by(&mut host, endpoint, sandbox, &mut plan);
+            if outcome.is_err() {
+                self.unjudge(&mut host, &plan.host);
+            }
         }
         outcome?;
         // News that were lost meanwhile may have made the link look gone before it was there.
@@ -151,6 +150,27 @@ impl Inner {
         drop(host);
         self.bind_soon(&endpoint.id);
         Ok(plan.joined())
+    }
+
+    /// The same by a certain name.
+    fn attach_by(
+        &self,
+        host: &mut Host,
+        endpoint: &Endpoint,
+        sandbox: &mut Sandbox,
+        plan: &mut LinkPlan,
+    ) -> Result<(), apply::Failure> {
+        // Before there is a link that something could leave by.
+        self.judge(host, endpoint, &plan.host).map_err(apply::Failure::Other)?;
+        match apply::apply(&mut host.route, sandbox, plan) {
+            Err(apply::Failure::NoBridge) => {
+                // Somebody deleted the bridge under us: make it again, with everybody on it.
+                let made = self.repair(host, &endpoint.network);
+                plan.bridge = made.map_err(apply::Failure::Other)?;
+                apply::apply(&mut host.route, sandbox, plan)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Gives addresses back that no link ever had.
@@ -178,7 +198,6 @@ impl Inner {
                     .map_err(|e| Error::internal(format!("remove link {link}")).caused_by(e))?,
             }
         }
-        drop(host);
         // Gone for certain: the address is free, whatever the news say later.
         let freed = self.state().leases.forget(endpoint);
         self.release(freed);

@@ -51,20 +51,24 @@ impl Leases {
         if self.by_endpoint.contains_key(&endpoint) {
             return false;
         }
-        self.by_link.insert(lease.link.clone(), endpoint);
+        // The name may be another's: then it gets one of its own before there is a link.
+        self.by_link.entry(lease.link.clone()).or_insert(endpoint);
         self.by_endpoint.insert(endpoint, (lease, Phase::InUse));
         true
     }
 
-    /// The link got another name.
-    pub fn rename(&mut self, endpoint: &EndpointId, link: &str) {
-        if let Some((lease, _)) = self.by_endpoint.get_mut(endpoint) {
-            if self.by_link.get(&lease.link) == Some(endpoint) {
-                self.by_link.remove(&lease.link);
-            }
-            lease.link = link.to_owned();
-            self.by_link.insert(link.to_owned(), *endpoint);
+    /// The link gets this name; `false` if it is another endpoint's.
+    pub fn rename(&mut self, endpoint: &EndpointId, link: &str) -> bool {
+        let Some((lease, _)) = self.by_endpoint.get_mut(endpoint) else { return false };
+        if self.by_link.get(link).is_some_and(|owner| owner != endpoint) {
+            return false;
         }
+        if self.by_link.get(&lease.link) == Some(endpoint) {
+            self.by_link.remove(&lease.link);
+        }
+        lease.link = link.to_owned();
+        self.by_link.insert(link.to_owned(), *endpoint);
+        true
     }
 
     /// The container of the endpoint has ended. Returns the lease if its address is free now.
@@ -218,11 +222,17 @@ mod tests {
     fn names_follow() {
         let mut leases = Leases::default();
         leases.add(id(1), lease(1));
-        leases.rename(&id(1), "vethb");
+        assert!(leases.rename(&id(1), "vethb"));
         assert_eq!(leases.link_gone("veth1"), None);
         leases.leave(&id(1));
         assert_eq!(leases.link_gone("vethb").map(|l| l.addresses), Some(lease(1).addresses));
-        leases.add(id(2), lease(2));
+        // Another's name is not taken over.
+        leases.add(id(3), lease(3));
+        leases.add(id(2), Lease { link: "veth3".into(), ..lease(2) });
+        assert!(!leases.rename(&id(2), "veth3") && !leases.rename(&id(9), "vethx"));
+        assert!(leases.rename(&id(2), "veth2"));
+        leases.leave(&id(3));
+        assert_eq!(leases.link_gone("veth3"), Some(lease(3)));
         leases.forget_network(&lease(2).network);
         assert!(leases.is_empty());
     }

@@ -297,6 +297,8 @@ impl Driver for Bridge {
 
     fn leave(&self, endpoint: &EndpointId) -> Result<()> {
         let withdrawn = self.inner.unlink(endpoint).and(self.inner.withdraw(endpoint));
+        // See `make_way`.
+        let _host = self.inner.host();
         let freed = self.inner.state().leases.leave(endpoint);
         self.inner.release(freed);
         withdrawn

@@ -12,11 +12,15 @@ use sys::netlink::Batch;
 impl Inner {
     /// From now on these and nobody else.
     pub(crate) fn link(&self, links: Vec<Link>) -> Result<()> {
+        self.change_links(|known| *known = links)
+    }
+
+    fn change_links(&self, change: impl FnOnce(&mut Vec<Link>)) -> Result<()> {
         let mut host = self.host();
         let (before, after) = {
             let mut state = self.state();
             let before = allowed(&state);
-            state.links = links;
+            change(&mut state.links);
             (before, allowed(&state))
         };
         if before == after {
@@ -31,8 +35,7 @@ impl Inner {
         if !self.state().links.iter().any(is_its) {
             return Ok(());
         }
-        let rest = self.state().links.iter().filter(|link| !is_its(link)).cloned().collect();
-        self.link(rest)
+        self.change_links(|known| known.retain(|link| !is_its(link)))
     }
 
     /// At no time is a port open to all: who is linked no more is isolated before the rules go, and who is linked is let

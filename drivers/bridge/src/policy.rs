@@ -9,6 +9,8 @@ use std::net::IpAddr;
 pub struct Policy {
     /// Forwarding is switched on where a network needs it.
     pub forward: bool,
+    /// Where that made the host forward, it still forwards for nobody else.
+    pub guard: bool,
     /// There are rules of ours about IPv4.
     pub ipv4: bool,
     /// There are rules of ours about IPv6.
@@ -34,6 +36,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             forward: true,
+            guard: true,
             ipv4: true,
             ipv6: true,
             direct_routing: false,

@@ -47,11 +47,12 @@ impl Inner {
                 }
             }
         }
+        let mut host = self.host();
         if !self.state().networks.is_empty() {
-            let mut host = self.host();
             self.write_rules(&mut host)?;
-            self.sweep_egress(&mut host)?;
         }
+        self.sweep_egress(&mut host)?;
+        drop(host);
         Ok(recovered)
     }
 

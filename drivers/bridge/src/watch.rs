@@ -198,8 +198,12 @@ impl Inner {
             self.put_rules_back(true);
             return;
         }
-        let freed = self.state().leases.link_gone(&link.name);
-        self.release(freed);
+        {
+            // See `make_way`.
+            let _host = self.host();
+            let freed = self.state().leases.link_gone(&link.name);
+            self.release(freed);
+        }
         let bridge = {
             let state = self.state();
             state

@@ -98,6 +98,7 @@ pub(crate) type PoolKey = (NetworkId, Family);
 pub(crate) struct Journal {
     folder: PathBuf,
     notes: Mutex<Notes>,
+    addresses: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +141,11 @@ impl Journal {
                 notes.addresses.insert((id, note.address.addr()), note);
             }
         }
-        Ok(Self { folder: folder.to_owned(), notes: Mutex::new(notes) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            notes: Mutex::new(notes),
+            addresses: Mutex::default(),
+        })
     }
 
     /// The notes, to be looked at.
@@ -173,6 +178,7 @@ impl Journal {
 
     pub(crate) fn put_address(&self, network: NetworkId, mut note: AddressNote) -> Result<()> {
         let address = note.address.addr();
+        let _alone = self.addresses();
         self.write("addresses", &address_name(&network, address), &note, Durability::Power)?;
         let mut notes = self.notes();
         notes.serial += 1;
@@ -193,9 +199,28 @@ impl Journal {
         Some(address)
     }
 
-    pub(crate) fn remove_address(&self, network: &NetworkId, address: IpAddr) -> Result<()> {
-        self.notes().addresses.remove(&(*network, address));
+    /// Forgets an address, unless somebody has it since: the plugin may give it again while it is told that it is free.
+    pub(crate) fn remove_address(
+        &self,
+        network: &NetworkId,
+        address: IpAddr,
+        serial: u64,
+    ) -> Result<()> {
+        let _alone = self.addresses();
+        let key = (*network, address);
+        {
+            let mut notes = self.notes();
+            if notes.addresses.get(&key).is_none_or(|note| note.serial != serial) {
+                return Ok(());
+            }
+            notes.addresses.remove(&key);
+        }
         self.remove("addresses", &address_name(network, address))
+    }
+
+    /// Held while an address's note and its file change together; taken before the notes.
+    fn addresses(&self) -> MutexGuard<'_, ()> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn put_endpoint(&self, id: EndpointId, note: EndpointNote) -> Result<()> {
@@ -286,7 +311,12 @@ mod tests {
         assert!(again.notes().addresses.contains_key(&(network, "fd00::5".parse().unwrap())));
         again.remove_network(&network).unwrap();
         again.remove_endpoint(&endpoint).unwrap();
-        again.remove_address(&network, "fd00::5".parse().unwrap()).unwrap();
+        let five = "fd00::5".parse().unwrap();
+        // Who claims it has it: what was said of it before is not to take it away.
+        assert!(again.claim(&network, five).is_some());
+        again.remove_address(&network, five, 0).unwrap();
+        let serial = again.notes().addresses[&(network, five)].serial;
+        again.remove_address(&network, five, serial).unwrap();
         let empty = Journal::open(&place).unwrap();
         let notes = empty.notes();
         assert!(notes.networks.is_empty() && notes.endpoints.is_empty());

@@ -143,7 +143,8 @@ impl Inner {
             return Arc::clone(peer);
         }
         // Names that are only asked for once are not kept: anybody may ask for any.
-        peers.retain(|_, peer| peer.is_loaded() || Arc::strong_count(peer) > 1);
+        peers
+            .retain(|_, peer| peer.is_loaded() || peer.has_chores() || Arc::strong_count(peer) > 1);
         let peer = Arc::new(Peer::new(name));
         peers.insert(name.to_owned(), Arc::clone(&peer));
         peer

@@ -21,7 +21,8 @@ const ADDRESSES: &str = "IpamDriver";
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    /// What it said when it was found; asked anew when it could not be reached. Held while it is asked.
+    /// What it said when it was found; asked anew when it could not be reached. Never held while it is asked: who waits
+    /// for a plugin that hangs waits once, not once for everybody before him.
     found: Mutex<Option<Found>>,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -62,6 +63,12 @@ impl Peer {
         self.loaded.load(Ordering::Relaxed)
     }
 
+    /// Whether there is something that it is to take back.
+    pub(crate) fn has_chores(&self) -> bool {
+        let queue = self.queue();
+        queue.working || !queue.waiting.is_empty() || !queue.stale.is_empty()
+    }
+
     /// Whether it has answered as a driver of networks.
     pub(crate) fn gives_networks(&self) -> bool {
         self.networks.load(Ordering::Relaxed)
@@ -69,10 +76,9 @@ impl Peer {
 
     /// What it is as a driver of networks.
     pub(crate) fn network(&self, inner: &Inner) -> Result<NetworkCapabilities, Failure> {
-        let mut found = self.found();
-        let known = self.find(inner, &mut found)?;
-        if let Some(capabilities) = &known.network {
-            return Ok(capabilities.clone());
+        let known = self.find(inner)?;
+        if let Some(capabilities) = known.network {
+            return Ok(capabilities);
         }
         self.must_implement(&known.plugin, NETWORKS)?;
         let method = "NetworkDriver.GetCapabilities";
@@ -82,17 +88,18 @@ impl Peer {
             let text = "invalid capability: expecting 'local' or 'global'";
             return Err(Failure::garbled(&self.name, method, text));
         }
-        known.network = Some(told.clone());
+        if let Some(found) = &mut *self.found() {
+            found.network = Some(told.clone());
+        }
         self.networks.store(true, Ordering::Relaxed);
         Ok(told)
     }
 
     /// What it is as an address management.
     pub(crate) fn ipam(&self, inner: &Inner) -> Result<(IpamCapabilities, Spaces), Failure> {
-        let mut found = self.found();
-        let known = self.find(inner, &mut found)?;
-        if let Some(told) = &known.ipam {
-            return Ok(told.clone());
+        let known = self.find(inner)?;
+        if let Some(told) = known.ipam {
+            return Ok(told);
         }
         self.must_implement(&known.plugin, ADDRESSES)?;
         // Plugins older than the question have no capabilities.
@@ -101,7 +108,9 @@ impl Peer {
             told => told?,
         };
         let spaces: Spaces = known.plugin.get("IpamDriver.GetDefaultAddressSpaces")?;
-        known.ipam = Some((capabilities.clone(), spaces.clone()));
+        if let Some(found) = &mut *self.found() {
+            found.ipam = Some((capabilities.clone(), spaces.clone()));
+        }
         Ok((capabilities, spaces))
     }
 
@@ -112,7 +121,7 @@ impl Peer {
         method: &str,
         question: &impl Serialize,
     ) -> Result<T, Failure> {
-        let plugin = Arc::clone(&self.find(inner, &mut self.found())?.plugin);
+        let plugin = self.find(inner)?.plugin;
         plugin.call(method, question).inspect_err(|e| {
             if !e.is_final() {
                 // It may listen somewhere else when it is there again.
@@ -129,19 +138,15 @@ impl Peer {
         Err(Failure::garbled(&self.name, "Plugin.Activate", text))
     }
 
-    fn find<'a>(
-        &self,
-        inner: &Inner,
-        found: &'a mut Option<Found>,
-    ) -> Result<&'a mut Found, Failure> {
-        match found {
-            Some(known) => Ok(known),
-            none => {
-                let plugin = Arc::new(Plugin::activate(&inner.folders, &self.name)?);
-                self.loaded.store(true, Ordering::Relaxed);
-                Ok(none.insert(Found { plugin, network: None, ipam: None }))
-            }
+    fn find(&self, inner: &Inner) -> Result<Found, Failure> {
+        if let Some(known) = &*self.found() {
+            return Ok(known.clone());
         }
+        // Two who ask at the same time both activate it, which does no harm.
+        let plugin = Arc::new(Plugin::activate(&inner.folders, &self.name)?);
+        self.loaded.store(true, Ordering::Relaxed);
+        let new = Found { plugin, network: None, ipam: None };
+        Ok(self.found().get_or_insert(new).clone())
     }
 
     fn found(&self) -> MutexGuard<'_, Option<Found>> {

@@ -6,7 +6,7 @@ use crate::journal::PoolKey;
 use crate::peer::Peer;
 use crate::wire::{self, Done};
 use ipnet::IpNet;
-use network::{EndpointId, Ipam as _, NetworkId, Owner};
+use network::{EndpointId, Family, Ipam as _, NetworkId, Owner};
 use plugin::Failure;
 use serde_json::json;
 use std::collections::HashSet;
@@ -67,9 +67,15 @@ impl Inner {
             Chore::Address(network, address, serial) => {
                 let note = self.journal.notes().addresses.get(&(*network, *address)).cloned();
                 let Some(note) = note.filter(|note| note.serial == *serial) else { return Ok(()) };
-                let question = json!({"PoolID": note.pool, "Address": address.to_string()});
+                // A plugin that forgot its pool and was told again may call it something else since.
+                let pool = {
+                    let notes = self.journal.notes();
+                    let pool = notes.pools.get(&(*network, family_of(*address)));
+                    pool.map_or(note.pool, |pool| pool.id.clone())
+                };
+                let question = json!({"PoolID": pool, "Address": address.to_string()});
                 self.tell(peer, [("IpamDriver.ReleaseAddress", question)])?;
-                forget(self.journal.remove_address(network, *address));
+                forget(self.journal.remove_address(network, *address, *serial));
                 Ok(())
             }
             Chore::Pool(key) => {
@@ -106,7 +112,7 @@ impl Inner {
 
     /// Tells a plugin that forgets what it gave of everything that it gave to a network.
     fn replay(&self, peer: &Peer, key: &PoolKey) -> Result<(), Failure> {
-        let Some(note) = self.journal.notes().pools.get(key).cloned() else { return Ok(()) };
+        let Some(mut note) = self.journal.notes().pools.get(key).cloned() else { return Ok(()) };
         let family = key.1;
         let again = ask_pool(
             self,
@@ -118,10 +124,8 @@ impl Inner {
             family,
         )?;
         if again.id != note.id {
-            forget(
-                self.journal
-                    .put_pool(*key, crate::journal::PoolNote { id: again.id, ..note.clone() }),
-            );
+            note.id = again.id;
+            forget(self.journal.put_pool(*key, note.clone()));
         }
         let addresses: Vec<_> = {
             let notes = self.journal.notes();
@@ -164,7 +168,8 @@ impl Inner {
                     network,
                     endpoint: *id,
                     addresses: Vec::new(),
-                    leads_out: false,
+                    // Nobody knows any more whether it was told so.
+                    leads_out: true,
                 };
                 chores.push((note.driver.clone(), chore));
             }
@@ -185,6 +190,10 @@ impl Inner {
             self.peer(&driver).later(self, chore);
         }
     }
+}
+
+fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 /// A note that could not be removed is taken back once more at the next start, which does no harm.

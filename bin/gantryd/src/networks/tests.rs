@@ -181,13 +181,14 @@ fn the_default_bridge_is_put_together() {
 #[test]
 fn rules_and_name_servers_are_handed_on() {
     let found = read(
-        r#"{"ip-forward":false,"ip6tables":false,"allow-direct-routing":true,"bridge-accept-fwmark":"0x10/0xff",
+        r#"{"ip-forward":false,"ip-forward-no-drop":true,"ip6tables":false,"allow-direct-routing":true,"bridge-accept-fwmark":"0x10/0xff",
             "publish-policy":"host","dns":["192.0.2.1","fd00::1"],"dns-opts":["ndots:2"],"dns-search":["."],
             "host-gateway-ip":"192.0.2.9"}"#,
     )
     .unwrap();
     let want = Rules {
         forward: false,
+        guard: false,
         ipv4: true,
         ipv6: false,
         direct_routing: true,

@@ -143,7 +143,9 @@ impl Driver {
     /// The wait of the policy is over.
     pub(super) async fn start_again(&mut self) {
         self.restart_at = None;
-        self.wait_for_links().await;
+        if std::mem::take(&mut self.at_rest) {
+            self.wait_for_links().await;
+        }
         let result = match before_restart() {
             Ok(()) => self.start(By::Engine).await,
             Err(e) => {

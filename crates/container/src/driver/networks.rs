@@ -114,7 +114,8 @@ impl Driver {
     pub(super) fn tell_owner(&self) {
         let Some(live) = self.now.phase.live() else { return };
         let unserved = |e: &EndpointRecord| e.dns_names.is_empty() && e.ports.is_empty();
-        if self.now.endpoints.values().all(unserved) {
+        let has_rules = crate::egress::of(&self.now.record.host).is_some();
+        if !has_rules && self.now.endpoints.values().all(unserved) {
             return;
         }
         let (services, id, pid) =

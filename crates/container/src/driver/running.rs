@@ -70,6 +70,7 @@ impl Driver {
         self.now.phase = Phase::Running(Live { shim: started.shim, pid: started.pid, since });
         self.begin_health();
         self.publish();
+        self.at_rest = false;
         self.services.world.moved(&self.now.record.id);
         self.event("start", &[]);
         self.services.world.measured(Measured::Start(began.elapsed()));

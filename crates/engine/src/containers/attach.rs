@@ -67,14 +67,14 @@ impl Engine {
         } else {
             None
         };
-        crate::world::publish(&self.inner.events, &now.record, "attach", &[]);
+        crate::world::tell(&self.inner.events, &container, "attach", &[]);
         Ok(Attached { stream, history, tty })
     }
 
     /// A client left a container by its detach keys.
     pub fn detached(&self, name: &str) {
         if let Ok(container) = self.inner.containers.find(name) {
-            crate::world::publish(&self.inner.events, &container.now().record, "detach", &[]);
+            crate::world::tell(&self.inner.events, &container, "detach", &[]);
         }
     }
 }

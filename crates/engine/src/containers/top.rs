@@ -9,7 +9,8 @@ impl Engine {
     /// The processes of a running container, as `ps` with these options shows them. Read from the host's own `/proc`;
     /// nothing is executed, and nothing of the container is asked.
     pub async fn top_container(&self, name: &str, ps_args: &str) -> Result<Top> {
-        let now = self.inner.containers.find(name)?.now();
+        let container = self.inner.containers.find(name)?;
+        let now = container.now();
         if now.phase.live().is_none() {
             return Err(Error::conflict(format!("container {} is not running", now.record.id)));
         }
@@ -23,7 +24,7 @@ impl Engine {
         })
         .await
         .map_err(|e| Error::internal(e.to_string()))??;
-        crate::world::publish(&self.inner.events, &now.record, "top", &[]);
+        crate::world::tell(&self.inner.events, &container, "top", &[]);
         Ok(top)
     }
 }

@@ -53,8 +53,7 @@ impl Engine {
             })
         })
         .await?;
-        let record = container.now().record;
-        crate::world::publish(&self.inner.events, &record, "archive-path", &[]);
+        crate::world::tell(&self.inner.events, &container, "archive-path", &[]);
         let name = name.to_owned();
         let archive = sending(root, move |root, out| pack_path(root, &named, &name, out));
         Ok((stat, archive))
@@ -81,7 +80,7 @@ impl Engine {
             })
         })
         .await?;
-        crate::world::publish(&self.inner.events, &record, "extract-to-dir", &[]);
+        crate::world::tell(&self.inner.events, &container, "extract-to-dir", &[]);
         Ok(())
     }
 
@@ -89,8 +88,7 @@ impl Engine {
     pub async fn export_container(&self, name: &str) -> Result<ArchiveStream> {
         let container = self.inner.containers.find(name)?;
         let root = Arc::new(self.root_of(&container, Want::Bare).await?);
-        let record = container.now().record;
-        crate::world::publish(&self.inner.events, &record, "export", &[]);
+        crate::world::tell(&self.inner.events, &container, "export", &[]);
         Ok(sending(root, |root, out| {
             layer::pack(&root.dir, out, &Pack { ids: root.ids.as_ref(), ..Pack::default() })
         }))

@@ -87,7 +87,7 @@ impl Engine {
             self.image_event("tag", &id, &reference);
         }
         let attributes = [("comment", comment), ("imageID", id.clone()), ("imageRef", reference)];
-        crate::world::publish(&self.inner.events, &record, "commit", &attributes);
+        crate::world::tell(&self.inner.events, &container, "commit", &attributes);
         self.inner.metrics.done(Action::Commit, began);
         Ok(id)
     }

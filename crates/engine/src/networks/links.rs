@@ -140,11 +140,12 @@ impl Networks {
         requests: &[PortRequest],
     ) -> Result<()> {
         let Some(owned) = endpoints.iter_mut().find(|e| e.default_route) else { return Ok(()) };
-        let network = self.meant(&owned.name, &owned.network)?;
-        let driver = self.driver(&network.driver)?;
-        if requests.is_empty() && !driver.is_remote() {
+        // As a rule nothing is published, and no plugin wants to know even that.
+        if requests.is_empty() && !self.is_remote(&owned.network) {
             return Ok(());
         }
+        let network = self.meant(&owned.name, &owned.network)?;
+        let driver = self.driver(&network.driver)?;
         if requests.iter().any(ports::may_need_relay) {
             // Without the helper such clients are not served; all others are.
             let port = self.names.redirect_port().inspect_err(|e| {

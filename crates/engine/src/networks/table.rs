@@ -266,6 +266,12 @@ impl Networks {
         Ok(driver.cloned().unwrap_or_else(|| self.plugins.driver(name)))
     }
 
+    /// Whether the network of that id is a plugin's.
+    pub(super) fn is_remote(&self, id: &str) -> bool {
+        let ours = |known: &Known| self.drivers.iter().any(|d| d.name() == known.record.driver);
+        self.read().networks.get(id).is_some_and(|known| !ours(known))
+    }
+
     /// The names of the drivers that there are, sorted.
     pub(crate) fn driver_names(&self) -> Vec<String> {
         let own = self.drivers.iter().map(|driver| driver.name().to_owned());
@@ -455,10 +461,14 @@ impl Networks {
             return;
         }
         let (names, watching) = (self.names.clone(), Arc::clone(&self.watching));
-        let rest = move || match names.stop_if_idle() {
-            Ok(true) => watching.store(false, Ordering::Relaxed),
-            Ok(false) => {}
-            Err(e) => tracing::warn!("end gantry-netd: {e}"),
+        let rest = move || {
+            // Whoever starts it again from here on says anew what it is to watch.
+            let before = watching.swap(false, Ordering::Relaxed);
+            match names.stop_if_idle() {
+                Ok(true) => {}
+                Ok(false) => drop(watching.fetch_or(before, Ordering::Relaxed)),
+                Err(e) => tracing::warn!("end gantry-netd: {e}"),
+            }
         };
         if let Err(e) = std::thread::Builder::new().name("netd-rest".into()).spawn(rest) {
             tracing::warn!("end gantry-netd: {e}");

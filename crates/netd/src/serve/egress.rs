@@ -8,6 +8,7 @@
 //! last thousand wait for it.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ const LONGER: u32 = 300;
 const HOLDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// Allowed addresses of one sandbox; more are not believed.
 const MOST_LEARNED: usize = 4096;
+/// Addresses of one answer that are allowed; whoever owns a name may give it thousands.
+const MOST_OF_NAME: usize = 64;
 /// Denials that wait for a daemon.
 const MOST_WAITING: usize = 1024;
 /// The same denial of the same sandbox is told once in this time.
@@ -141,7 +144,18 @@ fn is_of_host(address: IpAddr) -> bool {
         socket.connect((address, DISCARD))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address)
+    match source {
+        Ok(source) => source.ip() == address,
+        // There is no way to it, so it is not here. For want of anything else nobody can tell.
+        Err(e) => !matches!(
+            e.kind(),
+            ErrorKind::NetworkUnreachable
+                | ErrorKind::HostUnreachable
+                | ErrorKind::AddrNotAvailable
+                | ErrorKind::PermissionDenied
+                | ErrorKind::Unsupported
+        ),
+    }
 }
 
 fn keys_of(whose: &str, link: &str, rule: &Rule, address: IpAddr) -> Vec<(String, Vec<Field>)> {
@@ -263,11 +277,11 @@ impl Server {
         }
         let found = dns::relay::addresses(answer);
         let holds = found.iter().map(|(_, seconds)| *seconds).min().unwrap_or_default();
-        let addresses: Vec<IpAddr> = found
-            .into_iter()
-            .map(|(address, _)| address)
-            .filter(|address| !outside || judge.believes(*address))
-            .collect();
+        let mut addresses: Vec<IpAddr> =
+            found.into_iter().map(|(address, _)| address).take(MOST_OF_NAME).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.retain(|address| !outside || judge.believes(*address));
         let holds = holds.clamp(*HOLDS.start(), *HOLDS.end());
         let keys = judge.keys(name, &addresses);
         self.allow(&id, &judge.table, keys, Duration::from_secs((holds + LONGER).into()))
@@ -278,25 +292,22 @@ impl Server {
         let until = now + time;
         let known = self.egress.learned.entry(id.clone()).or_default();
         known.retain(|(_, until)| *until > now);
-        let mut news = Vec::new();
-        for key in keys {
-            match known.iter().position(|(other, _)| *other == key) {
-                // It is allowed for longer than it holds.
-                Some(at) if known[at].1 + Duration::from_secs(u64::from(LONGER) / 2) >= until => {
-                    continue;
-                }
-                Some(at) => known[at].1 = until,
-                None if known.len() >= MOST_LEARNED => {
-                    return Err(Error::new(
-                        stdx::Kind::NoSpace,
-                        format!("{id} has more than {MOST_LEARNED} addresses of names"),
-                    ));
-                }
-                None => known.push((key.clone(), until)),
-            }
-            news.push(key);
+        // It is allowed for longer than it holds.
+        let enough = until - Duration::from_secs(u64::from(LONGER) / 2);
+        let is_allowed =
+            |key: &Learned| known.iter().any(|(other, until)| other == key && *until >= enough);
+        let news: Vec<Learned> = keys.into_iter().filter(|key| !is_allowed(key)).collect();
+        known.retain(|(other, _)| !news.contains(other));
+        if known.len() + news.len() > MOST_LEARNED {
+            return Err(Error::new(
+                stdx::Kind::NoSpace,
+                format!("{id} has more than {MOST_LEARNED} addresses of names"),
+            ));
         }
-        self.firewall.write(&renewal(table, news.iter().map(|key| (key, time))))
+        // What the kernel does not know is not remembered as allowed.
+        self.firewall.write(&renewal(table, news.iter().map(|key| (key, time))))?;
+        known.extend(news.into_iter().map(|key| (key, until)));
+        Ok(())
     }
 
     /// The tables were written anew after somebody flushed them: what was learned is to be there again.
@@ -311,6 +322,8 @@ impl Server {
             let again = known.iter().map(|(key, until)| (key, *until - now));
             if let Err(e) = self.firewall.write(&renewal(&judge.table, again)) {
                 self.log.note(&e);
+                // Whoever asks for a name again gets its addresses allowed again.
+                known.clear();
             }
         }
     }

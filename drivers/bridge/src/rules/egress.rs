@@ -38,7 +38,7 @@ const SCTP: u8 = 132;
 const END: u8 = 5;
 /// The same and `SYN`: it begins or ends.
 const BEGIN_OR_END: u8 = 7;
-/// How long an answer may take where nothing says that there is a connection.
+/// How long an answer may take where nothing says that there is a connection: the container has not answered yet.
 const BRIEF: Duration = Duration::from_secs(180);
 /// How long a connection over TCP may be silent, and the container still speak first.
 const LONG: Duration = Duration::from_secs(4 * 3600);
@@ -117,6 +117,10 @@ pub fn desired(name: &str, ports: &[Port], log: bool) -> Ruleset {
         let judged = |sets: &str, allowed: Action, first: bool| {
             let mut rules = Vec::new();
             if first {
+                // A sender from elsewhere would be remembered where it arrives, and then be answered.
+                let elsewhere = vec![Load::In, family.source];
+                let elsewhere = Match::Known { of: elsewhere, set: named("from"), not: true };
+                rules.push(Rule::new([elsewhere], Action::Goto("denied".into())));
                 rules.push(Rule::new([], Action::Jump(named("known"))));
             }
             rules.extend(allow(family, sets, &allowed));
@@ -190,12 +194,15 @@ fn arrive(family: Version) -> Vec<Rule> {
     let ending = family.named("ending");
     let end = Action::Remember { of: family.coming(), set: ending.clone(), time: BRIEF };
     let ends = vec![Match::Protocol(TCP), Match::known(family.coming(), &ending)];
+    let unknown = Match::Known { of: family.coming(), set: family.named("back"), not: true };
+    let new = vec![Match::Protocol(TCP), unknown];
     let mut rules = vec![
         // The acknowledgement that comes after the end is not to keep it for long.
         Rule::new([Match::TcpFlags(END)], end),
         Rule::new([Match::TcpFlags(BEGIN_OR_END)], Action::Goto(family.named("brief"))),
         Rule::new(ends, Action::Goto(family.named("brief"))),
-        of_protocol(TCP, LONG),
+        // Whoever only says that there is one is not remembered for long, and what the container has answered not for less.
+        Rule { matches: new, ..of_protocol(TCP, BRIEF) },
         of_protocol(UDP, BRIEF),
         of_protocol(SCTP, BRIEF),
     ];
@@ -218,7 +225,16 @@ fn known(family: Version) -> Vec<Rule> {
         Load::SourcePort,
     ];
     let peer = || Match::known([Load::In, family.destination], &family.named("peers"));
-    let mut rules = vec![Rule::new([Match::known(back, &family.named("back"))], Action::Accept)];
+    let (known, ending) = (family.named("back"), family.named("ending"));
+    let lives = Match::Known { of: back.clone(), set: ending, not: true };
+    let longer = Action::Remember { of: back.clone(), set: known.clone(), time: LONG };
+    let is_known = || Match::known(back.clone(), &known);
+    let mut rules = vec![
+        Rule::new([Match::TcpFlags(END), is_known()], Action::Accept),
+        // By its answer there is a connection.
+        Rule { matches: vec![Match::Protocol(TCP), is_known(), lives], ..Rule::new([], longer) },
+        Rule::new([is_known()], Action::Accept),
+    ];
     let mut answer = |question| rules.push(Rule::new([question, peer()], Action::Accept));
     if family.digit == '4' {
         // Echo reply, destination unreachable (RFC 792).
@@ -269,6 +285,7 @@ fn sets(ports: &[Port]) -> Vec<Set> {
         sets.push(set(family.named("back"), both.clone(), fleeting(), false));
         sets.push(set(family.named("ending"), both, fleeting(), false));
         sets.push(set(family.named("peers"), address(), fleeting(), false));
+        sets.push(set(family.named("from"), address(), Data::None, true));
         for whose in ["own", "network"] {
             let named = |what: &str| family.named(&format!("{whose}-{what}"));
             sets.push(set(named("nets"), address(), Data::None, true));
@@ -314,10 +331,21 @@ impl Port {
             key.insert(0, link());
             all.push((set, Element { key, value: Value::None }));
         };
-        let six = self.sides.iter().filter(|(subnet, _)| matches!(subnet, IpNet::V6(_)));
+        let of_family = |six: bool| {
+            let subnets = self.sides.iter().map(|(subnet, _)| of_net(subnet));
+            subnets.filter(move |(first, _)| first.is_ipv6() == six)
+        };
         let near = [range("fe80::/10"), range("ff02::/16")].into_iter();
-        for near in merged(near.chain(six.map(|(subnet, _)| of_net(subnet))).collect()) {
+        for near in merged(near.chain(of_family(true)).collect()) {
             add("near6".into(), vec![addresses(near)]);
+        }
+        for from in merged(of_family(false).collect()) {
+            add("from4".into(), vec![addresses(from)]);
+        }
+        // Without an address it asks whether one is taken (RFC 4862 section 5.4.2).
+        let own = [range("fe80::/10"), range("::/128")].into_iter();
+        for from in merged(own.chain(of_family(true)).collect()) {
+            add("from6".into(), vec![addresses(from)]);
         }
         for (whose, egress, inside) in
             [("own", &self.own, Vec::new()), ("network", &self.network, self.inside())]

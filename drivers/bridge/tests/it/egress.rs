@@ -1,7 +1,7 @@
 //! Containers that may not go everywhere.
 
 use crate::lan::Lan;
-use crate::rig::{Container, Host, eventually, on_a_host, send};
+use crate::rig::{Container, Host, add_address, eventually, on_a_host, send};
 use bridge::{Bridge, rules::egress};
 use network::{Driver as _, Endpoint, NetworkConfig, PoolConfig, PortRequest, Protocol, Sandbox};
 use nft::{Element, Family, Field, Firewall, Value};
@@ -203,6 +203,15 @@ fn a_networks_rules_hold_beside_a_containers() {
         assert!(!reaches(&inside, &lan.socket(), lan.address));
         let host_socket = UdpSocket::bind("10.88.0.1:0").unwrap();
         assert!(!reaches(&inside, &host_socket, Ipv4Addr::new(10, 88, 0, 1)), "the host");
+
+        // Who writes to a neighbour in the name of somebody outside opens no way to him.
+        let far = lan.socket();
+        let place = (lan.address, far.local_addr().unwrap().port());
+        add_address(&neighbour, &format!("{}/32", lan.address));
+        let forged = sys::netns::inside(neighbour.sandbox.netns(), move || UdpSocket::bind(place));
+        let port_inside = inside.local_addr().unwrap().port();
+        forged.unwrap().unwrap().send_to(b"hello", (plain.address(), port_inside)).unwrap();
+        assert!(!reaches(&inside, &far, lan.address), "the answer to a forged sender");
 
         // Both sets of rules: what one alone allows is not enough.
         let narrow = container(host, &bridge, &format!("allow:{}", lan.address));

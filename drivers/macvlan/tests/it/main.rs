@@ -141,11 +141,12 @@ fn modes_and_what_is_not_there() {
         let driver = open(Kind::Macvlan);
         let through = config(&[("parent", "uplink"), ("macvlan_mode", "passthru")]);
         driver.create(&through).unwrap();
-        let (_a, one, _) = join(&driver, through.id);
+        let (mut a, one, joined) = join(&driver, through.id);
         let mut sandbox = Sandbox::create().unwrap();
         let next = Endpoint { id: EndpointId::random().unwrap(), ..one.clone() };
         assert_eq!(driver.join(&next, &mut sandbox).unwrap_err().kind(), stdx::Kind::Conflict);
-        driver.leave(&one.id).unwrap();
+        // Its link goes now, not when the kernel comes to take the namespace down: the parent is needed below.
+        driver.detach(&one.id, &joined.interface, &mut a).unwrap();
         driver.delete(&through.id).unwrap();
         let refused = |driver: &Macvlan, options: &[(&str, &str)]| {
             driver.create(&config(options)).err().map(|e| e.to_string()).unwrap_or_default()
