@@ -77,7 +77,9 @@ pub(crate) fn folder() -> PathBuf {
 /// Fetches and unpacks what is not there. Why it cannot be had is left in `target/peers/missing` for the tests.
 pub(crate) fn fetch() -> Result<()> {
     let done = folder().join("done");
-    if std::fs::read_to_string(&done).is_ok_and(|edition| edition == EDITION) {
+    // Links and crun's loader name the folder: one that was moved here is made anew.
+    let edition = format!("{EDITION} in {}", folder().display());
+    if std::fs::read_to_string(&done).is_ok_and(|made| made == edition) {
         return Ok(());
     }
     std::fs::create_dir_all(folder()).context("make target/peers")?;
@@ -85,7 +87,7 @@ pub(crate) fn fetch() -> Result<()> {
     match unpack() {
         Ok(()) => {
             let _none = std::fs::remove_file(missing);
-            std::fs::write(done, EDITION).context("remember that it is done")
+            std::fs::write(done, edition).context("remember that it is done")
         }
         Err(e) => {
             std::fs::write(missing, format!("{e:#}\n")).context("remember why not")?;
