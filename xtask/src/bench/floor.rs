@@ -3,13 +3,15 @@
 use super::{Contest, image};
 use crate::sh;
 use anyhow::{Context as _, Result, bail};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The built program and what it needs.
 #[derive(Debug)]
 pub(crate) struct Floor {
     program: PathBuf,
+    timer: PathBuf,
     filter: PathBuf,
     lower: PathBuf,
 }
@@ -36,27 +38,39 @@ impl Floor {
         let maker = built.join("floor-filter").display().to_string();
         sh::run(&maker, &[&filter.display().to_string()])?;
         let lower = image::busybox_tree(&contest.folder)?;
-        Ok(Self { program: built.join("floor"), filter, lower })
+        Ok(Self { program: built.join("floor"), timer: built.join("floor-time"), filter, lower })
     }
 
     /// Milliseconds of one container from nothing to gone: the median of a few.
     pub(crate) fn time(&self, network: &str) -> Result<f64> {
-        let output = Command::new(&self.program)
-            .arg("--lower")
-            .arg(&self.lower)
-            .arg("--filter")
-            .arg(&self.filter)
-            .args(["--network", network, "--rounds", &ROUNDS.to_string()])
-            .stdin(Stdio::null())
-            .output()
-            .context("run the floor")?;
-        if !output.status.success() {
-            bail!("the floor failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let mut times: Vec<f64> = text.lines().skip(1).filter_map(|l| l.parse().ok()).collect();
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).context("the floor printed no figures")?;
-        Ok(median / 1e3)
+        let mut command = Command::new(&self.program);
+        command.arg("--lower").arg(&self.lower).arg("--filter").arg(&self.filter).args([
+            "--network",
+            network,
+            "--rounds",
+            &ROUNDS.to_string(),
+        ]);
+        median(command)
     }
+
+    /// How to time another program in the same way: what begins with this, `program` and its arguments, is for
+    /// [`median`].
+    pub(crate) fn timer(&self, program: &Path) -> [OsString; 3] {
+        [self.timer.clone().into(), ROUNDS.to_string().into(), program.into()]
+    }
+}
+
+/// The median, in milliseconds, of the rounds that `command` prints.
+pub(crate) fn median(mut command: Command) -> Result<f64> {
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {program}"))?;
+    if !output.status.success() {
+        bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut times: Vec<f64> = text.lines().skip(1).filter_map(|l| l.parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    let median =
+        times.get(times.len() / 2).with_context(|| format!("{program} printed no figures"))?;
+    Ok(median / 1e3)
 }

@@ -1,14 +1,14 @@
 //! OCI runtimes alone: `run` of the same bundle, without daemons.
 
 use super::figures::{Report, Row, Turn, interleave};
-use super::floor::Floor;
+use super::floor::{Floor, median};
 use super::host::{Daemon, Host, wait_for};
 use super::{Contest, image, proc};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) fn runtimes(contest: &Contest) -> Result<Report> {
     let floor = Floor::build(contest)?;
@@ -30,12 +30,13 @@ pub(crate) fn runtimes(contest: &Contest) -> Result<Report> {
     for name in ["runc", "crun", "youki"] {
         programs.extend(peer(name).filter(|p| p.exists()).map(|p| (name, p)));
     }
-    let (host, bundle) = (&host, &bundle);
+    let (host, bundle, floor) = (&host, &bundle, &floor);
     let mut contestants: Vec<(String, Turn<'_>)> = programs
         .iter()
         .map(|(name, program)| {
-            let turn: Turn<'_> =
-                Box::new(move || Ok(vec![time(host, name, program, &bundle.short)?]));
+            let turn: Turn<'_> = Box::new(move || {
+                Ok(vec![median(command(host, name, program, &bundle.short, Some(floor)))?])
+            });
             ((*name).to_owned(), turn)
         })
         .collect();
@@ -52,45 +53,45 @@ pub(crate) fn runtimes(contest: &Contest) -> Result<Report> {
     report.ratio("gantry-runtime", "kernel floor", Some(2.0));
     report.at_most("peak memory: gantry-runtime", 2.0);
     report.note(origin);
-    report.note("each is entered into a private host by nsenter, which takes every one of them the same 1–2 ms");
+    report.note("all are timed in the same way, the floor included: several rounds by a small program in a private host");
     super::host::remove_groups(&group);
     Ok(report)
 }
 
-/// The command that runs `bundle`, and the id of its container.
-fn command(host: &Host, name: &str, program: &Path, bundle: &Path) -> Command {
+/// The command that runs `bundle`; `timed` by a program that is in the private host already.
+fn command(
+    host: &Host,
+    name: &str,
+    program: &Path,
+    bundle: &Path,
+    timed: Option<&Floor>,
+) -> Command {
+    let words = timed.map_or_else(|| vec![program.into()], |floor| floor.timer(program).to_vec());
     let mut command = match name {
         // It takes a hybrid machine for a v2 one.
         "crun" => {
             let mut command = host.command("unshare");
             let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$0\" \"$@\"";
-            command.args(["--mount", "sh", "-c", script]).arg(program);
+            command.args(["--mount", "sh", "-c", script]).args(words);
             command
         }
-        _ => host.command(program),
+        _ => {
+            let mut command = host.command(&words[0]);
+            command.args(&words[1..]);
+            command
+        }
     };
     let root = bundle.join(format!("state-{name}"));
     let id = format!("bench-{}", std::process::id());
     command.arg("--root").arg(root).args(["run", "--bundle"]).arg(bundle).arg(id);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
-}
-
-fn time(host: &Host, name: &str, program: &Path, bundle: &Path) -> Result<f64> {
-    let mut command = command(host, name, program, bundle);
-    let start = Instant::now();
-    let output = command.output().with_context(|| format!("run {name}"))?;
-    let took = start.elapsed();
-    if !output.status.success() {
-        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(took.as_secs_f64() * 1e3)
 }
 
 /// What the program has taken at most until its container runs, in KiB: the largest of its processes.
 fn peak(host: &Host, name: &str, program: &Path, bundle: &Path) -> Result<u64> {
-    let mut child =
-        command(host, name, program, bundle).spawn().with_context(|| format!("run {name}"))?;
+    let mut command = command(host, name, program, bundle, None);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = command.spawn().with_context(|| format!("run {name}"))?;
     let measured = wait_for("the container", || {
         let all = proc::descendants(child.id());
         all.iter().any(|pid| proc::name(*pid) == "sleep").then_some(all)
