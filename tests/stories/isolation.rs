@@ -179,6 +179,24 @@ fn containers_are_below_the_daemons_group_and_share_its_budget() {
             budget("2000").ok().prints("2000\n");
             // More than all containers together have.
             assert_ne!(budget("4000").code, 0);
+            // While it runs, too: the period may become shorter than the runtime was.
+            let limits = |period: &str, runtime: &str| {
+                let limits = ["--cpu-rt-period", period, "--cpu-rt-runtime", runtime];
+                client.run(&[&["update"], &limits[..], &["rt"]].concat())
+            };
+            let has = |file: &str| {
+                let file = format!("/sys/fs/cgroup/cpu/cpu.{file}");
+                client.run(&["exec", "rt", "cat", &file]).ok().text().to_owned()
+            };
+            client.run(&["run", "-d", "--name", "rt", "busybox", "sleep", "1000"]).ok();
+            limits("1000000", "2500").ok();
+            limits("2000", "4").ok();
+            assert_eq!([has("rt_period_us"), has("rt_runtime_us")], ["2000", "4"]);
+            assert_ne!(limits("1000000", "4000").code, 0);
+            assert_eq!([has("rt_period_us"), has("rt_runtime_us")], ["2000", "4"]);
+            let told = ["inspect", "-f", "{{.HostConfig.CpuRealtimeRuntime}}", "rt"];
+            client.run(&told).ok().prints("4\n");
+            client.run(&["rm", "-f", "rt"]).ok();
         }
     }
 }

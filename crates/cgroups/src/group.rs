@@ -108,12 +108,29 @@ impl Group {
         self.unified().map(|m| m.dir.as_fd())
     }
 
-    /// Changes the limits that `resources` names and leaves the others. Device rules are changed when there are any.
+    /// Changes the limits that `resources` names and leaves the others. Device rules are changed when there are any. When
+    /// the kernel refuses one, the limits before it are put back.
     pub fn update(&self, resources: &Resources) -> Result<()> {
         if !resources.devices.is_empty() {
             self.update_devices(&DevicePolicy::for_container(&resources.devices)?)?;
         }
-        self.apply(resources)
+        let writes = plan::plan(resources, self)?;
+        let before: Vec<_> = writes.iter().filter_map(|write| self.before(write)).collect();
+        self.carry_out_all(&writes).inspect_err(|_| {
+            for (dir, file, value) in before.iter().rev() {
+                // Each was in force a moment ago. What is refused nevertheless is not what the user has to know.
+                let _refused = dir.try_write(file, value);
+            }
+        })
+    }
+
+    /// What is in the file that `write` changes; `None` when there is no such file or it cannot be written back as it is.
+    fn before<'a>(&'a self, write: &'a Write) -> Option<(&'a Dir, &'a str, String)> {
+        let dir = &self.member_for(write.controller)?.dir;
+        let file = write.files.iter().find(|file| dir.has(file))?;
+        let value = dir.read(file).ok()?;
+        let value = value.trim();
+        (!value.contains('\n')).then(|| (dir, file.as_str(), value.to_owned()))
     }
 
     /// The member whose hierarchy has `controller`.
@@ -127,17 +144,21 @@ impl Group {
     }
 
     fn apply(&self, resources: &Resources) -> Result<()> {
+        self.carry_out_all(&plan::plan(resources, self)?)
+    }
+
+    fn carry_out_all(&self, writes: &[Write]) -> Result<()> {
         let mut late = None;
-        for write in plan::plan(resources, self)? {
-            match self.carry_out(&write) {
+        for write in writes {
+            match self.carry_out(write) {
                 Err(Errno::INVAL) if write.on_error == OnError::RetryAfterNext => {
                     late = Some(write);
                     continue;
                 }
-                result => result.map_err(|errno| self.explain(&write, errno))?,
+                result => result.map_err(|errno| self.explain(write, errno))?,
             }
             if let Some(write) = late.take() {
-                self.carry_out(&write).map_err(|errno| self.explain(&write, errno))?;
+                self.carry_out(write).map_err(|errno| self.explain(write, errno))?;
             }
         }
         Ok(())

@@ -65,6 +65,8 @@ pub fn apply(host: &mut HostConfig, update: &Update) -> Result<()> {
         (&mut now.cpu_shares, new.cpu_shares),
         (&mut now.cpu_period, new.cpu_period),
         (&mut now.cpu_quota, new.cpu_quota),
+        (&mut now.cpu_realtime_period, new.cpu_realtime_period),
+        (&mut now.cpu_realtime_runtime, new.cpu_realtime_runtime),
     ];
     for (now, new) in numbers.into_iter().filter(|(_, new)| *new != 0) {
         *now = new;

@@ -67,10 +67,13 @@ fn v1(cpu: &Cpu, shares: Option<u64>, quota: Option<i64>, period: Option<u64>, o
     if let Some(burst) = cpu.burst {
         out.write("cpu", "cpu.cfs_burst_us", burst);
     }
+    let runtime = cpu.realtime_runtime.filter(|v| *v != 0);
     if let Some(period) = cpu.realtime_period.filter(|v| *v != 0) {
-        out.write("cpu", "cpu.rt_period_us", period);
+        // As with the other period.
+        let on_error = if runtime.is_some() { OnError::RetryAfterNext } else { OnError::Fail };
+        out.push("cpu", vec!["cpu.rt_period_us".to_owned()], period, on_error);
     }
-    if let Some(runtime) = cpu.realtime_runtime.filter(|v| *v != 0) {
+    if let Some(runtime) = runtime {
         out.write("cpu", "cpu.rt_runtime_us", runtime);
     }
     if let Some(idle) = cpu.idle {

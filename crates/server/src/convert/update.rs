@@ -4,7 +4,7 @@ use super::host;
 use super::limits::{self, Capacity};
 use api::{ApiVersion, ContainerUpdateBody, HostConfig};
 use engine::Update;
-use stdx::{Error, Result};
+use stdx::Result;
 use store::records::container::{Resources, RestartPolicy};
 
 /// Checks and converts a body. Texts are `dockerd`'s.
@@ -16,11 +16,6 @@ pub(crate) fn to_engine(
     if version < ApiVersion::v1(40) {
         body.pids_limit = None;
     }
-    if body.cpu_realtime_period != 0 || body.cpu_realtime_runtime != 0 {
-        return Err(Error::not_implemented(
-            "real-time CPU limits: not implemented yet (see docs/compat.tsv)",
-        ));
-    }
     let wire = HostConfig {
         cpu_shares: body.cpu_shares,
         memory: body.memory,
@@ -28,6 +23,8 @@ pub(crate) fn to_engine(
         blkio_weight: body.blkio_weight,
         cpu_period: body.cpu_period,
         cpu_quota: body.cpu_quota,
+        cpu_realtime_period: body.cpu_realtime_period,
+        cpu_realtime_runtime: body.cpu_realtime_runtime,
         cpuset_cpus: body.cpuset_cpus,
         cpuset_mems: body.cpuset_mems,
         memory_reservation: body.memory_reservation,
@@ -53,6 +50,8 @@ pub(crate) fn to_engine(
             cpu_shares: wire.cpu_shares,
             cpu_period: wire.cpu_period,
             cpu_quota: wire.cpu_quota,
+            cpu_realtime_period: wire.cpu_realtime_period,
+            cpu_realtime_runtime: wire.cpu_realtime_runtime,
             cpuset_cpus: wire.cpuset_cpus,
             cpuset_mems: wire.cpuset_mems,
             // 0 and all that is negative: unlimited.
