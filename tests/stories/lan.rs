@@ -160,6 +160,54 @@ fn hosts_around_reach_what_was_published_for_them_and_nothing_else() {
         .says("no available IPv4 addresses on this network's address pools: tiny (");
 }
 
+/// Answers every question with the address that it came from.
+const NAMES: &str = r#"
+import socket, threading
+def serve(family, address):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((address, 53))
+    while True:
+        question, asker = s.recvfrom(512)
+        end = question.index(0, 12) + 5
+        text = asker[0].encode()
+        record = b"\xc0\x0c\0\x10\0\x01\0\0\0\0" + (len(text) + 1).to_bytes(2, "big") + bytes([len(text)]) + text
+        s.sendto(question[:2] + b"\x84\0\0\x01\0\x01\0\0\0\0" + question[12:end] + record, asker)
+threading.Thread(target=serve, args=(socket.AF_INET6, "::")).start()
+serve(socket.AF_INET, "0.0.0.0")
+"#;
+
+#[test]
+fn datagrams_of_other_hosts_keep_their_addresses() {
+    need!(Root, Program("dig", "bind9-dnsutils"), Program("python3", "python3"));
+    let daemon = Daemon::start();
+    let (client, host) = (daemon.gantry(), daemon.host());
+    let near = Neighbour::beside(host, "near", 1);
+    let subnets = ["--ipv6", "--subnet", "10.30.0.0/24", "--subnet", "fd30::/64"];
+    client.run(&[&["network", "create"], &subnets[..], &["dual"]].concat()).ok();
+    let names = ["run", "-d", "--name", "names", "--network", "dual", "-p", "5300:53/udp"];
+    client.run(&[&names[..], &["busybox", "sleep", "1000"]].concat()).ok();
+    let pid = client.run(&["inspect", "-f", "{{.State.Pid}}", "names"]).ok();
+    // In the container's network; it ends with the container's host.
+    let mut server = host.command("nsenter");
+    server.args(["-t", pid.text(), "-n", "python3", "-c", NAMES]);
+    let _server = Running::start(server, None);
+    let ask = |from: &Host, at: &str| {
+        let server = format!("@{at}");
+        let question = [&server, "-p", "5300", "+time=1", "+tries=5", "+short", "who", "TXT"];
+        from.run("dig", &question).text().trim_matches('"').to_owned()
+    };
+    eventually("it answers", PATIENCE, || ask(&near.0, "198.51.1.1") == "198.51.1.2");
+    eventually("it answers on IPv6", PATIENCE, || ask(&near.0, "2001:db8:1::1") == "2001:db8:1::2");
+    // The host itself keeps its address, too, but for that which is everybody's own.
+    assert_eq!(ask(host, "198.51.1.1"), "198.51.1.1");
+    assert_eq!(ask(host, "127.0.0.1"), "10.30.0.1");
+    // Unpublished, the port is closed.
+    client.run(&["rm", "-f", "names"]).ok();
+    assert!(ask(&near.0, "198.51.1.1").contains("no servers could be reached"));
+}
+
 #[test]
 fn modes_of_the_gateway_are_as_they_are_asked() {
     need!(Root, Program("curl", "curl"));

@@ -172,6 +172,50 @@ fn networks_and_who_is_on_them_outlive_the_daemon() {
     assert!(!links.stdout.contains("br-"), "{links}");
 }
 
+/// A resolver of the field's asks, over both transports and with what resolvers put into their questions today.
+#[test]
+fn dig_is_answered_over_udp_and_tcp() {
+    need!(Root, Program("dig", "bind9-dnsutils"));
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    let subnets = ["--ipv6", "--subnet", "10.40.0.0/24", "--subnet", "fd40::/64"];
+    client.run(&[&["network", "create"], &subnets[..], &["front"]].concat()).ok();
+    let run = |name: &str, more: &[&str]| {
+        let (first, end) = (["run", "-d", "--network", "front", "--name", name], ["sleep", "1000"]);
+        client.run(&[&first[..], more, &["busybox"], &end].concat()).ok();
+    };
+    run("asker", &[]);
+    run("one", &["--network-alias", "all", "--ip", "10.40.0.10", "--ip6", "fd40::10"]);
+    run("two", &["--network-alias", "all", "--ip", "10.40.0.11", "--ip6", "fd40::11"]);
+    let pid = inspect(&client, "asker", "{{.State.Pid}}");
+    let dig = |question: &[&str]| {
+        let fixed = ["-t", &pid, "-n", "dig", "@127.0.0.11", "+time=2", "+tries=1"];
+        daemon.host().run("nsenter", &[&fixed[..], question].concat()).ok()
+    };
+    for transport in ["+notcp", "+tcp"] {
+        let short = |question: &[&str]| {
+            let answer = dig(&[question, &["+short", transport]].concat());
+            let mut lines: Vec<String> = answer.text().lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(short(&["one"]), ["10.40.0.10"]);
+        assert_eq!(short(&["one", "AAAA"]), ["fd40::10"]);
+        assert_eq!(short(&["all"]), ["10.40.0.10", "10.40.0.11"]);
+        assert_eq!(short(&["-x", "10.40.0.11"]), ["two.front."]);
+        assert_eq!(short(&["-x", "fd40::11"]), ["two.front."]);
+        // There is such a name, and nothing of that kind.
+        dig(&["one", "MX", transport]).says("status: NOERROR").says("ANSWER: 0");
+        dig(&["one", "+bufsize=512", "+dnssec", transport])
+            .says("status: NOERROR")
+            .says("10.40.0.10");
+        // Two questions on one connection, and a cookie that nobody asked for.
+        dig(&["one", "two", "+cookie", "+keepopen", transport])
+            .says("10.40.0.10")
+            .says("10.40.0.11");
+    }
+}
+
 #[test]
 fn containers_know_each_other_by_name_also_while_the_daemon_is_dead() {
     need!(Root);

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// Debian packages that tests use: a program that shows whether it is there, and its package.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("busybox", "busybox-static"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
     ("mmdebstrap", "mmdebstrap"),
     ("strace", "strace"),
     ("openssl", "openssl"),
