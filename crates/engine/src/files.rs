@@ -16,6 +16,7 @@ pub(crate) mod changes;
 pub(crate) mod commit;
 mod instructions;
 mod owner;
+pub(crate) mod pace;
 pub(crate) mod path;
 mod root;
 pub(crate) mod stream;

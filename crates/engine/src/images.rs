@@ -137,7 +137,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads the images of an archive (`docker save`, OCI layout). Blocking: call it from a blocking thread.
+    /// Loads the images of an archive (`docker save`, OCI layout). Blocking, at the pace of whoever sends it:
+    /// call it by [`crate::at_a_clients_pace`].
     pub fn load_images(
         &self,
         archive: &mut (dyn Read + Send),

@@ -64,6 +64,7 @@ pub use exec::{ExecConfig, ExecView, StartExec};
 pub use files::archive::ExtractOptions;
 pub use files::changes::{Change, ChangeKind};
 pub use files::commit::CommitContainer;
+pub use files::pace::at_a_clients_pace;
 pub use files::path::PathStat;
 pub use files::stream::ArchiveStream;
 pub use images::RegistryAuth;

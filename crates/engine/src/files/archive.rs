@@ -1,6 +1,7 @@
 //! `HEAD`, `GET` and `PUT` of `/containers/{id}/archive`, and `/export`.
 
 use super::owner;
+use super::pace::at_a_clients_pace;
 use super::path::{Named, PathStat, describe, look, resolve};
 use super::root::{Root, Want};
 use super::stream::{self, ArchiveStream};
@@ -72,7 +73,7 @@ impl Engine {
         let root = self.root_of(&container, Want::Write).await?;
         let record = container.now().record;
         let (name, user) = (name.to_owned(), record.config.user.clone());
-        blocking(move || {
+        at_a_clients_pace(move || {
             let mut archive = archive;
             jailed(&root, Access::Write, || {
                 let user = options.to_user.then_some(user.as_str());
@@ -120,9 +121,17 @@ fn sending(
     pack: impl FnOnce(&Root, &mut dyn std::io::Write) -> Result<()> + Send + 'static,
 ) -> ArchiveStream {
     let (mut pieces, archive) = stream::channel();
-    tokio::task::spawn_blocking(move || {
-        let done = jailed(&root, Access::Read, || pack(&root, &mut pieces));
-        pieces.end(done);
+    let teller = pieces.teller();
+    tokio::spawn(async move {
+        let packing = at_a_clients_pace(move || {
+            let done = jailed(&root, Access::Read, || pack(&root, &mut pieces));
+            pieces.end(done);
+            Ok(())
+        });
+        if let Err(error) = packing.await {
+            // Half an archive must not look like one.
+            let _gone = teller.send(Err(error)).await;
+        }
     });
     archive
 }

@@ -41,6 +41,11 @@ pub(crate) fn channel() -> (Pieces, ArchiveStream) {
 }
 
 impl Pieces {
+    /// For an error after which there is no [`end`](Self::end).
+    pub(crate) fn teller(&self) -> mpsc::Sender<Result<Vec<u8>>> {
+        self.pieces.clone()
+    }
+
     /// Ends the stream as the packing ended.
     pub(crate) fn end(mut self, result: Result<()>) {
         let result = result.and_then(|()| self.flush().map_err(|e| Error::io("send archive", e)));

@@ -95,7 +95,7 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
     let (watch, lines) = watch();
     let engine = daemon.engine.clone();
     let work = async move {
-        let loading = tokio::task::spawn_blocking(move || {
+        let loading = engine::at_a_clients_pace(move || {
             let loud = |event: Event| {
                 if !quiet || !matches!(event, Event::Layer { .. }) {
                     watch.event(event);
@@ -103,7 +103,7 @@ pub(crate) async fn load(daemon: &Daemon, call: Call) -> Result<Outcome> {
             };
             engine.load_images(&mut archive, &loud)
         });
-        let loaded = loading.await.map_err(|e| Error::internal(e.to_string()))?;
+        let loaded = loading.await;
         let _all_taken = taking.await;
         loaded
     };
