@@ -34,6 +34,7 @@ mod restart;
 mod run;
 mod runtimes;
 mod secure;
+mod slow;
 mod storm;
 mod strict;
 mod terminal;

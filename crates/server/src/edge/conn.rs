@@ -32,8 +32,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// How long a request's head may take from its first byte on (slowloris).
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long is waited for slow clients (slowloris). Later than its first request a connection may be idle for ever, since
+/// clients keep theirs for hours.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For a request's head, from its first byte on.
+    head: Duration,
+    /// For the first request.
+    silence: Duration,
+}
+
+/// The second is dockerd's.
+const PATIENCE: Patience =
+    Patience { head: Duration::from_secs(10), silence: Duration::from_secs(300) };
 /// How large a head may be: `X-Registry-Config` of a build alone can pass 16 KiB.
 const HEAD_LIMIT: usize = 256 * 1024;
 /// From so many bytes on, request and answer together, memory is given back afterwards.
@@ -140,12 +151,12 @@ impl Turn {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.number.fetch_add(1, Ordering::Relaxed);
         self.busy.store(true, Ordering::Relaxed);
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.streaming.store(false, Ordering::Relaxed);
         self.busy.store(false, Ordering::Relaxed);
@@ -190,7 +201,7 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
     turn: Arc<Turn>,
 ) {
-    serve_with(socket, service, stop, turn, HEAD_PATIENCE).await;
+    serve_with(socket, service, stop, turn, PATIENCE).await;
 }
 
 async fn serve_with(
@@ -198,11 +209,11 @@ async fn serve_with(
     service: Arc<dyn Service>,
     mut stop: watch::Receiver<bool>,
     turn: Arc<Turn>,
-    patience: Duration,
+    patience: Patience,
 ) {
     let socket = Arc::new(socket);
     let slot: Arc<Mutex<Option<TakeOver>>> = Arc::default();
-    let io = TokioIo::new(Served::new(Arc::clone(&socket), Arc::clone(&turn), patience));
+    let io = TokioIo::new(Served::new(Arc::clone(&socket), Arc::clone(&turn), patience.head));
 
     let mut connection = {
         let (turn, slot) = (Arc::clone(&turn), Arc::clone(&slot));
@@ -229,6 +240,7 @@ async fn serve_with(
     // An error says that the server itself is gone, which is a stop, too.
     let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
     let mut leaving = pin!(turn.asked_to_leave());
+    let mut silence = pin!(tokio::time::sleep(patience.silence));
     let (mut told, mut asked) = (false, false);
     let taken = poll_fn(|cx| {
         if !asked && leaving.as_mut().poll(cx).is_ready() {
@@ -251,6 +263,9 @@ async fn serve_with(
         }
         if let Some(run) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Poll::Ready(Some(run));
+        }
+        if turn.number() == 0 && silence.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
         }
         // Answers without an end have no right to an end of their own.
         if told && turn.streaming.load(Ordering::Relaxed) {

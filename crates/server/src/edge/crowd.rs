@@ -2,7 +2,8 @@
 //!
 //! Clients keep connections for hours on which they ask nothing, so these have no deadline; but neither may they keep
 //! others out. Whoever comes when all places are taken gets the place of the connection that has been idle for longest,
-//! and when none is idle, of the first that becomes so.
+//! of those first on which nothing was ever asked (on a network anybody can open these), and when none is idle, of the
+//! first that becomes so.
 
 use super::conn::{self, Turn};
 use std::collections::HashMap;
@@ -71,11 +72,14 @@ impl Crowd {
         }
     }
 
-    /// Asks the connection to leave that has been idle for longest.
+    /// Asks the connection to leave that has been idle for longest, whoever never asked anything before all others.
     fn make_room(&self) {
         let turns = self.turns();
-        let idle = turns.all.values().filter_map(|turn| Some((turn.idle_since()?, turn)));
-        if let Some((_, turn)) = idle.min_by_key(|(since, _)| *since) {
+        let idle = turns
+            .all
+            .values()
+            .filter_map(|turn| Some((turn.number() > 0, turn.idle_since()?, turn)));
+        if let Some((.., turn)) = idle.min_by_key(|(asked, since, _)| (*asked, *since)) {
             turn.ask_to_leave();
         }
     }
@@ -106,6 +110,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_leaves_for_a_newcomer() {
@@ -123,5 +128,23 @@ mod tests {
         assert_eq!(crowd.turns().all.len(), 1);
         drop(new);
         assert_eq!(crowd.turns().all.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_something_stays_before_who_never_did() {
+        let crowd = Arc::new(Crowd::new(2));
+        let client = crowd.enter().await;
+        client.turn().begin();
+        client.turn().end();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let stranger = crowd.enter().await;
+        let entering = tokio::spawn({
+            let crowd = Arc::clone(&crowd);
+            async move { crowd.enter().await }
+        });
+        stranger.turn().asked_to_leave().await;
+        drop(stranger);
+        drop(entering.await.unwrap());
+        assert!(client.turn().asked_to_leave().now_or_never().is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stdx::{Context, Error, Result};
@@ -18,8 +19,15 @@ use super::tls::{self, Tls};
 use std::os::fd::OwnedFd;
 use tokio_rustls::TlsAcceptor;
 
-/// How many clients are served at a time. For one more the connection goes that has been idle for longest.
+/// How many clients of one socket are served at a time. For one more the connection goes that has been idle for longest.
 const CONNECTIONS: usize = 2000;
+/// How many a socket has places for, however few files the daemon may open.
+const FEWEST: usize = 16;
+/// How long what was said last may take to reach a client over TLS, once the connection has ended for us.
+const LAST_WORDS: Duration = Duration::from_secs(60);
+/// After so long without a word on a network the kernel asks whether the client is still there, and so often until it is
+/// given up for gone (as Go's server has it). Nothing else would tell where a container prints nothing.
+const KEEP_ALIVE: (Duration, u32) = (Duration::from_secs(15), 9);
 /// How long requests may go on when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// Groups that may use the socket, the first that exists.
@@ -76,6 +84,16 @@ impl fmt::Debug for Listener {
                 Ok(address) => write!(f, "tcp://{address}"),
                 Err(_) => f.write_str("tcp://"),
             },
+        }
+    }
+}
+
+impl Listener {
+    /// How many descriptors one of its clients takes: an encrypted connection has a pair of sockets beside its own.
+    fn files_of_a_client(&self) -> usize {
+        match self {
+            Self::Tcp { tls: Some(_), .. } => 3,
+            _ => 1,
         }
     }
 }
@@ -299,10 +317,13 @@ pub(crate) async fn serve(
     service: Arc<dyn Service>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let crowd = Arc::new(Crowd::new(CONNECTIONS));
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let sockets = listeners.all.len();
     let mut accepting = JoinSet::new();
     for listener in listeners.all {
-        accepting.spawn(accept(listener, Arc::clone(&service), Arc::clone(&crowd), stop.clone()));
+        // Each socket has places of its own: what strangers on a network do keeps nobody from the one of this machine.
+        let crowd = Arc::new(Crowd::new(places(files, sockets, listener.files_of_a_client())));
+        accepting.spawn(accept(listener, Arc::clone(&service), crowd, stop.clone()));
     }
     // An error says that whoever would stop us is gone, which is a stop, too.
     drop(stop.wait_for(|stop| *stop).await);
@@ -311,6 +332,13 @@ pub(crate) async fn serve(
     if tokio::time::timeout_at(deadline, all).await.is_err() {
         tracing::debug!("cutting connections that are left");
     }
+}
+
+/// How many places each of `sockets` has for clients that take `each` descriptors: together they get half of those that
+/// this process may have, since without one left the daemon could neither accept a client nor do anything for it.
+fn places(files: Option<u64>, sockets: usize, each: usize) -> usize {
+    let half = files.map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX));
+    (half / sockets.max(1) / each).clamp(FEWEST, CONNECTIONS)
 }
 
 /// Accepts clients; at the end waits for those that are served. Dropping it cuts them.
@@ -368,7 +396,8 @@ async fn accept_one(listener: &Listener) -> io::Result<Client> {
         }
         Listener::Tcp { socket, tls } => {
             let stream = socket.accept().await?.0;
-            stream.set_nodelay(true)?;
+            // Whoever is gone before we look has no options to set, which is nothing to wait for.
+            let _gone = tune(&stream);
             Ok(match tls {
                 None => Client::Plain(Socket::Tcp(stream)),
                 Some(acceptor) => Client::Encrypted(stream, acceptor.clone()),
@@ -385,13 +414,50 @@ async fn serve_one(
 ) {
     match client {
         Client::Plain(socket) => conn::serve(socket, service, stop, turn).await,
-        Client::Encrypted(stream, acceptor) => match tls::accept(&acceptor, stream).await {
-            Ok((inner, bridge)) => {
-                tokio::join!(conn::serve(Socket::Tls(inner), service, stop, turn), bridge.run());
+        Client::Encrypted(stream, acceptor) => {
+            let shaken = tokio::select! {
+                shaken = tls::accept(&acceptor, stream) => shaken,
+                // Whoever has not shown who it is holds no place that somebody else needs.
+                () = turn.asked_to_leave() => return,
+            };
+            match shaken {
+                Ok((inner, bridge)) => {
+                    serve_encrypted(Socket::Tls(inner), bridge, service, stop, turn).await;
+                }
+                Err(error) => tracing::debug!(%error, "TLS handshake"),
             }
-            Err(error) => tracing::debug!(%error, "TLS handshake"),
+        }
+    }
+}
+
+async fn serve_encrypted(
+    socket: Socket,
+    bridge: tls::Bridge,
+    service: Arc<dyn Service>,
+    stop: watch::Receiver<bool>,
+    turn: Arc<Turn>,
+) {
+    let mut carrying = pin!(bridge.run());
+    let mut serving = pin!(conn::serve(socket, service, stop, Arc::clone(&turn)));
+    tokio::select! {
+        () = &mut carrying => serving.await,
+        () = &mut serving => tokio::select! {
+            () = carrying => {}
+            // A client that does not read would keep its place for ever.
+            () = tokio::time::sleep(LAST_WORDS) => {}
+            () = turn.asked_to_leave() => {}
         },
     }
+}
+
+fn tune(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    let (pause, times) = KEEP_ALIVE;
+    sockopt::set_tcp_keepidle(stream, pause)?;
+    sockopt::set_tcp_keepintvl(stream, pause)?;
+    sockopt::set_tcp_keepcnt(stream, times)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 #[cfg(test)]
@@ -430,6 +496,20 @@ mod tests {
         assert!(path.exists());
         bind(&hosts(&[&host])).expect_err("no socket");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn places_leave_half_of_the_descriptors() {
+        for (files, sockets, each, expected) in [
+            (None, 1, 1, 2000),
+            (Some(1 << 20), 2, 3, 2000),
+            (Some(1024), 1, 1, 512),
+            (Some(1024), 2, 1, 256),
+            (Some(1024), 2, 3, 85),
+            (Some(64), 2, 3, 16),
+        ] {
+            assert_eq!(places(files, sockets, each), expected, "{files:?} {sockets} {each}");
+        }
     }
 
     #[test]

@@ -93,17 +93,16 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_with(Patience { head: Duration::from_millis(100), silence: Duration::from_secs(60) })
+}
+
+fn rig_with(patience: Patience) -> Rig {
     let (client, ours) = UnixStream::pair().unwrap();
     let (sender, news) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let service = Arc::new(Fake { news: sender });
-    let serving = tokio::spawn(serve_with(
-        Socket::Unix(ours),
-        service,
-        stopped,
-        Arc::default(),
-        Duration::from_millis(100),
-    ));
+    let serving =
+        tokio::spawn(serve_with(Socket::Unix(ours), service, stopped, Arc::default(), patience));
     Rig { client, news, stop, serving }
 }
 
@@ -161,6 +160,37 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
     rig.send("GET /now HT").await;
     rig.rest().await;
     timeout(Duration::from_secs(5), rig.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_byte_by_byte_is_not_waited_for() {
+    let mut rig = rig_with(PATIENCE);
+    let begun = Instant::now();
+    while rig.client.write_all(b"x").await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let took = begun.elapsed();
+    assert!((10..=12).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_never_asked_anything_may_not_be_silent() {
+    let begun = Instant::now();
+    let mut silent = rig_with(PATIENCE);
+    silent.client.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 300);
+
+    let mut idle = rig_with(PATIENCE);
+    for _ in 0..3 {
+        idle.send("GET /now HTTP/1.1\r\nHost: d\r\n\r\n").await;
+        let mut answer = vec![0; 200];
+        while !answer.ends_with(b"now") {
+            let n = idle.client.read(&mut answer).await.unwrap();
+            assert_ne!(n, 0);
+            answer.truncate(n);
+        }
+        tokio::time::sleep(Duration::from_hours(10)).await;
+    }
 }
 
 #[tokio::test]
