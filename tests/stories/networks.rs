@@ -467,6 +467,55 @@ fn the_daemons_options_about_networks_are_obeyed() {
     client.run(&["network", "inspect", "-f", of, "own"]).ok().prints("10.200.0.0/24 1300\n");
 }
 
+/// What only the file has, or has in a form of its own; and the helper, which outlives the daemon, asks whom the new one was
+/// told of.
+#[test]
+fn the_configuration_file_says_the_same_of_networks_and_more() {
+    need!(Root);
+    let mut daemon = Daemon::start();
+    daemon.gantry().run(&["network", "create", "own"]).ok();
+    let lookup = ["run", "--rm", "--network", "own", "busybox", "nslookup", "far.example."];
+    daemon.gantry().run(&lookup);
+    daemon.stop();
+    let servers = daemon.path("servers");
+    std::fs::write(&servers, "nameserver 127.0.0.1\nsearch far\n").unwrap();
+    let said = serde_json::json!({
+        "resolv-conf": servers,
+        "host-gateway-ips": ["10.1.2.3", "fd00::3"],
+        "default-address-pools": [{"base": "10.200.0.0/16", "size": 24}],
+        "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},
+    });
+    std::fs::write(daemon.config_file(), said.to_string()).unwrap();
+    daemon.up();
+    let client = daemon.gantry();
+    let see =
+        ["--add-host", "gate:host-gateway", "busybox", "cat", "/etc/resolv.conf", "/etc/hosts"];
+    client
+        .run(&[&["run", "--rm"], &see[..]].concat())
+        .ok()
+        .says("search far\n")
+        .says(&format!("# Based on host file: '{}' (legacy)\n", servers.display()))
+        .says("10.1.2.3\tgate\n");
+    client.run(&["network", "create", "new"]).ok();
+    let of =
+        "{{(index .IPAM.Config 0).Subnet}} {{index .Options \"com.docker.network.driver.mtu\"}}";
+    client.run(&["network", "inspect", "-f", of, "new"]).ok().prints("10.200.0.0/24 1300\n");
+    let network = daemon.host().network();
+    let (bound, ready) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        network.enter();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        bound.send(()).unwrap();
+        let mut query = [0; 512];
+        let length = socket.recv(&mut query).expect("a query comes to the file's server");
+        query[..length].windows(11).any(|bytes| bytes == b"far\x07example")
+    });
+    ready.recv().unwrap();
+    client.run(&lookup);
+    assert!(server.join().unwrap());
+}
+
 #[test]
 fn without_a_default_network_containers_have_none() {
     need!(Root);

@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) init_path: Option<PathBuf>,
     /// Directories of CDI specifications, the later the stronger; empty: Docker's.
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+    /// The file that says whom the host asks for names.
+    pub(crate) resolv_conf: PathBuf,
     /// What containers get when they do not say.
     pub(crate) defaults: engine::Defaults,
     /// How networks are set that do not say.
@@ -244,6 +246,7 @@ fn build(given: &Given, name: &'static str) -> Result<Config> {
             // One empty text looks nowhere.
             some => some.into_iter().filter(|d| !d.is_empty()).map(PathBuf::from).collect(),
         },
+        resolv_conf: path("resolv-conf").unwrap_or_else(|| "/etc/resolv.conf".into()),
         defaults,
         networks: crate::networks::networks(given)?,
         default_pids_limit: given.int("default-pids-limit").unwrap_or(PIDS_LIMIT),

@@ -127,6 +127,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         init: config.init,
         init_path: config.init_path.clone(),
         cdi_spec_dirs: config.cdi_spec_dirs.clone(),
+        resolv_conf: config.resolv_conf.clone(),
         defaults: config.defaults.clone(),
         networks: config.networks.clone(),
         default_stop_timeout: config.default_stop_timeout,

@@ -144,7 +144,6 @@ impl Opt {
 }
 
 const CONTAINERD: &str = "Gantry needs no containerd";
-const NETWORKS: &str = "settings of networks are not there yet";
 const SWARM: &str = "Swarm is not there yet";
 
 /// All of them, in the order of `dockerd.md`'s chapters.
@@ -321,7 +320,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .keyed("network-diagnostic-port")
         .shaped(Shape::Int)
         .refused(SWARM),
-    Opt::key("resolv-conf", Shape::Text).refused(NETWORKS),
+    Opt::key("resolv-conf", Shape::Text),
     // Registries.
     Opt::list("insecure-registry", "insecure-registries", "Enable insecure registry communication"),
     Opt::list("registry-mirror", "registry-mirrors", "Preferred registry mirror")

@@ -29,7 +29,7 @@ pub fn paths(paths: &Paths, id: &str) -> EngineFiles {
 pub fn write_at_create(
     files: &EngineFiles,
     record: &ContainerRecord,
-    host_resolv_conf: &str,
+    on_host: resolver::OnHost<'_>,
 ) -> Result<()> {
     let hostname = crate::spec::hostname(record);
     let hostname = if record.config.domainname.is_empty() {
@@ -41,7 +41,7 @@ pub fn write_at_create(
         "host" => Resolver::Host,
         _ => Resolver::Legacy,
     };
-    let resolv = resolver::resolv_conf(&record.host, host_resolv_conf, resolver);
+    let resolv = resolver::resolv_conf(&record.host, on_host, resolver);
     write(&files.hostname, hostname.as_bytes())?;
     write(&files.resolv_conf, resolv.as_bytes())?;
     write(&files.hosts, hosts(record, &Endpoints::new(), None, &[]).as_bytes())

@@ -4,6 +4,7 @@ use crate::Engine;
 use crate::containers::view::Status;
 use crate::metrics::{HostFunction, Metrics};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 use stdx::{Context as _, Result};
 
@@ -20,10 +21,16 @@ pub(crate) struct Host {
     pub(crate) cgroup_version: &'static str,
     pub(crate) capabilities: u64,
     pub(crate) boot_id: String,
+    /// The file that says whom the host asks for names.
+    resolv_conf: PathBuf,
 }
 
 impl Host {
-    pub(crate) fn look(cgroup_version: &'static str, metrics: &Metrics) -> Result<Self> {
+    pub(crate) fn look(
+        cgroup_version: &'static str,
+        resolv_conf: PathBuf,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let uname = rustix::system::uname();
         let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
         let read = |path: &str| std::fs::read_to_string(path).context(|| format!("read {path}"));
@@ -46,12 +53,14 @@ impl Host {
             cgroup_version,
             capabilities: u64::from_str_radix(bounding, 16).unwrap_or(0),
             boot_id: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            resolv_conf,
         })
     }
 
-    /// The host's resolver configuration as it is now; empty when there is none.
-    pub(crate) fn resolv_conf(&self) -> String {
-        std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+    /// Where the host's resolver configuration is, and what it is now; empty when there is none.
+    pub(crate) fn resolv_conf(&self) -> (String, String) {
+        let text = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
+        (self.resolv_conf.display().to_string(), text)
     }
 }
 

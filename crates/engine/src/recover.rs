@@ -58,7 +58,7 @@ impl Engine {
         }
         let version = if hierarchies.version() == cgroups::Version::V2 { "2" } else { "1" };
         let metrics = Arc::new(Metrics::default());
-        let host = info::Host::look(version, &metrics)?;
+        let host = info::Host::look(version, settings.resolv_conf.clone(), &metrics)?;
         let events = Arc::new(Events::new());
         let execs = Arc::new(Execs::default());
         let registry = Arc::new(Registry::default());
@@ -68,7 +68,10 @@ impl Engine {
             drivers.networks,
             drivers.network_plugins,
             Arc::clone(&events),
-            netd::Client::new(netd::Config::new(&settings.exec_root, &settings.programs)),
+            netd::Client::new(
+                netd::Config::new(&settings.exec_root, &settings.programs)
+                    .resolv_conf(settings.resolv_conf.clone()),
+            ),
             settings.networks.clone(),
         )?);
         let known = known_containers(&store, &paths)?;

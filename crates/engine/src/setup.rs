@@ -74,6 +74,8 @@ pub struct Settings {
     pub init_path: Option<PathBuf>,
     /// Directories of CDI specifications.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The file that says whom the host asks for names: `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
     /// `--userns-remap`: empty, `auto`, or a user with ids for containers as dockerd takes it.
     pub userns_remap: String,
     /// What containers get when they do not say.

@@ -69,6 +69,13 @@ impl Config {
             resolv_conf: "/etc/resolv.conf".into(),
         }
     }
+
+    /// With another file of servers.
+    #[must_use]
+    pub fn resolv_conf(mut self, path: PathBuf) -> Self {
+        self.resolv_conf = path;
+        self
+    }
 }
 
 /// The handle. Clones are the same handle.
@@ -438,7 +445,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The first words on a connection. A helper of another version is stopped.
+    /// The first words on a connection. A helper of another version, or that reads another file, is stopped.
     fn greet(
         self: &Arc<Self>,
         link: &mut Link,
@@ -453,7 +460,7 @@ impl Shared {
         let gone = || Error::new(Kind::Unavailable, "gantry-netd ended");
         let answer = exchange(&socket, &hello, &[]).context(doing)?.ok_or_else(gone)?;
         let Answer::Hello { version, pid, port } = answer else { return Err(unexpected(&answer)) };
-        if version != VERSION {
+        if version != VERSION || !reads(pid, &self.config.resolv_conf) {
             let _ended = exchange(&socket, &Request::Stop, &[]);
             return Ok(());
         }
@@ -657,4 +664,14 @@ fn remove(path: &std::path::Path) -> Result<bool> {
 fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Whether the helper was started with this file of servers, or what it was started with cannot be known.
+fn reads(pid: u32, resolv_conf: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return true };
+    // Its name, the folder, the file.
+    line.split(|byte| *byte == 0)
+        .nth(2)
+        .is_none_or(|file| file == resolv_conf.as_os_str().as_bytes())
 }

@@ -137,7 +137,9 @@ impl Engine {
         undo.push(move || drop(stdx::fs::remove_tree(&folder)));
         let engine_files = files::paths(&inner.services.paths, id.as_str());
         let told = inner.networks.with_defaults(&record);
-        files::write_at_create(&engine_files, &told, &inner.host.resolv_conf())?;
+        let (path, text) = inner.host.resolv_conf();
+        let on_host = container::resolver::OnHost { path: &path, text: &text };
+        files::write_at_create(&engine_files, &told, on_host)?;
         fail_point!("container.create.before-record");
         inner.records.create(&record, &new_volumes)?;
         fail_point!("container.create.after-record");

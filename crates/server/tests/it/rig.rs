@@ -85,6 +85,7 @@ impl Rig {
             instance: Some("5e57e2".to_owned()),
             programs: folder.path().join("bin"),
             insecure_registries: vec!["127.0.0.0/8".to_owned()],
+            resolv_conf: "/etc/resolv.conf".into(),
             ..Settings::default()
         };
         let engine = Engine::open(settings, |settings| {
