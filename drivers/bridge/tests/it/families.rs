@@ -83,6 +83,69 @@ fn a_dual_stack_network_gives_both_addresses_and_routes() {
     });
 }
 
+/// Says in a container's namespace, to all nodes of its network, that it is their router and whence they get addresses
+/// (RFC 4861, 4.2 and 4.6.2; the kernel fills the checksum in).
+fn advertise(from: &Container, prefix: &str) {
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrV6, SocketType, ipproto, sockopt};
+    let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    // A prefix of 64 bits, on this link and for addresses of one's own, for an hour.
+    message.extend([3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]);
+    message.extend(prefix.parse::<std::net::Ipv6Addr>().unwrap().octets());
+    let send = move || -> std::io::Result<()> {
+        let socket =
+            rustix::net::socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6))?;
+        sockopt::set_ipv6_multicast_hops(&socket, 255)?;
+        let link = rustix::net::netdevice::name_to_index(&socket, "eth0")?;
+        let everybody = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, link);
+        rustix::net::sendto(&socket, &message, SendFlags::empty(), &everybody)?;
+        Ok(())
+    };
+    // Not before its own address has been found to be nobody else's.
+    let _not_yet = netns::inside(from.sandbox.netns(), send).unwrap();
+}
+
+/// CVE-2020-13401: with `NET_RAW`, which containers have, one of them could have had the host's and its neighbours' traffic.
+#[test]
+fn forged_router_advertisements_are_believed_by_nobody() {
+    on_a_host(|host| {
+        let bridge = host.open();
+        bridge.create(&config(host, &["10.9.0.0/16", "fd01::/64"])).unwrap();
+        let (evil, victim, naive) =
+            (host.container(&bridge), host.container(&bridge), host.container(&bridge));
+        // What they know of routers and of the prefix that the forger gives away.
+        let learned = || {
+            let read = |name: &str| {
+                std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap()
+            };
+            let (routes, addresses) = (read("ipv6_route"), read("if_inet6"));
+            let lines = routes.lines().chain(addresses.lines());
+            // RTF_ADDRCONF and RTF_DEFAULT: made of an advertisement.
+            let flags = |line: &str| u32::from_str_radix(line.split_whitespace().nth(8)?, 16).ok();
+            let is_learned = |line: &&str| {
+                line.starts_with("20010db80bad")
+                    || flags(line).is_some_and(|flags| flags & 0x0005_0000 != 0)
+            };
+            lines.filter(is_learned).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let of = |container: &Container| netns::inside(container.sandbox.netns(), learned).unwrap();
+        // Who is told to believe them does, which shows that they are right and come through.
+        let believe = || std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_ra", "1").unwrap();
+        netns::inside(naive.sandbox.netns(), believe).unwrap();
+        // Once the second has been heard everybody has made of the first what they would.
+        for (prefix, shown) in
+            [("2001:db8:bad::", "20010db80bad0000"), ("2001:db8:bad:1::", "20010db80bad0001")]
+        {
+            eventually("an advertisement is heard", || {
+                advertise(&evil, prefix);
+                of(&naive).iter().any(|line| line.starts_with(shown))
+            });
+        }
+        assert_eq!(of(&victim), Vec::<String>::new());
+        assert_eq!(of(&evil), Vec::<String>::new());
+        assert_eq!(learned(), Vec::<String>::new(), "the host");
+    });
+}
+
 #[test]
 fn an_ipv6_network_alone_gets_a_subnet_of_its_own() {
     on_a_host(|host| {

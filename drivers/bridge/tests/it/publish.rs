@@ -401,6 +401,20 @@ fn a_flushed_firewall_is_written_again() {
         let web = host.container(&bridge);
         serve(&web, 80);
         bridge.publish(&web.endpoint.id, &[tcp(80, None, Some((8080, 8080)))]).unwrap();
+        // Another network, and something of it that is published for this host alone.
+        let other = NetworkId::random().unwrap();
+        let backend = NetworkConfig {
+            default: false,
+            name: "backend".into(),
+            ..NetworkConfig::bridge(other, None)
+        };
+        bridge.create(&backend).unwrap();
+        let back = host.container_on(&bridge, other);
+        serve(&back, 81);
+        bridge
+            .publish(&back.endpoint.id, &[tcp(81, Some("127.0.0.1"), Some((8081, 8081)))])
+            .unwrap();
+        let inside = format!("{}:81", back.address());
         for family in [nft::Family::Inet, nft::Family::Bridge] {
             nft::Firewall::open().unwrap().delete(family, "gantry_0a1b2c").unwrap();
             let start = Instant::now();
@@ -410,6 +424,13 @@ fn a_flushed_firewall_is_written_again() {
                     && ask(Some(lan.sandbox.netns()), "172.17.0.2:80").is_none()
             });
             assert!(start.elapsed() < Duration::from_secs(2));
+            // Both networks are apart as before, from each other and from outside.
+            assert_eq!(ask(Some(back.sandbox.netns()), "172.17.0.2:80"), None);
+            for stranger in [&lan.sandbox, &web.sandbox] {
+                assert_eq!(ask(Some(stranger.netns()), &inside), None);
+            }
+            assert_eq!(ask(Some(lan.sandbox.netns()), "192.0.2.1:8081"), None);
+            assert!(ask(None, "127.0.0.1:8081").is_some());
         }
     });
 }
