@@ -188,3 +188,77 @@ fn ssh_leads_to_the_daemon_of_another_host() {
     let log = std::fs::read_to_string(daemon.home().join("ssh.log")).unwrap();
     assert!(log.starts_with("-o ConnectTimeout=30 -T -l me -p 2222 -- far sh -c"), "{log}");
 }
+
+/// A daemon beside the one of [`Daemon`]: its arguments, with nothing of networks.
+fn second(folder: &std::path::Path, more: &[&str]) -> Vec<String> {
+    let place = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(folder.join("daemon.json"), "").unwrap();
+    let mut args = vec![testkit::program("gantryd").display().to_string()];
+    for (flag, name) in [
+        ("--data-root", "data"),
+        ("--exec-root", "exec"),
+        ("--pidfile", "pid"),
+        ("--config-file", "daemon.json"),
+    ] {
+        args.extend([flag.to_owned(), place(name)]);
+    }
+    args.extend(["--bridge=none", "--iptables=false", "--ip6tables=false"].map(str::to_owned));
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    args
+}
+
+#[test]
+fn a_service_manager_binds_the_socket_and_is_told_of_the_state() {
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+    need!(Root);
+    let host = testkit::Host::start();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("bound.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let notices = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    notices.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = host.command("sh");
+    // What sd_listen_fds(3) says a service manager does.
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    command.args(["-c", script, "sh"]).args(second(folder.path(), &["-H", "fd://"]));
+    command.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    command.stdin(std::os::fd::OwnedFd::from(listener));
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut running = command.spawn().unwrap();
+    let hear = |wanted: &str| {
+        let mut text = [0; 512];
+        loop {
+            let length = notices.recv(&mut text).unwrap();
+            if String::from_utf8_lossy(&text[..length]).contains(wanted) {
+                return;
+            }
+        }
+    };
+    hear("READY=1");
+    let answer = testkit::http::request(&socket, "GET", "/_ping", None).is(200);
+    assert_eq!(answer.body, "OK");
+    send(host.inner(&running).unwrap(), Signal::TERM);
+    hear("STOPPING=1");
+    assert!(running.wait().unwrap().success());
+    // It is the service manager's file.
+    assert!(socket.exists());
+}
+
+#[test]
+fn messages_on_a_terminal_have_colours_unless_they_shall_be_raw() {
+    need!(Root);
+    let host = testkit::Host::start();
+    for (flag, colours) in [("--raw-logs=false", true), ("--raw-logs", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = format!("-H=unix://{}", folder.path().join("s").display());
+        let args = second(folder.path(), &[&listen, flag]);
+        let mut command = host.command(&args[0]);
+        command.args(&args[1..]);
+        let mut terminal = testkit::pty::Terminal::start(&command);
+        terminal.expect(&listen["-H=".len()..]);
+        terminal.send("\x03");
+        let shown = terminal.end().stdout;
+        assert_eq!(shown.contains("\u{1b}["), colours, "{shown:?}");
+        assert_eq!(shown.contains("level=info msg="), !colours, "{shown:?}");
+    }
+}

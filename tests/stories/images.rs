@@ -204,3 +204,33 @@ fn base64(text: &str) -> String {
         .ok()
         .stdout
 }
+
+/// Docker ends at 127 layers, since the options of one mount call fill a page.
+#[test]
+fn an_image_of_three_hundred_layers_runs() {
+    need!(Root);
+    let daemon = Daemon::start();
+    let client = daemon.gantry();
+    let (tree, base) = (daemon.path("tree"), daemon.path("base.tar"));
+    client.run(&["create", "--name", "source", "busybox"]).ok();
+    client.run(&["export", "-o", &base.display().to_string(), "source"]).ok();
+    client.run(&["rm", "source"]).ok();
+    std::fs::create_dir(&tree).unwrap();
+    let mut layers = vec![base];
+    for n in 0..299 {
+        std::fs::write(tree.join("number"), n.to_string()).unwrap();
+        std::fs::write(tree.join(format!("file-{n}")), "").unwrap();
+        let layer = daemon.path(&format!("{n}.tar"));
+        testkit::images::tar(&tree, &layer);
+        std::fs::remove_file(tree.join(format!("file-{n}"))).unwrap();
+        layers.push(layer);
+    }
+    let layers: Vec<&std::path::Path> = layers.iter().map(std::path::PathBuf::as_path).collect();
+    let config = serde_json::json!({"Env": ["PATH=/bin"]});
+    testkit::images::stack(&layers, "tall", &config, &daemon.path("tall.tar"));
+    daemon.load(&daemon.path("tall.tar"));
+    let see = ["run", "--rm", "tall", "sh", "-c", "cat /number; ls / | grep -c file-"];
+    client.run(&see).ok().prints("298299\n");
+    client.run(&["image", "inspect", "-f", "{{len .RootFS.Layers}}", "tall"]).ok().prints("300\n");
+    client.run(&["rmi", "tall"]).ok();
+}

@@ -46,16 +46,25 @@ pub fn archive() -> PathBuf {
 
 /// Makes an image of one layer from a tar file, as a docker-archive.
 pub fn wrap(tree: &Path, name: &str, config: &Value, file: &Path) {
-    wrap_in(&folder(), tree, name, config, file);
+    wrap_in(&folder(), &[tree], name, config, file);
 }
 
-fn wrap_in(place: &Path, tree: &Path, name: &str, config: &Value, file: &Path) {
+/// Makes an image of these layers, the lowest first, as a docker-archive.
+pub fn stack(trees: &[&Path], name: &str, config: &Value, file: &Path) {
+    wrap_in(&folder(), trees, name, config, file);
+}
+
+fn wrap_in(place: &Path, trees: &[&Path], name: &str, config: &Value, file: &Path) {
     let work = tempfile::tempdir_in(place).expect("make a folder");
     let archive = work.path().join("archive");
     fs::create_dir(&archive).expect("make a folder");
-    let digest = sha256(tree);
-    fs::hard_link(tree, archive.join(format!("{digest}.tar"))).expect("link the layer");
-    let line = image(&archive, name, &[digest], config.clone());
+    let link = |tree: &&Path| {
+        let digest = sha256(tree);
+        fs::hard_link(tree, archive.join(format!("{digest}.tar"))).expect("link the layer");
+        digest
+    };
+    let digests: Vec<String> = trees.iter().map(link).collect();
+    let line = image(&archive, name, &digests, config.clone());
     write_json(&archive.join("manifest.json"), &Value::from(vec![line]));
     let new = work.path().join("image.tar");
     tar(&archive, &new);
@@ -73,7 +82,7 @@ pub fn large(folder: &Path, name: &str, size: usize) -> PathBuf {
     tar(&tree, &layer);
     let file = folder.join(format!("{name}.tar"));
     // Linked and renamed within one file system: that of the caller's folder.
-    wrap_in(folder, &layer, name, &json!({"Env": [PATH]}), &file);
+    wrap_in(folder, &[&layer], name, &json!({"Env": [PATH]}), &file);
     file
 }
 
