@@ -495,7 +495,7 @@ fn the_configuration_file_says_the_same_of_networks_and_more() {
         .ok()
         .says("search far\n")
         .says(&format!("# Based on host file: '{}' (legacy)\n", servers.display()))
-        .says("10.1.2.3\tgate\n");
+        .says("10.1.2.3\tgate\nfd00::3\tgate\n");
     client.run(&["network", "create", "new"]).ok();
     let of =
         "{{(index .IPAM.Config 0).Subnet}} {{index .Options \"com.docker.network.driver.mtu\"}}";

@@ -44,7 +44,7 @@ pub fn write_at_create(
     let resolv = resolver::resolv_conf(&record.host, on_host, resolver);
     write(&files.hostname, hostname.as_bytes())?;
     write(&files.resolv_conf, resolv.as_bytes())?;
-    write(&files.hosts, hosts(record, &Endpoints::new(), None, &[]).as_bytes())
+    write(&files.hosts, hosts(record, &Endpoints::new(), &[], &[]).as_bytes())
 }
 
 /// Writes `/etc/hosts` with the addresses of this start. In place: a running container has the file mounted. `links`: the
@@ -53,10 +53,10 @@ pub fn write_hosts(
     files: &EngineFiles,
     record: &ContainerRecord,
     endpoints: &Endpoints,
-    host_gateway: Option<IpAddr>,
+    host_gateways: &[IpAddr],
     links: &[links::Line],
 ) -> Result<()> {
-    write(&files.hosts, hosts(record, endpoints, host_gateway, links).as_bytes())
+    write(&files.hosts, hosts(record, endpoints, host_gateways, links).as_bytes())
 }
 
 /// Puts the addresses of linked containers right in `/etc/hosts`, and leaves alone what the container wrote there.
@@ -80,7 +80,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 fn hosts(
     record: &ContainerRecord,
     endpoints: &Endpoints,
-    host_gateway: Option<IpAddr>,
+    host_gateways: &[IpAddr],
     links: &[links::Line],
 ) -> String {
     let mut text = String::from(
@@ -90,12 +90,14 @@ fn hosts(
     for line in &record.host.extra_hosts {
         // The server has refused what is not `name:address`, and names with white space in them.
         let Some((name, address)) = line.split_once(':') else { continue };
-        let _infallible = match (address, host_gateway) {
-            ("host-gateway", Some(gateway)) => writeln!(text, "{gateway}\t{name}"),
+        if address == "host-gateway" {
             // Known when it is started.
-            ("host-gateway", None) => Ok(()),
-            _ => writeln!(text, "{address}\t{name}"),
-        };
+            for gateway in host_gateways {
+                let _infallible = writeln!(text, "{gateway}\t{name}");
+            }
+        } else {
+            let _infallible = writeln!(text, "{address}\t{name}");
+        }
     }
     for line in links {
         let _infallible = writeln!(text, "{}\t{}", line.address, line.names);

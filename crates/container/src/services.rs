@@ -120,8 +120,8 @@ pub trait Networking: Send + Sync + std::fmt::Debug {
     fn started(&self, id: &str, pid: i32);
     /// A running container has another name; its endpoints then. Blocking.
     fn renamed(&self, record: &ContainerRecord, runtime_dir: &Path) -> Result<Endpoints>;
-    /// The host's address for containers, as `--add-host NAME:host-gateway` means it.
-    fn host_gateway(&self) -> Option<std::net::IpAddr>;
+    /// The host's addresses for containers, one a family, as `--add-host NAME:host-gateway` means them.
+    fn host_gateways(&self) -> Vec<std::net::IpAddr>;
     /// A container has been started: nobody waits, now is the time to prepare for the next one.
     fn settled(&self);
     /// Gives back what [`Self::join`] took. Never blocks, never fails: what the kernel still holds is waited for by

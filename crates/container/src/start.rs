@@ -158,7 +158,7 @@ fn join(
     files::use_names(&files, record, &endpoints)?;
     services.world.link(Some((record, &endpoints)))?;
     let links = links::lines(&links::of(services.world.as_ref(), record)?);
-    files::write_hosts(&files, record, &endpoints, services.network.host_gateway(), &links)?;
+    files::write_hosts(&files, record, &endpoints, &services.network.host_gateways(), &links)?;
     Ok(endpoints)
 }
 

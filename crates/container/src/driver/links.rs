@@ -66,7 +66,7 @@ impl Driver {
             services.world.link(None)?;
             let lines = links::lines(&links::reachable(services.world.as_ref(), &record));
             let own = files::paths(&services.paths, &record.id);
-            files::write_hosts(&own, &record, &endpoints, services.network.host_gateway(), &lines)
+            files::write_hosts(&own, &record, &endpoints, &services.network.host_gateways(), &lines)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?
     }

@@ -162,8 +162,8 @@ impl Driver {
             let own = files::paths(&services.paths, &record.id);
             files::use_names(&own, &record, &endpoints)?;
             let links = links::reachable(services.world.as_ref(), &record);
-            let gateway = services.network.host_gateway();
-            files::write_hosts(&own, &record, &endpoints, gateway, &links::lines(&links))?;
+            let gateways = services.network.host_gateways();
+            files::write_hosts(&own, &record, &endpoints, &gateways, &links::lines(&links))?;
             Ok(endpoints)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?

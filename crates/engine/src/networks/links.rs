@@ -203,7 +203,7 @@ impl Networks {
             &self.with_defaults(record),
             endpoints,
             internal,
-            self.gateway_for_containers(),
+            self.gateways_for_containers().first().copied(),
         );
         sandbox.egress = self.egress(record, endpoints);
         // Names are how it gets to know addresses, on whatever network it is.
@@ -224,13 +224,15 @@ impl Networks {
         Cow::Owned(record)
     }
 
-    /// The host's address for containers: the default bridge's.
-    fn gateway_for_containers(&self) -> Option<IpAddr> {
-        if let Some(gateway) = self.defaults.host_gateways.first() {
-            return Some(*gateway);
+    /// The host's addresses for containers: those that the daemon was told, or the default bridge's.
+    fn gateways_for_containers(&self) -> Vec<IpAddr> {
+        let told = &self.defaults.host_gateways;
+        match self.find(BRIDGE) {
+            Ok(bridge) if told.is_empty() => {
+                bridge.ipam.pools.iter().filter_map(|pool| pool.gateway.parse().ok()).collect()
+            }
+            _ => told.clone(),
         }
-        let bridge = self.find(BRIDGE).ok()?;
-        bridge.ipam.pools.iter().find_map(|pool| pool.gateway.parse().ok())
     }
 
     /// Tells the world of places that it has not been told of.
@@ -397,8 +399,8 @@ impl Networking for Networks {
         Ok(by_name(endpoints))
     }
 
-    fn host_gateway(&self) -> Option<IpAddr> {
-        self.gateway_for_containers()
+    fn host_gateways(&self) -> Vec<IpAddr> {
+        self.gateways_for_containers()
     }
 
     fn settled(&self) {
