@@ -21,6 +21,9 @@ use tokio_rustls::TlsAcceptor;
 
 /// How many clients of one socket are served at a time. For one more the connection goes that has been idle for longest.
 const CONNECTIONS: usize = 2000;
+/// How many clients may wait to be accepted, as Go has it where the kernel allows it. With the 128 of the standard library
+/// clients of a crowd are not heard, and try again after seconds.
+const BACKLOG: i32 = 4096;
 /// How many a socket has places for, however few files the daemon may open.
 const FEWEST: usize = 16;
 /// How long what was said last may take to reach a client over TLS, once the connection has ended for us.
@@ -277,7 +280,9 @@ fn bind_replacing(path: &Path) -> io::Result<UnixListener> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    UnixListener::bind(path)
+    let socket = UnixListener::bind(path)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// A group's number from /etc/group (no NSS: it would load libraries into the daemon).
@@ -292,6 +297,7 @@ fn group_id(name: &str) -> Option<u32> {
 fn bind_tcp(address: &str, host: &str) -> Result<TcpListener> {
     let listen = || -> io::Result<TcpListener> {
         let socket = std::net::TcpListener::bind(address)?;
+        rustix::net::listen(&socket, BACKLOG)?;
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket)
     };
