@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "they wait and start programs as users do")]
 
 mod again;
+mod announced;
 mod compat;
 mod compose;
 mod edges;

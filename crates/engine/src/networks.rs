@@ -8,9 +8,11 @@
 //!   explain    who reaches what, and which rule says so
 //!   egress     where containers may go, and what was denied
 //!   table      the networks that there are, and who is on them
+//!   announcing telling neighbours of links that have just come
 //!   links      containers coming and going: what drivers of containers call
 //! ```
 
+mod announcing;
 mod egress;
 mod endpoint;
 mod explain;

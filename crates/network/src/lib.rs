@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announce;
 mod explain;
 pub mod ipam;
 mod mac;
@@ -40,6 +41,7 @@ mod ports;
 pub mod route;
 mod sandbox;
 
+pub use announce::Announcements;
 pub use explain::{Explanation, Question, Sender};
 pub use ipam::{Ipam, Usage};
 pub use mac::{InvalidMac, Mac};

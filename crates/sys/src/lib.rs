@@ -14,6 +14,7 @@ pub mod mntns;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod packet;
 pub mod process;
 pub mod schedule;
 pub mod scm;

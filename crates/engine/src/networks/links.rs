@@ -5,7 +5,7 @@ use super::table::{Held, Networks};
 use super::{BRIDGE, names, ports};
 use container::services::Sandbox;
 use container::{Endpoints, Networking};
-use network::{EndpointId, PortRequest};
+use network::{Announcements, EndpointId, Joined, PortRequest};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -117,6 +117,7 @@ impl Networks {
         match driver.join(&endpoint, sandbox) {
             Ok(joined) => {
                 endpoint::write_down(owned, &joined);
+                self.announce(&place.network.options, endpoint.id, &joined, sandbox);
                 Ok(())
             }
             Err(e) => {
@@ -129,6 +130,21 @@ impl Networks {
                     format!("failed to create endpoint {container} on network {network}: {e}");
                 Err(Error::new(e.kind(), text))
             }
+        }
+    }
+
+    /// Tells the neighbours of a link that has just come. A container without that is none the worse.
+    fn announce(
+        &self,
+        options: &BTreeMap<String, String>,
+        id: EndpointId,
+        joined: &Joined,
+        sandbox: &network::Sandbox,
+    ) {
+        let begun = Announcements::of(options)
+            .and_then(|how| self.announcing.begin(id, joined, sandbox.netns(), how));
+        if let Err(e) = begun {
+            tracing::warn!("announce endpoint {id}: {e}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! The networks of this daemon, and who is on them.
 
+use super::announcing::Announcing;
 use super::request::{self, CreateNetwork};
 use super::{BRIDGE, endpoint, is_predefined};
 use crate::NetworkDefaults;
 use crate::events::Events;
 use network::{
-    Driver, EndpointId, Explanation, Live, Network, NetworkId, Owner, Plugins, Question, Sandboxes,
-    Usage,
+    Announcements, Driver, EndpointId, Explanation, Live, Network, NetworkId, Owner, Plugins,
+    Question, Sandboxes, Usage,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ pub(crate) struct Networks {
     /// take its time.
     making: Mutex<()>,
     pub(super) ready: Sandboxes,
+    /// The endpoints whose neighbours are being told of them.
+    pub(super) announcing: Announcing,
     /// Who answers for names.
     pub(super) names: netd::Client,
     /// It has been told which changes of the firewall are ours.
@@ -109,6 +112,7 @@ impl Networks {
             table: RwLock::new(table),
             making: Mutex::default(),
             ready: Sandboxes::new(2)?,
+            announcing: Announcing::default(),
             names,
             watching: Arc::default(),
             defaults,
@@ -160,6 +164,7 @@ impl Networks {
         let _name = self.keep_name(&record.name)?;
         self.defaults.fill_in(&mut record);
         let config = self.config(&record)?;
+        Announcements::of(&record.options)?;
         self.check_rules(&record)?;
         let driver = if record.config_only { None } else { Some(self.driver(&record.driver)?) };
         if let Some(driver) = &driver {
@@ -504,6 +509,7 @@ impl Networks {
         if all.is_empty() {
             table.endpoints.remove(container);
         }
+        self.announcing.end(&held.id);
         Some(held)
     }
 
@@ -514,7 +520,9 @@ impl Networks {
 
     /// All of a container's places, which it has no more.
     pub(super) fn let_all_go(&self, container: &str) -> Vec<Held> {
-        self.write().endpoints.remove(container).unwrap_or_default()
+        let all = self.write().endpoints.remove(container).unwrap_or_default();
+        all.iter().for_each(|held| self.announcing.end(&held.id));
+        all
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
