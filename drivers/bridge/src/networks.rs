@@ -7,7 +7,7 @@ use crate::plan::Attachment;
 use crate::{Inner, Net, rules};
 use ipnet::IpNet;
 use network::ipam::subnets::{self, Subnet};
-use network::{Family, Mac, Network, NetworkConfig, NetworkId, Pool, route};
+use network::{Family, Mac, Network, NetworkConfig, NetworkId, Pool, pools, route};
 use std::net::IpAddr;
 use stdx::{Context as _, Error, Result, fail_point};
 
@@ -23,31 +23,101 @@ impl Inner {
             return Err(Error::invalid(text));
         }
         let bridge = self.config.bridge_of(config, &options);
-        if let Some(other) = self.state().networks.values().find(|net| net.bridge == bridge) {
-            return Err(Error::new(
-                stdx::Kind::Forbidden,
-                format!(
-                    "cannot create network {} ({bridge}): conflicts with network {} ({bridge}): networks have same \
-                     bridge name",
-                    config.id, other.config.id
-                ),
-            ));
-        }
+        self.check_name(&config.id, &bridge)?;
         let config = &as_the_link_is(&mut self.host(), config, &options)?;
         // A plugin may be asked for addresses: nobody else is to wait for it.
         let pools = subnets::take_some(&*self.ipam, config, || self.host().routed_beside(&bridge))?;
         let mut net = Net { config: config.clone(), options, bridge, index: 0, owned: true, pools };
-        let result = self.make(&mut net, &mut self.host());
+        // Held to the end: what is checked of other networks stays as it was.
+        let mut host = self.host();
+        let result = self.check_beside(&net, &mut host).and_then(|()| {
+            self.make(&mut net, &mut host).context(|| format!("create network {}", config.name))
+        });
+        drop(host);
         if result.is_err() {
-            self.state().networks.remove(&config.id);
             self.release_pools(&config.id, &net.pools);
         }
-        result.context(|| format!("create network {}", config.name))
+        result
+    }
+
+    fn check_name(&self, id: &NetworkId, bridge: &str) -> Result<()> {
+        match self.state().networks.values().find(|net| net.bridge == bridge) {
+            None => Ok(()),
+            Some(other) => Err(conflict((id, bridge), other, "networks have same bridge name")),
+        }
+    }
+
+    /// Whether the network can be beside those that there are: of this daemon, whose addresses may be a plugin's, and of
+    /// other daemons on this host.
+    fn check_beside(&self, net: &Net, host: &mut Host) -> Result<()> {
+        let id = &net.config.id;
+        self.check_name(id, &net.bridge)?;
+        {
+            let state = self.state();
+            for other in state.networks.values() {
+                let theirs = other.pools.iter().map(|pool| pool.subnet);
+                if let Some(text) = overlapping(net, theirs) {
+                    return Err(conflict((id, &net.bridge), other, &text));
+                }
+            }
+        }
+        let there = route::link(&mut host.route, &net.bridge)?;
+        if there.is_some_and(|link| link.alias == self.mark_of(net)) {
+            // It was there before somebody else's, or they were made in spite of each other.
+            return Ok(());
+        }
+        self.check_elsewhere(net, host)
+    }
+
+    /// Another daemon's network with addresses of the same subnet: the kernel would send what is for either to whichever
+    /// bridge came first. That the host routes a subnet in another way is no fault of one that was asked for, as with
+    /// Docker; this is known to be one.
+    fn check_elsewhere(&self, net: &Net, host: &mut Host) -> Result<()> {
+        let own = self.config.mark();
+        let mut others = route::links(&mut host.route)?;
+        others.retain(|link| {
+            let theirs = link.alias.starts_with("gantry:") && !link.alias.starts_with(&own);
+            theirs && link.kind == "bridge" && link.name != net.bridge
+        });
+        if others.is_empty() {
+            return Ok(());
+        }
+        let addresses = route::addresses(&mut host.route)?;
+        for other in others {
+            let theirs = addresses.iter().filter(|(index, _)| *index == other.index);
+            let Some(text) = overlapping(net, theirs.map(|(_, address)| address.trunc())) else {
+                continue;
+            };
+            let id = other.alias.rsplit(':').next().unwrap_or_default();
+            let (ours, theirs) = ((&net.config.id, net.bridge.as_str()), (id, other.name.as_str()));
+            return Err(conflicting(ours, theirs, &text));
+        }
+        Ok(())
     }
 
     fn make(&self, net: &mut Net, host: &mut Host) -> Result<Network> {
         fail_point!("bridge.create.before-link");
+        let mark = self.mark_of(net);
+        let is_new = route::link(&mut host.route, &net.bridge)?.is_none();
+        let made = self.make_with_rules(net, host, is_new);
+        if made.is_err() {
+            self.state().networks.remove(&net.config.id);
+            if is_new {
+                // The first error is the one to report; what is left is removed at the next start.
+                let _removed =
+                    host.remove_links(|link| link.name == net.bridge && link.alias == mark);
+            }
+            self.nudge();
+        }
+        made
+    }
+
+    fn make_with_rules(&self, net: &mut Net, host: &mut Host, is_new: bool) -> Result<Network> {
         let found = self.ensure_bridge(net, host)?;
+        if is_new {
+            // Another daemon may have done the same at the same moment: whoever sees the other's goes back.
+            self.check_elsewhere(net, host)?;
+        }
         (net.index, net.owned) = (found.index, found.owned);
         let answer = net.answer();
         self.state().networks.insert(net.config.id, net.clone());
@@ -64,11 +134,15 @@ impl Inner {
         Ok(answer)
     }
 
+    fn mark_of(&self, net: &Net) -> String {
+        format!("{}{}", self.config.mark(), net.config.id)
+    }
+
     /// Makes the network's bridge, or finds it.
     pub(crate) fn ensure_bridge(&self, net: &Net, host: &mut Host) -> Result<Found> {
         host.ensure_bridge(&Wanted {
             name: &net.bridge,
-            mark: &format!("{}{}", self.config.mark(), net.config.id),
+            mark: &self.mark_of(net),
             mac: net.mac(),
             mtu: net.options.mtu,
             addresses: &net.bridge_addresses(),
@@ -80,6 +154,26 @@ impl Inner {
     pub(crate) fn release_pools(&self, network: &NetworkId, pools: &[Subnet]) {
         subnets::release(&*self.ipam, network, pools);
     }
+}
+
+/// What of a network's subnets overlaps with others, in Docker's words.
+fn overlapping(net: &Net, others: impl Iterator<Item = IpNet>) -> Option<String> {
+    let mut others = others;
+    let own = |other: &IpNet| net.pools.iter().any(|pool| pools::overlap(&pool.subnet, other));
+    let family = Family::of(&others.find(own)?);
+    Some(format!("networks have overlapping {family}"))
+}
+
+fn conflict(ours: (&NetworkId, &str), other: &Net, why: &str) -> Error {
+    conflicting(ours, (&other.config.id.to_string(), &other.bridge), why)
+}
+
+fn conflicting(ours: (&NetworkId, &str), other: (&str, &str), why: &str) -> Error {
+    let ((id, bridge), (other, of)) = (ours, other);
+    let text = format!(
+        "cannot create network {id} ({bridge}): conflicts with network {other} ({of}): {why}"
+    );
+    Error::new(stdx::Kind::Forbidden, text)
 }
 
 /// The default network on a link that somebody else made: its addresses are the link's own, where it has some.

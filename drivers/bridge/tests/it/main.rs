@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod beside;
+mod daemons;
 mod egress;
 mod families;
 mod faults;
