@@ -7,6 +7,7 @@ use crate::{Inner, forwarding};
 use network::{EndpointId, Family, Mac};
 use nft::{Change, Element};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use stdx::fs::Durability;
 use stdx::{Error, Result};
 
@@ -101,8 +102,13 @@ impl Inner {
         self.pass_foreign(host)
     }
 
+    /// Until endpoints are recovered an earlier daemon's file stays: one without their egress rules would make them free
+    /// should this daemon die now and somebody flush the firewall.
     fn write_file(&self, batch: Option<&[u8]>) -> Result<()> {
         let Some(path) = &self.config.firewall else { return Ok(()) };
+        if self.keeps_file.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match batch {
             None => stdx::fs::remove_file(path),
             Some(bytes) => {

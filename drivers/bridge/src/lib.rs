@@ -55,6 +55,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stdx::{Context as _, Error, Kind, Result};
 
@@ -128,6 +129,8 @@ struct Inner {
     /// What the watching thread shall do, and what wakes it.
     chores: Mutex<firewall::Chores>,
     bell: OwnedFd,
+    /// The file of an earlier daemon's tables stays as it is: what is in it of containers that live is not known yet.
+    keeps_file: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +175,7 @@ impl Bridge {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(std::io::Error::from)
             .context(|| "eventfd")?;
+        let keeps_file = config.firewall.as_ref().is_some_and(|path| path.exists());
         let inner = Arc::new(Inner {
             config,
             ipam,
@@ -180,6 +184,7 @@ impl Bridge {
             ports: Mutex::default(),
             chores: Mutex::default(),
             bell,
+            keeps_file: AtomicBool::new(keeps_file),
         });
         let watch = watch::Watch::start(Arc::clone(&inner))?;
         Ok(Self { inner, _watch: watch })

@@ -13,6 +13,7 @@ use network::route;
 use network::{Live, NetworkId, Recovered, Sandbox};
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::Batch;
 
@@ -48,7 +49,11 @@ impl Inner {
             }
         }
         let mut host = self.host();
-        if !self.state().networks.is_empty() {
+        // Everybody is known again, whoever failed with what is forbidden to him.
+        self.keeps_file.store(false, Ordering::Relaxed);
+        if self.state().networks.is_empty() {
+            self.write_file_of_now()?;
+        } else {
             self.write_rules(&mut host)?;
         }
         self.sweep_egress(&mut host)?;

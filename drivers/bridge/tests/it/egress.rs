@@ -2,8 +2,10 @@
 
 use crate::lan::Lan;
 use crate::rig::{Container, Host, add_address, eventually, on_a_host, send};
-use bridge::{Bridge, rules::egress};
-use network::{Driver as _, Endpoint, NetworkConfig, PoolConfig, PortRequest, Protocol, Sandbox};
+use bridge::{Bridge, Config, rules::egress};
+use network::{
+    Driver as _, Endpoint, Live, NetworkConfig, PoolConfig, PortRequest, Protocol, Sandbox,
+};
 use nft::{Element, Family, Field, Firewall, Value};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -15,6 +17,16 @@ fn container(host: &Host, bridge: &Bridge, rules: &str) -> Container {
     let endpoint = Endpoint { egress: Some(rules.parse().unwrap()), ..host.endpoint() };
     let joined = bridge.join(&endpoint, &mut sandbox).unwrap();
     Container { sandbox, endpoint, joined }
+}
+
+/// It as the next daemon finds it.
+fn live(container: &Container) -> Live {
+    Live {
+        endpoint: container.endpoint.clone(),
+        joined: container.joined.clone(),
+        published: Vec::new(),
+        netns: None,
+    }
 }
 
 /// Whether `from` reaches `to`.
@@ -151,13 +163,7 @@ fn what_is_allowed_passes_and_survives_a_flush_and_a_daemon() {
         check("without a daemon", true);
         let bridge = host.open();
         bridge.create(&NetworkConfig::bridge(host.id, None)).unwrap();
-        let live = network::Live {
-            endpoint: jailed.endpoint.clone(),
-            joined: jailed.joined.clone(),
-            published: Vec::new(),
-            netns: None,
-        };
-        bridge.recover(vec![live]).unwrap();
+        bridge.recover(vec![live(&jailed)]).unwrap();
         check("with another daemon", true);
         learn(1);
         eventually("an address's time ends", || !reaches(&inside, &named, lan.address));
@@ -242,5 +248,59 @@ fn a_networks_rules_hold_beside_a_containers() {
         let host_six = UdpSocket::bind("[::]:0").unwrap();
         host_six.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
         assert!(!passes(&a, &host_six, "fd88::1".parse().unwrap()), "the host by IPv6");
+    });
+}
+
+#[test]
+fn what_puts_the_firewall_back_knows_the_rules_of_the_living_at_every_moment_of_a_start() {
+    on_a_host(|host| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("firewall");
+        let open = || host.open_with(Config { firewall: Some(path.clone()), ..host.config() });
+        // As the helper does while no daemon is there.
+        let replay = || {
+            let mut firewall = Firewall::open().unwrap();
+            firewall.delete(Family::Bridge, &egress::table(TABLE)).unwrap();
+            assert!(!has_table());
+            let bytes = std::fs::read(&path).unwrap();
+            firewall.write(sys::netlink::Batch::parse(&bytes).unwrap()).unwrap();
+        };
+        let lan = Lan::beside(host, "uplink", 2);
+        let outside = lan.socket();
+        let config = NetworkConfig::bridge(host.id, None);
+        let bridge = open();
+        bridge.create(&config).unwrap();
+        let jailed = container(host, &bridge, "none");
+        let inside = jailed.socket();
+        eventually("it is written down", || path.exists());
+        let before = std::fs::read(&path).unwrap();
+
+        // The next daemon makes its networks, and dies.
+        drop(bridge);
+        let bridge = open();
+        bridge.create(&config).unwrap();
+        drop(bridge);
+        replay();
+        assert!(has_table());
+        assert!(!reaches(&inside, &outside, lan.address), "nobody has recovered it");
+
+        // The one after that comes to the end of its start.
+        let bridge = open();
+        bridge.create(&config).unwrap();
+        let kept = std::fs::read(&path).unwrap();
+        assert!(kept == before || kept.len() > before.len(), "less was kept");
+        bridge.recover(vec![live(&jailed)]).unwrap();
+        replay();
+        assert!(has_table());
+        assert!(!reaches(&inside, &outside, lan.address));
+
+        // And the last finds nobody.
+        bridge.leave(&jailed.endpoint.id).unwrap();
+        drop((jailed, inside));
+        eventually("the table goes", || !has_table());
+        drop(bridge);
+        let bridge = open();
+        bridge.recover(Vec::new()).unwrap();
+        assert!(!path.exists(), "there are no networks");
     });
 }
