@@ -1,7 +1,7 @@
 //! Networks and endpoints of the two drivers.
 
 use crate::options::{L3, Options};
-use crate::{Kind, Macvlan, Net};
+use crate::{Kind, Macvlan, Net, State};
 use ipnet::IpNet;
 use network::ipam::{AddressWish, subnets};
 use network::route::{self, LinkInfo, Shared, SharedKind};
@@ -39,16 +39,7 @@ impl Driver for Macvlan {
         let options = Options::parse(self.kind, &config.options)?;
         let own = format!("{}{}", self.kind.prefix(), &config.id.to_string()[..12]);
         let parent = options.parent.as_ref().map_or(own, |parent| parent.name.clone());
-        {
-            let state = self.state();
-            if let Some((id, _)) = state.networks.iter().find(|(_, net)| net.parent == parent) {
-                let other = format!("{}{}", self.kind.prefix(), &id.to_string()[..12]);
-                return Err(Error::new(
-                    stdx::Kind::Forbidden,
-                    format!("network {other} is already using parent interface {parent}"),
-                ));
-            }
-        }
+        self.check_parent(&self.state(), &parent)?;
         // A plugin may be asked for addresses: nobody else is to wait for it.
         let pools = subnets::take_some(&*self.ipam, config, || {
             let mut host = self.host();
@@ -56,20 +47,32 @@ impl Driver for Macvlan {
             taken.extend(route::addresses(&mut host)?.into_iter().map(|(_, address)| address));
             Ok(taken)
         })?;
-        fail_point!("macvlan.create.before-link");
-        if let Err(e) = self.ensure_parent(&mut self.host(), config, &options, &parent) {
-            subnets::release(&*self.ipam, &config.id, &pools);
-            return Err(e);
-        }
         let net = Net {
             name: config.name.clone(),
             internal: config.internal || options.parent.is_none(),
-            options,
-            parent,
+            options: options.clone(),
+            parent: parent.clone(),
             pools,
         };
-        let answer = net.answer();
-        self.state().networks.insert(config.id, net);
+        let (answer, pools) = (net.answer(), net.pools.clone());
+        {
+            // Somebody may have come to the parent while addresses were asked for.
+            let mut state = self.state();
+            if let Err(e) = self.check_parent(&state, &parent) {
+                drop(state);
+                subnets::release(&*self.ipam, &config.id, &pools);
+                return Err(e);
+            }
+            state.networks.insert(config.id, net);
+        }
+        fail_point!("macvlan.create.before-link");
+        let mut host = self.host();
+        if let Err(e) = self.ensure_parent(&mut host, config, &options, &parent) {
+            drop(host);
+            self.state().networks.remove(&config.id);
+            subnets::release(&*self.ipam, &config.id, &pools);
+            return Err(e);
+        }
         Ok(answer)
     }
 
@@ -167,6 +170,18 @@ impl Driver for Macvlan {
 }
 
 impl Macvlan {
+    /// A parent is of one network.
+    fn check_parent(&self, state: &State, parent: &str) -> Result<()> {
+        match state.networks.iter().find(|(_, net)| net.parent == parent) {
+            None => Ok(()),
+            Some((id, _)) => {
+                let other = format!("{}{}", self.kind.prefix(), &id.to_string()[..12]);
+                let text = format!("network {other} is already using parent interface {parent}");
+                Err(Error::new(stdx::Kind::Forbidden, text))
+            }
+        }
+    }
+
     /// Finds the parent, or makes the one that is ours to make. It is up afterwards.
     fn ensure_parent(
         &self,

@@ -4,7 +4,7 @@ use crate::Inner;
 use crate::journal::{AddressNote, PoolKey, PoolNote};
 use crate::peer::Peer;
 use crate::undo::Chore;
-use crate::wire::{AddressAnswer, GATEWAY, MAC, PoolAnswer};
+use crate::wire::{AddressAnswer, Done, GATEWAY, MAC, PoolAnswer};
 use ipnet::IpNet;
 use network::ipam::{AddressUser, AddressWish, GivenPool, PoolWish};
 use network::{Family, Ipam, Mac, NetworkId, Usage};
@@ -206,13 +206,22 @@ pub(crate) fn ask_pool(
         "V6": family == Family::V6,
     });
     let answer: PoolAnswer = peer.call(inner, method, &question)?;
-    let odd = |text: String| Failure::garbled(&peer.name, method, text);
+    read_pool(&answer, family).map_err(|text| {
+        // It thinks that we have it now. The refusal is what is told, whatever it says to this.
+        let _told =
+            peer.call::<Done>(inner, "IpamDriver.ReleasePool", &json!({"PoolID": answer.id}));
+        Failure::garbled(&peer.name, method, text)
+    })
+}
+
+/// The pool in an answer, or what is wrong with it.
+fn read_pool(answer: &PoolAnswer, family: Family) -> Result<Given, String> {
     let subnet: IpNet = answer
         .pool
         .parse()
-        .map_err(|_| odd(format!("its answer has no pool: {:?}", shortened(&answer.pool))))?;
+        .map_err(|_| format!("its answer has no pool: {:?}", shortened(&answer.pool)))?;
     if Family::of(&subnet) != family {
-        return Err(odd(format!("its pool {subnet} is not of the family that was asked for")));
+        return Err(format!("its pool {subnet} is not of the family that was asked for"));
     }
     let gateway = match answer.data.as_ref().and_then(|data| data.get(GATEWAY)) {
         Some(text) if !text.is_empty() => {
@@ -220,13 +229,13 @@ pub(crate) fn ask_pool(
             // Docker's words.
             let wrong = || {
                 let text = shortened(text);
-                odd(format!("failed to parse gateway address ({text}) returned by ipam driver"))
+                format!("failed to parse gateway address ({text}) returned by ipam driver")
             };
             Some(gateway.ok_or_else(wrong)?)
         }
         _ => None,
     };
-    Ok(Given { id: answer.id, subnet: subnet.trunc(), gateway })
+    Ok(Given { id: answer.id.clone(), subnet: subnet.trunc(), gateway })
 }
 
 /// Asks for an address of a pool, which the answer must be.
@@ -242,6 +251,7 @@ fn ask_address(
         .filter(|a| pool.subnet.contains(&a.addr()))
         .filter(|a| wish.wanted.is_none_or(|wanted| wanted == a.addr()));
     address.ok_or_else(|| {
+        give_back(inner, peer, pool, wish.network, &text);
         let wanted = wish.wanted.map(|a| format!(" {a}")).unwrap_or_default();
         let text = format!(
             "its answer {:?} is no address{wanted} of its pool {}",
@@ -250,6 +260,17 @@ fn ask_address(
         );
         Error::from(Failure::garbled(&peer.name, "IpamDriver.RequestAddress", text))
     })
+}
+
+/// Gives back what a plugin gave in place of what was asked for, unless it is somebody's.
+fn give_back(inner: &Inner, peer: &Peer, pool: &PoolNote, network: &NetworkId, text: &str) {
+    let Some(address) = prefixed(text, &pool.subnet).map(|net| net.addr()) else { return };
+    let is_somebodys = inner.journal.notes().addresses.contains_key(&(*network, address))
+        || pool.held.iter().chain(&pool.gateway).any(|held| held.addr() == address);
+    if !is_somebodys {
+        let question = json!({"PoolID": pool.id, "Address": address.to_string()});
+        let _told = peer.call::<Done>(inner, "IpamDriver.ReleaseAddress", &question);
+    }
 }
 
 /// Asks for an address; the answer as it came.

@@ -12,7 +12,9 @@ use network::{
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use stdx::time::Timestamp;
 use stdx::{Error, Kind, Result, fail_point};
 use store::Store;
@@ -28,6 +30,9 @@ pub(crate) struct Networks {
     /// Held by whoever makes or removes a network on the host: one at a time. Not where a plugin is asked, which may
     /// take its time.
     making: Mutex<()>,
+    /// The networks that are being made or removed: whoever needs the same one waits, also where a plugin is asked.
+    busy: Mutex<HashSet<String>>,
+    idle: Condvar,
     pub(super) ready: Sandboxes,
     /// The endpoints whose neighbours are being told of them.
     pub(super) announcing: Announcing,
@@ -111,6 +116,8 @@ impl Networks {
             events,
             table: RwLock::new(table),
             making: Mutex::default(),
+            busy: Mutex::default(),
+            idle: Condvar::new(),
             ready: Sandboxes::new(2)?,
             announcing: Announcing::default(),
             names,
@@ -191,6 +198,7 @@ impl Networks {
     pub(super) fn remove(&self, id: &str) -> Result<()> {
         let record = self.meant("", id)?;
         let _one = self.one_at_a_time(&record.driver, &record.ipam.driver);
+        let _alone = self.alone_with(id);
         // Out of the table nobody comes to it any more.
         let known = self.write().take(id)?;
         fail_point!("network.remove.before-record");
@@ -293,6 +301,15 @@ impl Networks {
             .then(|| self.making.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until nobody makes or removes this network, and keeps it so as long as the answer lives.
+    fn alone_with(&self, id: &str) -> Alone<'_> {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = |busy: &mut HashSet<String>| busy.contains(id);
+        let mut busy = self.idle.wait_while(busy, is_busy).unwrap_or_else(PoisonError::into_inner);
+        busy.insert(id.to_owned());
+        Alone { networks: self, id: id.to_owned() }
+    }
+
     /// Keeps a new network's name as long as the answer lives.
     fn keep_name(&self, name: &str) -> Result<KeptName<'_>> {
         let mut table = self.write();
@@ -342,6 +359,7 @@ impl Networks {
             return self.driver(&now.record.driver);
         }
         let _one = self.one_at_a_time(&now.record.driver, &now.record.ipam.driver);
+        let _alone = self.alone_with(id);
         let now = known(&self.read())?;
         let driver = self.driver(&now.record.driver)?;
         if now.made {
@@ -544,6 +562,20 @@ struct KeptName<'a> {
 impl Drop for KeptName<'_> {
     fn drop(&mut self) {
         self.networks.write().coming.remove(&self.name);
+    }
+}
+
+/// A network that nobody else makes or removes meanwhile.
+#[derive(Debug)]
+struct Alone<'a> {
+    networks: &'a Networks,
+    id: String,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.networks.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.networks.idle.notify_all();
     }
 }
 
