@@ -3,9 +3,10 @@
 use crate::find::Address;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Reading and writing.
@@ -48,13 +49,41 @@ fn unix(path: &Path, until: Instant) -> io::Result<UnixStream> {
 
 fn tcp(host: &str, until: Instant) -> io::Result<TcpStream> {
     let mut failure = io::Error::other(format!("{host} has no address"));
-    for to in host.to_socket_addrs()? {
+    for to in addresses(host, until)? {
         match TcpStream::connect_timeout(&to, left(until)?) {
             Ok(stream) => return Ok(stream),
             Err(e) => failure = e,
         }
     }
     Err(failure)
+}
+
+/// The addresses of `NAME:PORT`. The system's resolver waits as long as it likes for servers that are silent, so a name is
+/// left to a thread that may come too late; it ends when the resolver gives up.
+fn addresses(host: &str, until: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let name = host.to_owned();
+    bounded(until, move || Ok(name.to_socket_addrs()?.collect()))
+}
+
+/// What `work` answers, if it does in time.
+fn bounded<T: Send + 'static>(
+    until: Instant,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (answer, answered) = channel();
+    let work = move || {
+        // Nobody listens any more when it is too late.
+        let _in_time = answer.send(work());
+    };
+    std::thread::Builder::new().name("plugin-name".into()).stack_size(256 << 10).spawn(work)?;
+    match answered.recv_timeout(left(until)?) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the resolver panicked")),
+    }
 }
 
 /// What is left of the time; never nothing, which sockets take for "without end".
@@ -111,5 +140,26 @@ impl<S: Write + Timeouts> Write for Bounded<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_and_a_silent_resolver_is_not_waited_for() {
+        let soon = || Instant::now() + Duration::from_secs(10);
+        assert_eq!(addresses("[::1]:80", soon()).unwrap(), ["[::1]:80".parse().unwrap()]);
+        let local = addresses("localhost:80", soon()).unwrap();
+        assert!(local.iter().all(|address| address.ip().is_loopback()) && !local.is_empty());
+        assert!(addresses("no port", soon()).is_err());
+        let (_never, silent) = channel::<()>();
+        let begun = Instant::now();
+        let late = bounded(begun + Duration::from_millis(50), move || {
+            silent.recv().map_err(io::Error::other)
+        });
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 }
