@@ -481,14 +481,21 @@ impl Shared {
         if link.denials.is_none_or(|asked| asked == Some(connection.pid)) {
             return;
         }
-        link.denials = Some(Some(connection.pid));
+        let pid = connection.pid;
+        link.denials = Some(Some(pid));
         let (path, shared) = (self.paths.socket(), Arc::downgrade(self));
         // It ends with the helper, and with this process. That nobody is told is no reason to stop anything.
         let listen = move || {
-            let Ok(socket) = packet::connect(&path) else { return };
-            if !matches!(exchange(&socket, &Request::Watch, &[]), Ok(Some(Answer::Done))) {
+            let watching = packet::connect(&path).ok().filter(|socket| {
+                matches!(exchange(socket, &Request::Watch, &[]), Ok(Some(Answer::Done)))
+            });
+            let Some(socket) = watching else {
+                // The next who has rules asks again.
+                if let Some(shared) = shared.upgrade() {
+                    shared.lock().not_heard(pid);
+                }
                 return;
-            }
+            };
             while let Ok(Some((Answer::Denied(denial), _))) = packet::receive::<Answer>(&socket) {
                 let Some(shared) = shared.upgrade() else { return };
                 if let Some(Listener(listener)) = shared.listener.get() {
@@ -496,10 +503,10 @@ impl Shared {
                 }
             }
         };
-        let _thread = std::thread::Builder::new()
-            .name("netd-denials".into())
-            .stack_size(256 << 10)
-            .spawn(listen);
+        let thread = std::thread::Builder::new().name("netd-denials".into());
+        if thread.stack_size(256 << 10).spawn(listen).is_err() {
+            link.not_heard(pid);
+        }
     }
 
     /// Starts a helper. It is reachable when this returns, and answers when it has read its records.
@@ -542,6 +549,13 @@ impl Shared {
 }
 
 impl Link {
+    /// The helper `pid` could not be asked to tell of denials.
+    fn not_heard(&mut self, pid: u32) {
+        if self.denials == Some(Some(pid)) {
+            self.denials = Some(None);
+        }
+    }
+
     /// The end of the present helper, if there is one, is no news any more.
     fn forget_watch(&mut self) {
         if let Some(wake) = self.watch.take() {

@@ -175,8 +175,9 @@ impl Server {
                 self.event(token, flags);
             }
             self.expire(Instant::now());
-            if self.firewall.take_made() {
-                self.learn_again();
+            let made = self.firewall.take_made();
+            if !made.is_empty() {
+                self.learn_again(&made);
             }
         }
         // The socket's name stays: by now it may be the next helper's.

@@ -83,6 +83,9 @@ impl Networks {
             id => id.to_owned(),
         };
         let mut attributes = describe(&denial.what);
+        if denial.again > 0 {
+            attributes.insert("again".to_owned(), denial.again.to_string());
+        }
         tracing::info!(container, network = %id, ?attributes, "denied by egress rules");
         attributes.insert("container".to_owned(), container.to_owned());
         if let Ok(network) = self.meant("", &id) {

@@ -7,7 +7,7 @@
 //! Denied packets are heard of by `nfnetlink_log`. They and denied names are told to the daemon; while there is none, the
 //! last thousand wait for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use stdx::{Context as _, Error, Result};
 use types::egress::Rule;
 
 use super::Server;
+use super::firewall::Table;
 use super::poll::Token;
 use super::slab::Key;
 use crate::packet;
@@ -207,24 +208,26 @@ impl Egress {
         }
     }
 
-    /// What was denied just now, unless it was told a moment ago.
+    /// What was denied just now. What was told a moment ago is counted, and the count told with the next of the same.
     fn note(&mut self, mut denial: Denial) {
         let now = Instant::now();
-        while self.recent.front().is_some_and(|(at, _)| now - *at > AGAIN) {
-            self.recent.pop_front();
-        }
-        let same = |(_, other): &&mut (Instant, Denial)| {
+        let same = |(_, other): &(Instant, Denial)| {
             (&other.sandbox, &other.what) == (&denial.sandbox, &denial.what)
         };
-        if let Some((_, known)) = self.recent.iter_mut().find(same) {
-            known.again += 1;
-            return;
-        }
         denial.again = 0;
+        if let Some(at) = self.recent.iter().position(same) {
+            let (told, known) = &mut self.recent[at];
+            if now - *told <= AGAIN {
+                known.again = known.again.saturating_add(1);
+                return;
+            }
+            denial.again = known.again;
+            self.recent.remove(at);
+        }
         if self.recent.len() == MOST_RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, denial.clone()));
+        self.recent.push_back((now, Denial { again: 0, ..denial.clone() }));
         if self.waiting.len() == MOST_WAITING {
             self.waiting.pop_front();
         }
@@ -310,14 +313,17 @@ impl Server {
         Ok(())
     }
 
-    /// The tables were written anew after somebody flushed them: what was learned is to be there again.
-    pub(crate) fn learn_again(&mut self) {
+    /// These tables were made anew, after somebody flushed them: what was learned is to be there again.
+    pub(crate) fn learn_again(&mut self, made: &BTreeSet<Table>) {
         let now = Instant::now();
         let (records, learned) = (&self.records, &mut self.egress.learned);
         learned.retain(|id, _| records.sandbox(id).is_some());
         for (id, known) in learned {
             let judge = records.sandbox(id).and_then(|settings| settings.egress.as_ref());
             let Some(judge) = judge else { continue };
+            if !made.iter().any(|(_, name)| name == judge.table.as_bytes()) {
+                continue;
+            }
             known.retain(|(_, until)| *until > now);
             let again = known.iter().map(|(key, until)| (key, *until - now));
             if let Err(e) = self.firewall.write(&renewal(&judge.table, again)) {
@@ -504,6 +510,14 @@ mod tests {
             egress.note(denial(name));
         }
         assert_eq!((egress.waiting.len(), egress.told), (2, 2));
+        // After a while the next is told, with how often it was tried between.
+        for (told, _) in &mut egress.recent {
+            *told -= AGAIN + Duration::from_secs(1);
+        }
+        egress.note(denial("x"));
+        egress.note(denial("z"));
+        let again: Vec<u32> = egress.waiting.iter().map(|denial| denial.again).collect();
+        assert_eq!(again, [0, 0, 2, 0]);
         for number in 0..2000 {
             egress.note(denial(&number.to_string()));
         }

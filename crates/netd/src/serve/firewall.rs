@@ -43,7 +43,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const PATIENCE: u32 = 4;
 
 /// A table: family and name.
-type Table = (u8, Vec<u8>);
+pub(crate) type Table = (u8, Vec<u8>);
 
 /// The watch.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(crate) struct Watch {
     in_a_row: u32,
     replayed: u64,
     /// Tables were made anew: what was added to their sets is gone.
-    made: bool,
+    made: BTreeSet<Table>,
 }
 
 impl Watch {
@@ -95,7 +95,7 @@ impl Watch {
             last: None,
             in_a_row: 0,
             replayed: 0,
-            made: false,
+            made: BTreeSet::new(),
         })
     }
 
@@ -119,8 +119,8 @@ impl Watch {
         self.daemons.retain(|(key, _)| *key != daemon);
     }
 
-    /// Whether tables were made anew since this was last asked.
-    pub(crate) fn take_made(&mut self) -> bool {
+    /// Which tables were made anew since this was last asked. One that is kept while others are written is not among them.
+    pub(crate) fn take_made(&mut self) -> BTreeSet<Table> {
         std::mem::take(&mut self.made)
     }
 
@@ -146,7 +146,9 @@ impl Watch {
                 Ok(messages) => {
                     for message in messages.iter().filter(|m| Some(m.port) != own) {
                         let Some(table) = table(message) else { continue };
-                        self.made |= message.kind == NFT_MSG_NEWTABLE;
+                        if message.kind == NFT_MSG_NEWTABLE {
+                            self.made.insert(table.clone());
+                        }
                         if !self.daemons.iter().any(|(_, port)| *port == Some(message.port)) {
                             self.touched.insert(table);
                         } else if message.kind == NFT_MSG_NEWTABLE {
@@ -195,7 +197,10 @@ impl Watch {
         // What is ours is looked up now: the daemon may have given up its tables meanwhile.
         match self.wanted() {
             Ok((_, ours)) if ours.is_disjoint(&touched) => {}
-            Ok(_) => self.replay(log),
+            Ok(_) => {
+                self.made.extend(touched);
+                self.replay(log);
+            }
             Err(e) => log.note(&e),
         }
     }
@@ -213,7 +218,6 @@ impl Watch {
         self.last = Some(now);
         self.in_a_row = if is_again { self.in_a_row + 1 } else { 0 };
         self.replayed += 1;
-        self.made = true;
         match done {
             Ok(()) => log.note(&"somebody changed our firewall tables: they have been put back"),
             Err(e) => {
