@@ -525,6 +525,12 @@ fn rules_are_said_by_any_client_and_refused_where_nobody_could_hold_them() {
         client.run(&["exec", "one", "nc", "-w", "2", "ok.test", "8443"]).ok().prints("hello\n");
         client.run(&["exec", "one", "nc", "-w", "1", FAR, "9443"]).exits(1);
         client.run(&["exec", "one", "nslookup", "evil.test"]).exits(1);
+        // It can be asked for, whichever client made them.
+        let told = scene.client.run(&["network", "explain", "one"]).ok();
+        told.says("egress of one on jails")
+            .says("the container itself")
+            .says("may go to ok.test:8443/tcp by the network's rules")
+            .says("everything else is denied: the network's rules do not allow it");
         client.run(&["rm", "-f", "one", "two"]).ok();
         let narrow = ["run", "--rm", "--network", "jails", "--annotation", "gantry.egress=none"];
         let ask = ["busybox", "nc", "-w", "1", "ok.test", "8443"];
@@ -557,6 +563,8 @@ fn rules_are_said_by_any_client_and_refused_where_nobody_could_hold_them() {
     client
         .run(&["run", "-d", "--name", "one", "--egress", "none", "busybox", "sleep", "1000"])
         .ok();
+    let table = ["network", "explain", "--format", "{{.About}}|{{.From}}|{{.Allowed}}", "one"];
+    client.run(&table).ok().says("egress of one on bridge|the container itself|no\n");
     // Who shares its network shares its rules, and has none of his own.
     client
         .run(&[

@@ -274,7 +274,25 @@ fn a_plugin_gives_addresses() {
     start(&client, "new", "n");
     client.run(&["exec", "new", "ping", "-c", "1", "-W", "2", "stays"]).ok();
     client.run(&["rm", "-f", "stays", "goes", "new"]).ok();
+
+    // What is not taken from it is given back to it.
+    plugin.also("IpamDriver.RequestAddress", json!({"Address": "10.99.0.9/24"}));
+    client
+        .run(&["run", "--rm", "--network", "n", "busybox", "true"])
+        .exits(125)
+        .says("its answer \"10.99.0.9/24\" is no address of its pool");
+    let given_back = |(method, question): &(String, serde_json::Value)| {
+        method == "IpamDriver.ReleaseAddress" && question["Address"] == "10.99.0.9"
+    };
+    assert!(plugin.questions().iter().any(given_back), "{:?}", plugin.questions());
+    plugin.also("IpamDriver.RequestAddress", json!({}));
     client.run(&["network", "rm", "n"]).ok();
+    plugin.forget_addresses();
+    plugin.also("IpamDriver.RequestPool", json!({"Pool": "fd00::/64"}));
+    client
+        .run(&["network", "create", "--ipam-driver", "vendor", "n"])
+        .exits(1)
+        .says("its pool fd00::/64 is not of the family that was asked for");
     eventually("all is free", PATIENCE, || plugin.keeps() == [0; 4]);
 }
 

@@ -24,6 +24,8 @@ pub enum Sender {
     Neighbour,
     /// A container, of whichever network; for an address: of another network.
     Container,
+    /// The container that is asked about: what leaves it.
+    Itself,
 }
 
 impl fmt::Display for Sender {
@@ -33,6 +35,7 @@ impl fmt::Display for Sender {
             Self::Elsewhere => "other hosts",
             Self::Neighbour => "containers of its network",
             Self::Container => "other containers",
+            Self::Itself => "the container itself",
         })
     }
 }

@@ -1,15 +1,20 @@
-//! Who reaches a published port or a container, and which rule says so.
+//! Who reaches a published port or a container, where a container may go, and which rule says so.
 
 use crate::Engine;
 use crate::networks::ports;
 use container::Published;
+use container::egress::EGRESS;
 use network::{Explanation, Protocol, Question, Sender};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use stdx::Result;
+use store::records::network::PortRecord;
+use types::Egress;
 
 /// A container may have thousands of rows of published ports: as many are told of it.
 const MOST_PORTS: usize = 32;
+/// It may have a thousand rules of where it may go: as many are told of it, and of its network.
+const MOST_RULES: usize = 64;
 
 /// One decision about what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub struct Explained {
 }
 
 impl Engine {
-    /// Who reaches a port of the host: `8080`, `53/udp`.
+    /// Who reaches a port of the host: `8080`, `53/udp`; and where the container behind it may go.
     ///
     /// # Errors
     /// `InvalidArgument` for what is no port.
@@ -38,10 +43,19 @@ impl Engine {
         if all.is_empty() {
             all.push(nobodys(port, protocol));
         }
+        // Who is behind it answers whoever comes, and may be held to rules beside.
+        let is_its = |row: &PortRecord| {
+            row.protocol == protocol.to_string() && row.each().any(|(host, _)| host == port)
+        };
+        for now in self.inner.containers.all().iter().map(container::Container::now) {
+            if now.endpoints.values().flat_map(|endpoint| &endpoint.ports).any(is_its) {
+                self.explain_egress(&now, &mut all);
+            }
+        }
         Ok(all)
     }
 
-    /// Who reaches a container: at its own addresses, and by its published ports.
+    /// Where a container may go, and who reaches it: at its own addresses, and by its published ports.
     ///
     /// # Errors
     /// `NotFound`.
@@ -51,6 +65,7 @@ impl Engine {
             return Ok(vec![answer]);
         }
         let mut all = Vec::new();
+        self.explain_egress(&now, &mut all);
         for (network, endpoint) in &now.endpoints {
             for (address, _) in endpoint.ipv4().into_iter().chain(endpoint.ipv6()) {
                 let Ok(address) = address.parse::<IpAddr>() else { continue };
@@ -92,6 +107,26 @@ impl Engine {
         Ok(all)
     }
 
+    /// Where a container that is held to rules may go, a network after the other.
+    fn explain_egress(&self, now: &Published, all: &mut Vec<Explained>) {
+        let own = container::egress::of(&now.record.host);
+        for (name, endpoint) in &now.endpoints {
+            let Ok(network) = self.inner.networks.meant(name, &endpoint.network) else { continue };
+            let whole = network.options.get(EGRESS).filter(|text| !text.is_empty());
+            // As the driver reads it, which has refused what cannot be read.
+            let whole = whole.map(|text| text.parse::<Egress>().unwrap_or_default());
+            let driver = self.inner.networks.driver(&network.driver).ok();
+            if let Some((table, _)) = driver.and_then(|driver| driver.egress()) {
+                all.extend(ways_out(
+                    &format!("egress of {} on {name}", now.record.name),
+                    &table,
+                    own.as_ref(),
+                    whole.as_ref(),
+                ));
+            }
+        }
+    }
+
     fn explain(&self, about: &str, question: Question, all: &mut Vec<Explained>) -> Result<()> {
         let answers = self.inner.networks.explain(&question)?;
         all.extend(answers.into_iter().map(|answer| {
@@ -105,6 +140,53 @@ impl Engine {
     pub fn network_warnings(&self) -> Vec<String> {
         self.inner.networks.warnings()
     }
+}
+
+/// What rules allow, each by itself, and that there is nothing else. Nothing where there are none.
+fn ways_out(
+    about: &str,
+    table: &str,
+    own: Option<&Egress>,
+    network: Option<&Egress>,
+) -> Vec<Explained> {
+    let both = own.is_some() && network.is_some();
+    let sides =
+        [("container", "own", own, "network"), ("network", "network", network, "container")];
+    let say = |allowed, what: String, text: String| Explained {
+        about: about.to_owned(),
+        from: Some(Sender::Itself),
+        allowed,
+        rule: format!("table bridge {table}, {what}"),
+        text,
+    };
+    let mut all = Vec::new();
+    for (whose, set, egress, other) in sides {
+        let rules = egress.map(Egress::rules).unwrap_or_default();
+        for rule in rules.iter().take(MOST_RULES) {
+            let also = if both {
+                format!(", as far as the {other}'s rules allow it too")
+            } else {
+                String::new()
+            };
+            let text = format!("may go to {rule} by the {whose}'s rules{also}");
+            all.push(say(true, format!("sets {set}-*"), text));
+        }
+        if let Some(rest) = rules.len().checked_sub(MOST_RULES).filter(|rest| *rest > 0) {
+            let text = format!("and {rest} more of the {whose}'s rules");
+            all.push(say(true, format!("sets {set}-*"), text));
+        }
+    }
+    let (whose, stays) = match (own.is_some(), network.is_some()) {
+        (false, false) => return all,
+        (true, false) => ("container's rules do", ""),
+        (false, true) => ("network's rules do", ", but for what stays on the network"),
+        (true, true) => ("container's and the network's rules both do", ""),
+    };
+    let text = format!(
+        "everything else is denied: the {whose} not allow it{stays}; answers to whoever came are let through"
+    );
+    all.push(say(false, "chain denied".to_owned(), text));
+    all
 }
 
 /// A container that no rule of ours is about.
@@ -145,5 +227,52 @@ mod tests {
     fn a_port_of_nobodys_is_the_hosts() {
         let answer = nobodys(80, Protocol::Tcp);
         assert_eq!((answer.about.as_str(), answer.allowed), ("port 80/tcp", false));
+    }
+    #[test]
+    fn ways_out_are_told_by_whose_rules_they_are_and_all_else_is_denied() {
+        let own: Egress = "allow:example.org:443,10.0.0.0/8".parse().unwrap();
+        let network: Egress = "allow:*:53/udp".parse().unwrap();
+        let told = |own: Option<&Egress>, network: Option<&Egress>| {
+            let all = ways_out("egress on net", "t_egress", own, network).into_iter();
+            all.map(|row| format!("{} {} {}", row.allowed, row.rule, row.text)).collect::<Vec<_>>()
+        };
+        assert!(told(None, None).is_empty());
+        let rest = "everything else is denied: the";
+        let answers = "answers to whoever came are let through";
+        let table = "table bridge t_egress,";
+        assert_eq!(
+            told(Some(&own), None),
+            [
+                format!(
+                    "true {table} sets own-* may go to example.org:443/tcp by the container's rules"
+                ),
+                format!("true {table} sets own-* may go to 10.0.0.0/8 by the container's rules"),
+                format!(
+                    "false {table} chain denied {rest} container's rules do not allow it; {answers}"
+                ),
+            ]
+        );
+        let nothing = Egress::default();
+        assert_eq!(
+            told(Some(&nothing), None),
+            [format!(
+                "false {table} chain denied {rest} container's rules do not allow it; {answers}"
+            )]
+        );
+        let both = told(Some(&own), Some(&network));
+        assert_eq!(both.len(), 4);
+        assert!(
+            both[0].ends_with("rules, as far as the network's rules allow it too"),
+            "{}",
+            both[0]
+        );
+        assert!(both[2].contains("may go to *:53/udp by the network's rules"), "{}", both[2]);
+        assert!(
+            both[3].contains("the container's and the network's rules both do not"),
+            "{}",
+            both[3]
+        );
+        let stays = told(None, Some(&nothing)).pop().unwrap();
+        assert!(stays.contains("but for what stays on the network"), "{stays}");
     }
 }
