@@ -458,7 +458,9 @@ fn nothing_but_what_is_allowed_leaves_a_container() {
     // Nobody has rules: there is no table.
     client.run(&["rm", "-f", "jail"]).ok();
     eventually("the rules are gone", PATIENCE, || {
-        !scene.daemon.host().run("nft", &["list", "tables"]).ok().stdout.contains("_egress")
+        // nft itself aborts (concat_expr_msort_value) when elements go while it reads them.
+        let tables = scene.daemon.host().run("nft", &["list", "tables"]);
+        tables.code == 0 && !tables.stdout.contains("_egress")
     });
 }
 
