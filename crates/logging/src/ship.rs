@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The cursor survives whoever wrote it, so a daemon that was down or killed goes on where the last one was: late, not
-//! lost. What was delivered but not yet noted is delivered again: at most the entries of one read, 128 KiB of the file.
+//! lost. What was delivered but not yet noted is delivered again by the next after a kill: at most the entries of one read,
+//! 128 KiB of the file. Whoever is told to stop notes how many of them have arrived.
 //! A destination that is away is tried again for ever; what rotation removes meanwhile is a gap, which is counted and
 //! told. A container in blocking mode is held before that happens ([`Shipping::check_hold`]).
 
@@ -241,8 +242,8 @@ impl Thread {
 
     fn ship_log(&mut self) -> Result<(), Failed> {
         let cursor_path = cursor_path(&self.job.log);
-        let from = read_cursor(&cursor_path);
-        let query = Query { follow: true, from, ..Query::default() };
+        let Cursor { mut place, delivered: mut skip } = read_cursor(&cursor_path);
+        let query = Query { follow: true, from: place, ..Query::default() };
         let mut reader = (self.job.open)(self.job.format, &self.job.log, query)?;
         let cursor = OpenOptions::new()
             .write(true)
@@ -263,13 +264,21 @@ impl Thread {
                 if reader.lost() > lost {
                     let new = reader.lost() - lost;
                     lost = reader.lost();
+                    // Those that had arrived may be what is gone.
+                    skip = 0;
                     self.shared.watcher.tell(&format!(
                         "a gap: {new} damaged records or files that rotation removed were not shipped"
                     ));
                 }
                 if !entries.is_empty() {
-                    self.deliver(&entries)?;
-                    keep_cursor(&cursor, reader.position())?;
+                    let known = skip.min(entries.len());
+                    skip -= known;
+                    if let Err(arrived) = self.deliver(&entries[known..]) {
+                        keep_cursor(&cursor, Cursor { place, delivered: known + arrived })?;
+                        return Err(Failed::Stopped);
+                    }
+                    place = reader.position();
+                    keep_cursor(&cursor, Cursor { place, delivered: skip })?;
                 }
                 if self.shared.state().held {
                     self.shared.check_hold();
@@ -289,14 +298,15 @@ impl Thread {
         }
     }
 
-    /// Delivers all of `entries`, however long it takes.
-    fn deliver(&mut self, mut entries: &[crate::Entry]) -> Result<(), Stopped> {
+    /// Delivers all of `entries`, however long it takes. The error is how many have arrived when it is told to stop.
+    fn deliver(&mut self, entries: &[crate::Entry]) -> Result<(), usize> {
         let mut wait = self.job.shipper.retry_wait();
-        loop {
+        let mut arrived = 0;
+        while arrived < entries.len() {
             if self.shared.state().stop {
-                return Err(Stopped);
+                return Err(arrived);
             }
-            match self.job.shipper.ship(entries) {
+            match self.job.shipper.ship(&entries[arrived..]) {
                 Ok(()) => {
                     if std::mem::take(&mut self.failing) {
                         self.complained = None;
@@ -305,13 +315,14 @@ impl Thread {
                     return Ok(());
                 }
                 Err(undelivered) => {
-                    entries = &entries[undelivered.delivered.min(entries.len())..];
+                    arrived = entries.len().min(arrived + undelivered.delivered);
                     self.failing = true;
                     self.complain(&format!("log is not shipped: {}", undelivered.error));
-                    self.pause(&mut wait)?;
+                    self.pause(&mut wait).map_err(|Stopped| arrived)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Waits before the next try, each time longer.
@@ -394,24 +405,42 @@ pub fn cursor_path(log: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Up to where a log has been shipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cursor {
+    /// Everything before it has arrived; `None`: nothing was read yet.
+    place: Option<Position>,
+    /// So many records behind it have arrived, too.
+    delivered: usize,
+}
+
 /// Overwritten in place: less than a page is written wholly or not at all, whoever is killed. It is not synced: after a
 /// power cut the checksum may not fit, and then all that is kept is shipped again.
-fn keep_cursor(file: &std::fs::File, position: Option<Position>) -> Result<()> {
+fn keep_cursor(file: &std::fs::File, cursor: Cursor) -> Result<()> {
     fail_point!("log.ship.before-cursor");
-    let Some(Position { first, offset }) = position else { return Ok(()) };
-    let text = format!("{first:020} {offset:020}");
+    let Cursor { place: Some(Position { first, offset }), delivered } = cursor else {
+        return Ok(());
+    };
+    let text = format!("{first:020} {offset:020} {delivered:020}");
     let line = format!("{text} {:016x}\n", checksum(text.as_bytes()));
     file.write_all_at(line.as_bytes(), 0).context(|| "note how far a log is shipped")?;
     fail_point!("log.ship.after-cursor");
     Ok(())
 }
 
-fn read_cursor(path: &Path) -> Option<Position> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let (numbers, sum) = text.trim_end().rsplit_once(' ')?;
-    let (first, offset) = numbers.split_once(' ')?;
-    (format!("{:016x}", checksum(numbers.as_bytes())) == sum).then_some(())?;
-    Some(Position { first: first.parse().ok()?, offset: offset.parse().ok()? })
+fn read_cursor(path: &Path) -> Cursor {
+    let read = || {
+        let text = std::fs::read_to_string(path).ok()?;
+        let (numbers, sum) = text.trim_end().rsplit_once(' ')?;
+        let mut numbers_of = numbers.split(' ');
+        let (first, offset) = (numbers_of.next()?, numbers_of.next()?);
+        (format!("{:016x}", checksum(numbers.as_bytes())) == sum).then_some(())?;
+        let place = Position { first: first.parse().ok()?, offset: offset.parse().ok()? };
+        // Earlier versions noted no more than the place.
+        let delivered = numbers_of.next().map_or(Some(0), |number| number.parse().ok())?;
+        Some(Cursor { place: Some(place), delivered })
+    };
+    read().unwrap_or_default()
 }
 
 /// FNV-1a.

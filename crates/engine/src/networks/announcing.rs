@@ -1,13 +1,14 @@
 //! Telling neighbours of links that have just come, so that they forget who had the addresses before.
 //!
 //! The first announcement leaves at once, the others at their interval until the endpoint goes. Nobody waits for any of
-//! them: a start hands over a descriptor and goes on. A packet socket is what lasts until the last announcement, and it
-//! keeps the container's namespace as long, which is why an endpoint that goes ends them.
+//! them: a start hands over a descriptor and goes on. Between announcements there is only that descriptor of the
+//! container's namespace, which an endpoint that goes gives up at once: a packet socket, which the kernel takes its time
+//! to close, would keep the namespace and with it the addresses, and a container that starts again would get others.
 
 use network::{Announcements, EndpointId, Joined, announce};
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stdx::{Context as _, Error, Result};
 use sys::netns;
 use sys::packet::Frames;
@@ -72,26 +73,25 @@ impl Announcing {
 }
 
 async fn tell(news: News, netns: OwnedFd, mut ended: oneshot::Receiver<()>) -> Result<()> {
-    let first = move || {
-        let frames = netns::inside(netns.as_fd(), Frames::open)
-            .and_then(|opened| opened)
-            .context(|| "open a packet socket")?;
-        let sent = news.send(&frames);
-        Ok::<_, Error>((news, frames, sent))
-    };
-    let first = spawn_blocking(first).await.map_err(|e| Error::internal(e.to_string()))?;
-    let (news, frames, mut sent) = first?;
-    let mut left = news.how.count - 1;
-    while left > 0 && sent.is_ok() {
-        tokio::select! {
-            () = sleep(news.how.interval) => sent = news.send(&frames),
-            _ = &mut ended => break,
+    let (news, netns) = (Arc::new(news), Arc::new(netns));
+    for left in (0..news.how.count).rev() {
+        let (said, there) = (Arc::clone(&news), Arc::clone(&netns));
+        let once = move || {
+            let frames = netns::inside(there.as_fd(), Frames::open)
+                .and_then(|opened| opened)
+                .context(|| "open a packet socket")?;
+            // Closed here, where nobody else is waiting.
+            said.send(&frames)
+        };
+        spawn_blocking(once).await.map_err(|e| Error::internal(e.to_string()))??;
+        if left > 0 {
+            tokio::select! {
+                () = sleep(news.how.interval) => {}
+                _ = &mut ended => break,
+            }
         }
-        left -= 1;
     }
-    // The kernel takes its time to close it.
-    spawn_blocking(move || drop(frames));
-    sent
+    Ok(())
 }
 
 impl News {

@@ -108,6 +108,35 @@ fn everything_arrives_once_whoever_ends_meanwhile() {
 }
 
 #[test]
+fn what_arrived_of_a_batch_does_not_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let server = Server::default();
+    let options = Options { path: path.clone(), max_size: None, max_files: 1 };
+    let mut writer = Writer::open(options).unwrap();
+    let mut write = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| put(&mut writer, number));
+        writer.flush().unwrap();
+    };
+    let seen = || server.seen.lock().unwrap().len();
+    write(0..10);
+    let shipping = ship(&path, &server, 1);
+    eventually("the first", || seen() == 10);
+    server.away.store(true, Ordering::SeqCst);
+    write(10..74);
+    eventually("some of them", || seen() > 10);
+    shipping.stop();
+    shipping.wait(Instant::now() + Duration::from_secs(20));
+    assert!(shipping.is_done() && (11..74).contains(&seen()), "{}", seen());
+    server.away.store(false, Ordering::SeqCst);
+    write(74..80);
+    let shipping = ship(&path, &server, 1);
+    shipping.end();
+    shipping.wait(Instant::now() + Duration::from_secs(20));
+    assert_eq!(*server.seen.lock().unwrap(), (0..80).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_writer_is_held_before_anything_is_lost_and_let_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
