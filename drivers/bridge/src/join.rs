@@ -4,15 +4,18 @@ use crate::host::Host;
 use crate::lease::Lease;
 use crate::options::EndpointOptions;
 use crate::plan::{self, Attachment, LinkPlan};
-use crate::{Inner, Net, apply};
+use crate::{Inner, Net, State, apply};
 use ipnet::IpNet;
 use network::ipam::AddressWish;
 use network::{Endpoint, EndpointId, Family, Joined, Mac, NetworkId, Sandbox, route};
 use std::net::IpAddr;
+use std::time::Duration;
 use stdx::{Context as _, Error, Result};
 use sys::netlink::Batch;
 
 const ENODEV: i32 = 19;
+/// How long a container that starts again is let wait for the end of its last link.
+const LAST_LINK: Duration = Duration::from_millis(100);
 
 impl Inner {
     pub(crate) fn join(&self, endpoint: &Endpoint, sandbox: &mut Sandbox) -> Result<Joined> {
@@ -49,10 +52,12 @@ impl Inner {
             .clone();
         let mut lease = Lease {
             network: endpoint.network,
+            container: endpoint.container,
             addresses: Vec::new(),
             link: plan::link_names(&endpoint.id)[0].clone(),
             mac: None,
         };
+        self.wait_for_last(endpoint);
         let taken = self.take_addresses(&net, endpoint, &mut lease.addresses);
         lease.mac = endpoint
             .mac
@@ -111,6 +116,21 @@ impl Inner {
             taken.push((pool.subnet, address.addr()));
         }
         Ok(())
+    }
+
+    /// A container that starts again has its last addresses again where nobody has taken them: they are free when the kernel
+    /// has taken its last namespace apart, within milliseconds as a rule. Somebody else may sit in that for long.
+    fn wait_for_last(&self, endpoint: &Endpoint) {
+        let is_leaving =
+            |state: &mut State| state.leases.is_leaving(&endpoint.network, &endpoint.container);
+        let mut state = self.state();
+        if !is_leaving(&mut state) {
+            return;
+        }
+        // Poisoned or late: then it has others.
+        drop(self.freed.wait_timeout_while(state, LAST_LINK, is_leaving));
+        // See `make_way`.
+        drop(self.host());
     }
 
     /// A container that starts again with its own address need not wait until the kernel has taken the last one's

@@ -14,12 +14,15 @@ use ipnet::IpNet;
 use network::{EndpointId, Mac, NetworkId};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use types::ContainerId;
 
 /// Addresses that are in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The network it is of.
     pub network: NetworkId,
+    /// Who has it.
+    pub container: ContainerId,
     /// The addresses, each with the pool it is of.
     pub addresses: Vec<(IpNet, IpAddr)>,
     /// The host's end of the link that has them.
@@ -134,6 +137,13 @@ impl Leases {
         all.find(|(_, (lease, phase))| *phase == Phase::Leaving && holds(lease)).map(|(id, _)| *id)
     }
 
+    /// Whether an earlier run of the container is gone from the network and its link not yet.
+    pub fn is_leaving(&self, network: &NetworkId, container: &ContainerId) -> bool {
+        self.by_endpoint.values().any(|(lease, phase)| {
+            *phase == Phase::Leaving && lease.network == *network && lease.container == *container
+        })
+    }
+
     /// How many endpoints of the network have a container.
     pub fn active(&self, network: &NetworkId) -> usize {
         self.by_endpoint
@@ -179,6 +189,7 @@ mod tests {
     fn lease(n: u8) -> Lease {
         Lease {
             network: NetworkId::from_bytes([0; 32]),
+            container: ContainerId::from_bytes(&[n; 32]),
             addresses: vec![(
                 "10.0.0.0/24".parse().unwrap(),
                 format!("10.0.0.{n}").parse().unwrap(),
@@ -198,6 +209,8 @@ mod tests {
         assert_eq!(leases.leave(&id(1)), None);
         assert_eq!(leases.leave(&id(1)), None);
         assert_eq!(leases.leaving(&lease(1).network, address), Some(id(1)));
+        let leaving = |n| leases.is_leaving(&lease(n).network, &lease(n).container);
+        assert!(leaving(1) && !leaving(2));
         assert_eq!(leases.leaving(&NetworkId::from_bytes([7; 32]), address), None);
         assert_eq!(leases.active(&lease(1).network), 1);
         assert_eq!(leases.link_gone("veth1"), Some(lease(1)));

@@ -56,7 +56,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use stdx::{Context as _, Error, Kind, Result};
 
 /// Where this instance of the daemon keeps its things on the host.
@@ -124,6 +124,8 @@ struct Inner {
     host: Mutex<Host>,
     /// Networks and leases; held for lookups only, never while the kernel works.
     state: Mutex<State>,
+    /// Told when addresses have been given back.
+    freed: Condvar,
     /// The host's ports that containers have; taken before both others, and held while a port is asked for.
     ports: Mutex<ports::Ports>,
     /// What the watching thread shall do, and what wakes it.
@@ -181,6 +183,7 @@ impl Bridge {
             ipam,
             host: Mutex::new(host),
             state: Mutex::default(),
+            freed: Condvar::new(),
             ports: Mutex::default(),
             chores: Mutex::default(),
             bell,
@@ -394,5 +397,6 @@ impl Inner {
         for (pool, address) in lease.addresses {
             self.ipam.release(&lease.network, &pool, address);
         }
+        self.freed.notify_all();
     }
 }

@@ -80,6 +80,7 @@ impl Inner {
         }
         let link = joined.host_interface.unwrap_or_else(|| link_names(&endpoint.id)[0].clone());
         let lease = Lease {
+            container: endpoint.container,
             network: endpoint.network,
             addresses: addresses.clone(),
             link: link.clone(),
