@@ -3,10 +3,11 @@
 use crate::rig::{Container, eventually, on_a_host, send};
 use bridge::plan::link_names;
 use network::route::{self, Veth};
-use network::{Driver as _, Endpoint, Live, Mac, NetworkConfig, Sandbox};
+use network::{Driver as _, Endpoint, EndpointId, Live, Mac, NetworkConfig, Sandbox};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 use stdx::Kind;
 use sys::netns;
 
@@ -114,6 +115,35 @@ fn an_address_of_ones_own_is_there_again_at_once() {
         assert_eq!(again.addresses, joined.addresses);
         assert!(host.link(joined.host_interface.as_deref().unwrap()).is_none());
         assert_eq!(bridge.leases(), 1);
+    });
+}
+
+/// Nor does one without such an address get another, unless somebody keeps what is left for long.
+#[test]
+fn a_container_that_starts_again_has_its_last_addresses() {
+    on_a_host(|host| {
+        let (bridge, _) = host.bridge();
+        let one = host.endpoint();
+        let join = |sandbox: &mut Sandbox| {
+            let endpoint = Endpoint { id: EndpointId::random().unwrap(), ..one.clone() };
+            let joined = bridge.join(&endpoint, sandbox).unwrap();
+            (endpoint.id, joined.addresses)
+        };
+        let mut sandbox = Sandbox::create().unwrap();
+        let (mut endpoint, first) = join(&mut sandbox);
+        for _ in 0..10 {
+            bridge.leave(&endpoint).unwrap();
+            drop(sandbox);
+            sandbox = Sandbox::create().unwrap();
+            let again = join(&mut sandbox);
+            assert_eq!(again.1, first);
+            endpoint = again.0;
+        }
+        bridge.leave(&endpoint).unwrap();
+        let begun = Instant::now();
+        let (_, other) = join(&mut Sandbox::create().unwrap());
+        assert_ne!(other, first);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     });
 }
 
