@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 use std::path::PathBuf;
-use testkit::process::{PATIENCE, eventually, send};
-use testkit::{Cli, Client, Daemon, Leaks, Options, need, reference};
+use testkit::process::{PATIENCE, Running, eventually, send};
+use testkit::{Cli, Client, Daemon, Host, Leaks, Options, need, reference};
 
 /// The runtimes of this machine: `runc` of the system and `crun` of the system or of the reference.
 fn runtimes(test: &str) -> Vec<(&'static str, PathBuf)> {
@@ -273,4 +273,66 @@ fn a_daemon_is_told_of_runtimes() {
         "{}",
         daemon.log()
     );
+}
+
+/// Another engine's own supervisor drives our runtime, by runc's command line.
+#[test]
+fn containerd_runs_containers_with_our_runtime() {
+    need!(Root);
+    if let Some(why) = reference::missing() {
+        return need::skip("containerd_runs_containers_with_our_runtime", &why);
+    }
+    let group = format!("gantry-test-containerd-{}", std::process::id());
+    /// Containers have groups beneath it, which go with them.
+    struct Parent(String);
+    impl Drop for Parent {
+        fn drop(&mut self) {
+            testkit::leaks::remove_cgroups(&self.0);
+        }
+    }
+    let _removed_last = Parent(group.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let config = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
+    std::fs::write(place("config.toml"), config).unwrap();
+    let host = Host::start();
+    let path = format!(
+        "{}:{}",
+        reference::programs().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let mut containerd = host.command("containerd");
+    containerd.env("PATH", &path).args(["--config", &place("config.toml")]);
+    containerd.args(["--root", &place("root"), "--state", &place("state")]);
+    containerd.args(["--address", &place("socket")]);
+    let _containerd = Running::start(containerd, None);
+    let ctr = |args: &[&str]| {
+        let mut command = host.command("ctr");
+        command.env("PATH", &path).args(["--address", &place("socket")]).args(args);
+        testkit::process::run(command)
+    };
+    eventually("containerd answers", PATIENCE, || ctr(&["version"]).code == 0);
+    ctr(&["images", "import", &testkit::images::archive().display().to_string()]).ok();
+    let runtime = testkit::program("gantry-runtime").display().to_string();
+    let run = |name: &str, more: &[&str], command: &[&str]| {
+        let cgroup = format!("/{group}/{name}");
+        let ours = ["run", "--runc-binary", &runtime, "--cgroup", &cgroup];
+        let what = ["docker.io/library/busybox:latest", name];
+        ctr(&[&ours[..], more, &what, command].concat())
+    };
+    run("one", &["--rm"], &["sh", "-c", "echo hello; exit 3"]).exits(3).says("hello\n");
+    run("two", &["-d"], &["sleep", "1000"]).ok();
+    let exec =
+        ["tasks", "exec", "--exec-id", "more", "two", "sh", "-c", "cat /proc/1/comm; exit 4"];
+    ctr(&exec).exits(4).says("sleep\n");
+    ctr(&["tasks", "pause", "two"]).ok();
+    ctr(&["tasks", "ls"]).ok().says("PAUSED");
+    ctr(&["tasks", "resume", "two"]).ok();
+    ctr(&["tasks", "ls"]).ok().says("RUNNING");
+    ctr(&["tasks", "metrics", "two"]).ok().says("memory");
+    ctr(&["tasks", "kill", "--signal", "SIGKILL", "two"]).ok();
+    eventually("it has ended", PATIENCE, || ctr(&["tasks", "ls"]).text().contains("STOPPED"));
+    ctr(&["tasks", "delete", "two"]).ok().says("exit code 137");
+    ctr(&["containers", "delete", "two"]).ok();
+    ctr(&["tasks", "ls", "-q"]).ok().prints("");
 }
