@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -46,6 +47,15 @@ impl Source {
         } else {
             Content::Plain(file)
         };
+        Ok(Self { content, metadata, pending: Vec::new(), offset: 0, limit: None, first: None })
+    }
+
+    /// The same compressed file from its start. Not by its name, which is another file's once the log has been rotated.
+    fn again(&self, name: &Name) -> io::Result<Self> {
+        let Content::Compressed(decoder) = &self.content else { return Self::open(name) };
+        let file = File::open(format!("/proc/self/fd/{}", decoder.get_ref().as_raw_fd()))?;
+        let content = Content::Compressed(Box::new(MultiGzDecoder::new(file)));
+        let metadata = self.metadata.clone();
         Ok(Self { content, metadata, pending: Vec::new(), offset: 0, limit: None, first: None })
     }
 
@@ -104,7 +114,7 @@ impl Source {
         }
         // Compressed files are read from their start only: once to count, once to skip.
         let total = self.count_lines()?;
-        *self = Self::open(name)?;
+        *self = self.again(name)?;
         let skip = total.saturating_sub(wanted);
         self.skip_lines(skip)?;
         Ok(total - skip)
@@ -148,7 +158,7 @@ impl Source {
             let n = match &mut self.content {
                 Content::Plain(file) => file.read_at(&mut head, 0)?,
                 Content::Compressed(_) => {
-                    fresh = Self::open(name)?;
+                    fresh = self.again(name)?;
                     let mut filled = 0;
                     loop {
                         match fresh.read(&mut head[filled..])? {
