@@ -18,6 +18,9 @@ use super::source::{Source, nanos};
 use super::{Decode, Name, names};
 use crate::{Entry, Position, Progress, Query};
 
+/// How often files are looked for in a log that is rotated all the time.
+const TRIES: usize = 8;
+
 /// How many bytes are read at a time.
 const BLOCK: usize = 128 << 10;
 
@@ -73,9 +76,31 @@ impl<D: Decode> Reader<D> {
         Ok(reader)
     }
 
+    /// Finds the files to be read, anew where the log was rotated more than once meanwhile: then a newer file may have been
+    /// taken for an older one.
+    fn find_sources(&mut self) -> io::Result<()> {
+        for _ in 0..TRIES {
+            self.sources.clear();
+            self.lost = 0;
+            self.look_for_sources()?;
+            if !self.is_overtaken() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the newest file that was found has moved on by more than one name.
+    fn is_overtaken(&self) -> bool {
+        let Some(newest) = self.sources.back() else { return false };
+        let is_it = |m: std::fs::Metadata| same(&m, newest.metadata());
+        let now = names(&self.path).find(|name| name.path.symlink_metadata().is_ok_and(is_it));
+        now.is_none_or(|name| name.index > 1)
+    }
+
     /// From the newest to the oldest, against the direction in which rotation moves files: one may be seen twice, none
     /// is missed.
-    fn find_sources(&mut self) -> io::Result<()> {
+    fn look_for_sources(&mut self) -> io::Result<()> {
         let path = self.path.clone();
         let mut wanted = self.query.tail;
         let mut newest = true;
