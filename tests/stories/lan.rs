@@ -70,6 +70,12 @@ fn seen_in(client: &Client, name: &str, at: &str) -> Option<String> {
     who(&client.run(&["exec", name, "timeout", "2", "wget", "-q", "-O", "-", &page]))
 }
 
+/// A network of both families, `dual`.
+fn make_dual(client: &Client) {
+    let subnets = ["--ipv6", "--subnet", "10.30.0.0/24", "--subnet", "fd30::/64"];
+    client.run(&[&["network", "create"], &subnets[..], &["dual"]].concat()).ok();
+}
+
 fn serve(client: &Client, name: &str, more: &[&str]) {
     let first = ["run", "-d", "--name", name, "-e", "PORTS=80 81"];
     client.run(&[&first[..], more, &["busybox", "sh", "-c", SERVE]].concat()).ok();
@@ -85,8 +91,7 @@ fn hosts_around_reach_what_was_published_for_them_and_nothing_else() {
     let near = Neighbour::beside(host, "near", 1);
     let far = Neighbour::beside(host, "far", 2);
     let third = Neighbour::beside(host, "third", 3);
-    let subnets = ["--ipv6", "--subnet", "10.30.0.0/24", "--subnet", "fd30::/64"];
-    client.run(&[&["network", "create"], &subnets[..], &["dual"]].concat()).ok();
+    make_dual(&client);
     let ports = ["8080:80", "127.0.0.1:8081:80", "[::1]:8082:80", "198.51.1.1:8083:80"];
     let ports = ports.iter().chain(["[2001:db8:1::1]:8084:80"].iter()).flat_map(|p| ["-p", *p]);
     let web: Vec<&str> = ["--network", "dual"].into_iter().chain(ports).collect();
@@ -184,8 +189,7 @@ fn datagrams_of_other_hosts_keep_their_addresses() {
     let daemon = Daemon::start();
     let (client, host) = (daemon.gantry(), daemon.host());
     let near = Neighbour::beside(host, "near", 1);
-    let subnets = ["--ipv6", "--subnet", "10.30.0.0/24", "--subnet", "fd30::/64"];
-    client.run(&[&["network", "create"], &subnets[..], &["dual"]].concat()).ok();
+    make_dual(&client);
     let names = ["run", "-d", "--name", "names", "--network", "dual", "-p", "5300:53/udp"];
     client.run(&[&names[..], &["busybox", "sleep", "1000"]].concat()).ok();
     let pid = client.run(&["inspect", "-f", "{{.State.Pid}}", "names"]).ok();

@@ -1,8 +1,15 @@
 //! Networks of users: made, joined, left and removed, also while containers run and across the daemon's death.
 
 use testkit::daemon::Options;
-use testkit::process::{PATIENCE, eventually};
+use testkit::process::{Output, PATIENCE, eventually};
 use testkit::{Cli, Client, Daemon, Host, need};
+
+/// What a container of the default network reads of its resolver and of hosts, the one that it calls `gate` among them.
+fn resolver_and_hosts(client: &Client) -> Output {
+    let gate = ["--add-host", "gate:host-gateway"];
+    let read = ["busybox", "cat", "/etc/resolv.conf", "/etc/hosts"];
+    client.run(&[&["run", "--rm"], &gate[..], &read].concat()).ok()
+}
 
 fn inspect(client: &Client, name: &str, template: &str) -> String {
     client.run(&["inspect", "-f", template, name]).ok().text().to_owned()
@@ -444,11 +451,7 @@ fn the_daemons_options_about_networks_are_obeyed() {
     let daemon =
         Daemon::with(Options { flags: flags.map(str::to_owned).to_vec(), ..Options::default() });
     let client = daemon.gantry();
-    let see =
-        ["--add-host", "gate:host-gateway", "busybox", "cat", "/etc/resolv.conf", "/etc/hosts"];
-    client
-        .run(&[&["run", "--rm"], &see[..]].concat())
-        .ok()
+    resolver_and_hosts(&client)
         .says("nameserver 10.0.0.53\nsearch corp\noptions timeout:2\n")
         .says("10.1.2.3\tgate\n")
         .says("10.88.0.128\t");
@@ -488,11 +491,7 @@ fn the_configuration_file_says_the_same_of_networks_and_more() {
     std::fs::write(daemon.config_file(), said.to_string()).unwrap();
     daemon.up();
     let client = daemon.gantry();
-    let see =
-        ["--add-host", "gate:host-gateway", "busybox", "cat", "/etc/resolv.conf", "/etc/hosts"];
-    client
-        .run(&[&["run", "--rm"], &see[..]].concat())
-        .ok()
+    resolver_and_hosts(&client)
         .says("search far\n")
         .says(&format!("# Based on host file: '{}' (legacy)\n", servers.display()))
         .says("10.1.2.3\tgate\nfd00::3\tgate\n");

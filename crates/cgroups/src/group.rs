@@ -205,6 +205,12 @@ impl Group {
                 ))
                 .caused_by(error)
             }
+            (OnError::ExplainBudget, Errno::INVAL) => Error::invalid(format!(
+                "unable to set real-time runtime to {}: it does not fit what the groups above have left of theirs, which \
+                 the daemon gives them (--cpu-rt-runtime)",
+                write.value
+            ))
+            .caused_by(error),
             (OnError::ExplainUnified, Errno::NOENT | Errno::PERM | Errno::ACCESS) => {
                 let controller = file.split('.').next().unwrap_or(file);
                 if member.controllers.iter().any(|c| c == controller) {

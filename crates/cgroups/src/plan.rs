@@ -27,8 +27,11 @@ pub(crate) struct Write {
 pub(crate) enum OnError {
     /// The error is the answer.
     Fail,
-    /// `cpu.cfs_period_us`: EINVAL may be the old quota not fitting; try again after the quota was written.
+    /// `cpu.cfs_period_us` and `cpu.rt_period_us`: EINVAL may be the old quota not fitting; try again after the new one was
+    /// written.
     RetryAfterNext,
+    /// `cpu.rt_runtime_us`: EINVAL means that the groups above have less left.
+    ExplainBudget,
     /// v1 memory limit: EBUSY means that more is in use and cannot be reclaimed.
     ExplainUsage,
     /// `memory.swap.max` being `max` or `0` where the kernel accounts no swap: it is so already.

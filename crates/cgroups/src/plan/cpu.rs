@@ -74,7 +74,7 @@ fn v1(cpu: &Cpu, shares: Option<u64>, quota: Option<i64>, period: Option<u64>, o
         out.push("cpu", vec!["cpu.rt_period_us".to_owned()], period, on_error);
     }
     if let Some(runtime) = runtime {
-        out.write("cpu", "cpu.rt_runtime_us", runtime);
+        out.push("cpu", vec!["cpu.rt_runtime_us".to_owned()], runtime, OnError::ExplainBudget);
     }
     if let Some(idle) = cpu.idle {
         out.write("cpu", "cpu.idle", idle);

@@ -37,7 +37,10 @@ fn show(present: &Fake, json: &str) -> String {
         Ok(writes) => {
             let line = |w: &Write| {
                 let mark = match w.on_error {
-                    OnError::Fail | OnError::ExplainUsage | OnError::ExplainUnified => "",
+                    OnError::Fail
+                    | OnError::ExplainBudget
+                    | OnError::ExplainUsage
+                    | OnError::ExplainUnified => "",
                     OnError::RetryAfterNext => " (or after)",
                     OnError::IgnoreMissing => " (if any)",
                 };

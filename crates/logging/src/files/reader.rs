@@ -109,7 +109,7 @@ impl<D: Decode> Reader<D> {
             if self.sources.iter().any(|s| s.is(source.metadata())) {
                 continue;
             }
-            if name.compressed && self.is_seen(&name, &mut source)? {
+            if name.compressed && self.is_seen(&mut source)? {
                 continue;
             }
             if newest && self.query.follow {
@@ -119,13 +119,13 @@ impl<D: Decode> Reader<D> {
             }
             newest = false;
             if let Some(position) = self.query.from
-                && source.seek::<D>(&name, position)?
+                && source.seek::<D>(position)?
             {
                 self.sources.push_front(source);
                 return Ok(());
             }
             if let Some(left) = wanted {
-                wanted = Some(left - source.seek_tail(&name, left)?.min(left));
+                wanted = Some(left - source.seek_tail(left)?.min(left));
             }
             self.sources.push_front(source);
             if wanted == Some(0) {
@@ -138,11 +138,10 @@ impl<D: Decode> Reader<D> {
     }
 
     /// Whether a compressed file was opened already, when it was a plain one and had another name.
-    fn is_seen(&mut self, name: &Name, source: &mut Source) -> io::Result<bool> {
+    fn is_seen(&mut self, source: &mut Source) -> io::Result<bool> {
         let Some(newer) = self.sources.front_mut() else { return Ok(false) };
-        let first = source.look_at_first::<D>(name)?;
-        // The name is of no use to a plain file.
-        Ok(newer.plain().is_some() && first.is_some() && newer.look_at_first::<D>(name)? == first)
+        let first = source.look_at_first::<D>()?;
+        Ok(newer.plain().is_some() && first.is_some() && newer.look_at_first::<D>()? == first)
     }
 
     fn read_block(&mut self, entries: &mut Vec<Entry>) -> io::Result<Progress> {
@@ -301,8 +300,8 @@ impl<D: Decode> Reader<D> {
     fn oldest_unread(&self) -> io::Result<Successor> {
         let mut best: Option<Source> = None;
         for found in sources(&self.path) {
-            let (name, mut source) = found?;
-            let first = source.look_at_first::<D>(&name)?;
+            let (_, mut source) = found?;
+            let first = source.look_at_first::<D>()?;
             let unread = first.is_none_or(|first| self.last.is_none_or(|last| first > last));
             if unread || best.is_none() {
                 source.offset = 0;

@@ -42,21 +42,18 @@ impl Source {
     pub(crate) fn open(name: &Name) -> io::Result<Self> {
         let file = open(&name.path)?;
         let metadata = file.metadata()?;
-        let content = if name.compressed {
-            Content::Compressed(Box::new(MultiGzDecoder::new(file)))
-        } else {
-            Content::Plain(file)
-        };
-        Ok(Self { content, metadata, pending: Vec::new(), offset: 0, limit: None, first: None })
+        Ok(Self::new(if name.compressed { gunzip(file) } else { Content::Plain(file) }, metadata))
     }
 
-    /// The same compressed file from its start. Not by its name, which is another file's once the log has been rotated.
-    fn again(&self, name: &Name) -> io::Result<Self> {
-        let Content::Compressed(decoder) = &self.content else { return Self::open(name) };
+    fn new(content: Content, metadata: Metadata) -> Self {
+        Self { content, metadata, pending: Vec::new(), offset: 0, limit: None, first: None }
+    }
+
+    /// A compressed file once more from its start: by what is open, for its name is another file's once the log has been
+    /// rotated.
+    fn again(decoder: &MultiGzDecoder<File>, metadata: &Metadata) -> io::Result<Self> {
         let file = File::open(format!("/proc/self/fd/{}", decoder.get_ref().as_raw_fd()))?;
-        let content = Content::Compressed(Box::new(MultiGzDecoder::new(file)));
-        let metadata = self.metadata.clone();
-        Ok(Self { content, metadata, pending: Vec::new(), offset: 0, limit: None, first: None })
+        Ok(Self::new(gunzip(file), metadata.clone()))
     }
 
     /// Reads no further than to where the file ends now.
@@ -106,18 +103,21 @@ impl Source {
     }
 
     /// Goes on to where the last `wanted` lines begin; says how many there are from there on.
-    pub(crate) fn seek_tail(&mut self, name: &Name, wanted: u64) -> io::Result<u64> {
-        if let Content::Plain(file) = &self.content {
-            let found = tail::last_lines(file, self.metadata.len(), wanted)?;
-            self.offset = found.offset;
-            return Ok(found.lines);
+    pub(crate) fn seek_tail(&mut self, wanted: u64) -> io::Result<u64> {
+        match &self.content {
+            Content::Plain(file) => {
+                let found = tail::last_lines(file, self.metadata.len(), wanted)?;
+                self.offset = found.offset;
+                Ok(found.lines)
+            }
+            // Read from its start only: once to count, once to skip.
+            Content::Compressed(decoder) => {
+                let total = Self::again(decoder, &self.metadata)?.count_lines()?;
+                let skip = total.saturating_sub(wanted);
+                self.skip_lines(skip)?;
+                Ok(total - skip)
+            }
         }
-        // Compressed files are read from their start only: once to count, once to skip.
-        let total = self.count_lines()?;
-        *self = self.again(name)?;
-        let skip = total.saturating_sub(wanted);
-        self.skip_lines(skip)?;
-        Ok(total - skip)
     }
 
     fn count_lines(&mut self) -> io::Result<u64> {
@@ -151,14 +151,13 @@ impl Source {
     }
 
     /// Finds out when the first record was written; leaves the place of reading as it is.
-    pub(crate) fn look_at_first<D: Decode>(&mut self, name: &Name) -> io::Result<Option<i64>> {
+    pub(crate) fn look_at_first<D: Decode>(&mut self) -> io::Result<Option<i64>> {
         if self.first.is_none() {
             let mut head = vec![0; HEAD];
-            let mut fresh;
-            let n = match &mut self.content {
+            let n = match &self.content {
                 Content::Plain(file) => file.read_at(&mut head, 0)?,
-                Content::Compressed(_) => {
-                    fresh = self.again(name)?;
+                Content::Compressed(decoder) => {
+                    let mut fresh = Self::again(decoder, &self.metadata)?;
                     let mut filled = 0;
                     loop {
                         match fresh.read(&mut head[filled..])? {
@@ -178,8 +177,8 @@ impl Source {
     }
 
     /// Goes on to `position`, if it is one of this file.
-    pub(crate) fn seek<D: Decode>(&mut self, name: &Name, position: Position) -> io::Result<bool> {
-        if self.look_at_first::<D>(name)? != Some(position.first) {
+    pub(crate) fn seek<D: Decode>(&mut self, position: Position) -> io::Result<bool> {
+        if self.look_at_first::<D>()? != Some(position.first) {
             return Ok(false);
         }
         match &self.content {
@@ -200,6 +199,10 @@ impl Source {
         }
         Ok(true)
     }
+}
+
+fn gunzip(file: File) -> Content {
+    Content::Compressed(Box::new(MultiGzDecoder::new(file)))
 }
 
 fn is_damage(error: &io::Error) -> bool {

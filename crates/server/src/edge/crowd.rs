@@ -111,6 +111,12 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use tokio::task::JoinHandle;
+
+    fn newcomer(crowd: &Arc<Crowd>) -> JoinHandle<Place> {
+        let crowd = Arc::clone(crowd);
+        tokio::spawn(async move { crowd.enter().await })
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_leaves_for_a_newcomer() {
@@ -118,10 +124,7 @@ mod tests {
         let old = crowd.enter().await;
         tokio::time::advance(Duration::from_secs(1)).await;
         let new = crowd.enter().await;
-        let entering = tokio::spawn({
-            let crowd = Arc::clone(&crowd);
-            async move { crowd.enter().await }
-        });
+        let entering = newcomer(&crowd);
         old.turn().asked_to_leave().await;
         drop(old);
         drop(entering.await.unwrap());
@@ -138,10 +141,7 @@ mod tests {
         client.turn().end();
         tokio::time::advance(Duration::from_secs(1)).await;
         let stranger = crowd.enter().await;
-        let entering = tokio::spawn({
-            let crowd = Arc::clone(&crowd);
-            async move { crowd.enter().await }
-        });
+        let entering = newcomer(&crowd);
         stranger.turn().asked_to_leave().await;
         drop(stranger);
         drop(entering.await.unwrap());
