@@ -185,3 +185,14 @@ impl Client {
         }
     }
 }
+
+impl Drop for Client {
+    /// What it sent and nobody read is taken from the socket: closed with something unread, a socket tells its peer of a
+    /// reset (`unix_release_sock`), where the end of the output is meant.
+    fn drop(&mut self) {
+        // Nothing comes after what is there now.
+        let _hung_up = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read);
+        let mut unread = [0; 4096];
+        while self.read(&mut unread).is_some_and(|n| n > 0) {}
+    }
+}

@@ -441,9 +441,8 @@ impl Networks {
             let port = self.names.redirect_port()?;
             self.drivers.iter().try_for_each(|driver| driver.relay(Some(port)))?;
         }
-        if networks.is_empty() && containers.is_empty() {
-            // One that the last daemon was about to end, or had just started.
-            self.names.stop_if_idle()?;
+        // One that the last daemon was about to end, or had just started; containers of the default network need none.
+        if networks.is_empty() && self.names.stop_if_idle()? {
             return Ok(());
         }
         if self.names.adopt()? {

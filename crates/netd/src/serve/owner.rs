@@ -52,6 +52,12 @@ impl Owner {
     }
 }
 
+/// Whether a process could not be read because it is no more: its folder is gone, or went while a file in it was open.
+pub(crate) fn has_ended(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound
+        || e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
 /// Field 22 of `/proc/PID/stat`; the name in field 2 may contain anything, also blanks and brackets.
 fn start_time(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -63,6 +69,18 @@ fn start_time(pid: u32) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_ends_while_it_is_read_has_ended() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut stat = std::fs::File::open(format!("/proc/{}/stat", child.id())).unwrap();
+        child.wait().unwrap();
+        let overtaken = io::Read::read_to_string(&mut stat, &mut String::new()).unwrap_err();
+        assert!(has_ended(&overtaken), "{overtaken}");
+        let netns = sys::netns::current().unwrap();
+        assert!(has_ended(&Owner::of(child.id(), &netns).unwrap_err()));
+        assert!(!has_ended(&io::ErrorKind::InvalidData.into()));
+    }
 
     #[test]
     fn a_process_is_known_again_and_another_is_not() {

@@ -15,7 +15,7 @@ use stdx::{Context as _, Result};
 use sys::netlink::{Protocol, Socket};
 
 use super::Server;
-use super::owner::Owner;
+use super::owner::{self, Owner};
 use super::poll::Token;
 use super::redirect::{self, RESOLVER, There};
 use super::slab::{Key, Slab};
@@ -123,7 +123,7 @@ impl Server {
         match Owner::of(pid, &attached.netns) {
             Ok(owner) => owner.write(self.records.paths(), id)?,
             // It ended meanwhile: its pidfd tells in a moment.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if owner::has_ended(&e) => {}
             Err(e) => return Err(e).context(|| format!("read process {pid}")),
         }
         if let Some(old) = attached.owner.take() {

@@ -106,6 +106,20 @@ fn a_client_that_does_not_read_holds_with_bounded_memory_and_loses_nothing() {
 }
 
 #[test]
+fn what_a_client_may_not_send_does_not_spoil_the_end_of_its_output() {
+    let mut rig = Rig::new(false);
+    let mut client = rig.attach(OUTPUT);
+    rig.stdout.as_mut().unwrap().write_all(b"out").unwrap();
+    while client.write(&[b'i'; 5000]).is_ok() {}
+    rig.settle();
+    rig.streams.finish(SESSION);
+    assert!(!rig.streams.has_clients());
+    let mut seen = Vec::new();
+    client.read_to_end(&mut seen).unwrap();
+    assert_eq!(seen, b"\x01\0\0\0\0\0\0\x03out");
+}
+
+#[test]
 fn a_hang_up_releases_at_once() {
     let mut rig = Rig::new(false);
     let slow = rig.attach(OUTPUT);
