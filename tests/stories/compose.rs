@@ -202,7 +202,7 @@ impl<'h> App<'h> {
         self.compose(&["--profile", "tools", "run", "--rm", "report"]).ok().prints("42\n");
         self.scales();
         self.compose(&["restart", "-t", "1", "cache"]).ok();
-        self.exec("web", &["redis-cli", "-h", "kv", "ping"]).ok().prints("PONG\n");
+        self.cache_answers();
         if self.compose == Compose::Two {
             self.exec("web", &["cat", "/www/index.html"]).ok().prints("the page\n");
             let ps = self.compose(&["ps", "--format", "{{.Service}} {{.State}} {{.Health}}"]).ok();
@@ -221,6 +221,13 @@ impl<'h> App<'h> {
         self.page("127.0.0.1:8081/").ok().prints("81\n");
         self.page("127.0.0.1:8082/").ok().prints("82\n");
         self.compose(&["port", "web", "80"]).ok().prints("0.0.0.0:8080\n");
+    }
+
+    /// Waits for it: `restart` does not.
+    fn cache_answers(&self) {
+        let ping = || self.exec("web", &["redis-cli", "-h", "kv", "ping"]);
+        eventually("the cache answers", PATIENCE, || ping().code == 0);
+        ping().ok().prints("PONG\n");
     }
 
     fn services_know_each_other_by_network(&self) {

@@ -145,13 +145,14 @@ impl Inner {
     /// Whether our chains are there with as many rules as they shall have. Elements are not counted.
     fn is_intact(&self) -> bool {
         let looked = (|| -> Result<bool> {
+            // Held to the end, so that nobody changes what is looked at.
+            let mut host = self.host();
             let world = self.world()?;
             let mut wanted = rules::desired(&world);
             if !world.egress.is_empty() {
                 let log = world.egress_log;
                 wanted.push(rules::egress::desired(&world.table, &world.egress, log));
             }
-            let mut host = self.host();
             for ruleset in wanted {
                 let there = host.firewall.rules(ruleset.family.number(), &ruleset.name)?;
                 for chain in &ruleset.chains {

@@ -101,15 +101,35 @@ fn what_is_meant_and_what_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn a_helper_that_starts_puts_back_what_is_missing_and_a_fight_is_slow() {
+fn a_helper_that_starts_puts_back_what_is_missing_unless_the_daemon_is_about_to() {
+    let host = Host::new();
+    let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+    let port = socket.port().unwrap();
+    let replayed = || host.client.status().unwrap().unwrap().replayed;
+    host.client.write_firewall(Some(ruleset(&["one"]).bytes())).unwrap();
+    // It starts between the daemon's file and the daemon's change, and hears of the change before it knows whose it is.
+    host.client.redirect_port().unwrap();
+    socket.execute(ruleset(&["one"])).unwrap();
+    host.client.watch_firewall(port).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(replayed(), 0);
+    run("nft", &["delete table inet gantry-test"]);
+    wait_for("it is back", LIMIT, || listing().contains("chain one"));
+    assert_eq!(replayed(), 1);
+    // The table goes while there is no helper.
+    host.client.stop().unwrap();
+    run("nft", &["delete table inet gantry-test"]);
+    host.client.watch_firewall(port).unwrap();
+    wait_for("it is there again", LIMIT, || listing().contains("chain one"));
+    assert_eq!(replayed(), 1, "of the new helper");
+}
+
+#[test]
+fn a_daemon_that_does_not_say_who_it_is_is_left_alone_and_a_fight_is_slow() {
     let mut host = Host::new();
     host.client.write_firewall(Some(ruleset(&["one"]).bytes())).unwrap();
     host.client.redirect_port().unwrap();
-    assert!(listing().contains("chain one"));
-    assert_eq!(host.client.status().unwrap().unwrap().replayed, 1);
-    // A daemon that has not said how to know its changes is left alone.
-    run("nft", &["delete table inet gantry-test"]);
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(1200));
     assert!(!listing().contains("table"));
     host.client = host.another_client();
     run("nft", &["add table inet gantry-test"]);

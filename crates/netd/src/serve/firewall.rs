@@ -7,7 +7,7 @@
 //! said its port cannot be told from others, and is left to guard its tables alone. Whoever keeps changing them is answered
 //! ever more slowly, not fought.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
@@ -55,8 +55,10 @@ pub(crate) struct Watch {
     own: Option<Socket>,
     /// The daemon's ports, as far as they are known, by its connections.
     daemons: Vec<(Key, Option<u32>)>,
-    /// Tables that somebody touched.
-    touched: BTreeSet<Table>,
+    /// Tables that somebody touched, by his port: it may turn out to be a daemon's. 0 is the kernel's own.
+    touched: BTreeMap<u32, BTreeSet<Table>>,
+    /// A table was not there: the daemon may be about to make it, since it writes the file first.
+    missed: bool,
     deadline: Option<Instant>,
     last: Option<Instant>,
     in_a_row: u32,
@@ -90,7 +92,8 @@ impl Watch {
             notices,
             own,
             daemons: Vec::new(),
-            touched: BTreeSet::new(),
+            touched: BTreeMap::new(),
+            missed: false,
             deadline: None,
             last: None,
             in_a_row: 0,
@@ -112,6 +115,8 @@ impl Watch {
     pub(crate) fn set_daemon(&mut self, daemon: Key, port: Option<u32>) {
         self.forget_daemon(daemon);
         self.daemons.push((daemon, port));
+        // What it changed before it said so was meant.
+        port.and_then(|port| self.touched.remove(&port));
     }
 
     /// The daemon is gone; its port may be anybody's.
@@ -150,10 +155,13 @@ impl Watch {
                             self.made.insert(table.clone());
                         }
                         if !self.daemons.iter().any(|(_, port)| *port == Some(message.port)) {
-                            self.touched.insert(table);
+                            self.touched.entry(message.port).or_default().insert(table);
                         } else if message.kind == NFT_MSG_NEWTABLE {
                             // The daemon wrote it anew, whole.
-                            self.touched.remove(&table);
+                            self.touched.retain(|_, tables| {
+                                tables.remove(&table);
+                                !tables.is_empty()
+                            });
                         }
                     }
                 }
@@ -161,7 +169,8 @@ impl Watch {
                 Err(e) if e.errno() == Some(rustix::io::Errno::INTR.raw_os_error()) => {}
                 // Something was lost: it may have been about us.
                 Err(e) if e.errno() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
-                    self.touched.extend(self.wanted().unwrap_or_default().1);
+                    let ours = self.wanted().unwrap_or_default().1;
+                    self.touched.entry(0).or_default().extend(ours);
                 }
                 Err(e) => {
                     log.note(&Error::internal("watch the firewall").caused_by(e));
@@ -175,30 +184,39 @@ impl Watch {
         }
     }
 
-    /// Puts the tables back if one is missing, as after a start.
+    /// Looks whether a table is missing, as after a start. It is put back unless the daemon does so in its turn.
     pub(crate) fn check(&mut self, log: &mut Log) {
         match self.missing() {
-            Ok(false) => {}
-            Ok(true) => self.replay(log),
+            Ok(tables) if tables.is_empty() => {}
+            Ok(_) => {
+                self.missed = true;
+                self.deadline.get_or_insert_with(|| Instant::now() + DAEMONS_TURN);
+            }
             Err(e) => log.note(&e),
         }
     }
 
-    /// Puts the tables back if it is time and somebody touched one of ours.
+    /// Puts the tables back if it is time and somebody touched one of ours, or one was and is missing.
     pub(crate) fn expire(&mut self, now: Instant, log: &mut Log) {
         if self.deadline.is_none_or(|at| at > now) {
             return;
         }
         self.deadline = None;
-        let touched = std::mem::take(&mut self.touched);
+        let touched: BTreeSet<Table> =
+            std::mem::take(&mut self.touched).into_values().flatten().collect();
+        let missed = std::mem::take(&mut self.missed);
         if self.daemons.iter().any(|(_, port)| port.is_none()) {
             return;
         }
         // What is ours is looked up now: the daemon may have given up its tables meanwhile.
-        match self.wanted() {
-            Ok((_, ours)) if ours.is_disjoint(&touched) => {}
-            Ok(_) => {
-                self.made.extend(touched);
+        let harmed = self.wanted().and_then(|(_, ours)| {
+            let missing = if missed { self.missing()? } else { BTreeSet::new() };
+            Ok(ours.intersection(&touched).cloned().chain(missing).collect::<BTreeSet<_>>())
+        });
+        match harmed {
+            Ok(tables) if tables.is_empty() => {}
+            Ok(tables) => {
+                self.made.extend(tables);
                 self.replay(log);
             }
             Err(e) => log.note(&e),
@@ -225,7 +243,7 @@ impl Watch {
                 // Whatever stands in the way may be gone later.
                 self.in_a_row = self.in_a_row.max(PATIENCE);
                 if let Ok((_, ours)) = self.wanted() {
-                    self.touched.extend(ours);
+                    self.touched.entry(0).or_default().extend(ours);
                     self.deadline = Some(now + self.pause());
                 }
             }
@@ -253,16 +271,16 @@ impl Watch {
         Ok((Some(batch), tables))
     }
 
-    /// Whether a table of ours is not there.
-    fn missing(&mut self) -> Result<bool> {
+    /// Which tables of ours are not there.
+    fn missing(&mut self) -> Result<BTreeSet<Table>> {
         let (_, mut ours) = self.wanted()?;
-        let Some(own) = self.own.as_mut().filter(|_| !ours.is_empty()) else { return Ok(false) };
+        let Some(own) = self.own.as_mut().filter(|_| !ours.is_empty()) else { return Ok(ours) };
         let mut batch = Batch::new();
         batch.message(NFT_MSG_GETTABLE, NLM_F_DUMP, &[0; 4], |_| {});
         for there in own.query(&batch).map_err(refused)?.iter().filter_map(table) {
             ours.remove(&there);
         }
-        Ok(!ours.is_empty())
+        Ok(ours)
     }
 }
 

@@ -72,13 +72,15 @@ mod tests {
 
     #[test]
     fn a_process_that_ends_while_it_is_read_has_ended() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let mut stat = std::fs::File::open(format!("/proc/{}/stat", child.id())).unwrap();
+        let program = sys::command::Program::open(std::path::Path::new("/bin/true")).unwrap();
+        let mut child = sys::command::Spawn::new(&program).spawn().unwrap();
+        let pid = u32::try_from(child.pid()).unwrap();
+        let mut stat = std::fs::File::open(format!("/proc/{pid}/stat")).unwrap();
         child.wait().unwrap();
         let overtaken = io::Read::read_to_string(&mut stat, &mut String::new()).unwrap_err();
         assert!(has_ended(&overtaken), "{overtaken}");
         let netns = sys::netns::current().unwrap();
-        assert!(has_ended(&Owner::of(child.id(), &netns).unwrap_err()));
+        assert!(has_ended(&Owner::of(pid, &netns).unwrap_err()));
         assert!(!has_ended(&io::ErrorKind::InvalidData.into()));
     }
 
