@@ -196,7 +196,7 @@ fn dig_is_answered_over_udp_and_tcp() {
     run("two", &["--network-alias", "all", "--ip", "10.40.0.11", "--ip6", "fd40::11"]);
     let pid = inspect(&client, "asker", "{{.State.Pid}}");
     let dig = |question: &[&str]| {
-        let fixed = ["-t", &pid, "-n", "dig", "@127.0.0.11", "+time=2", "+tries=1"];
+        let fixed = ["-t", &pid, "-n", "dig", "@127.0.0.11", "+time=30", "+tries=1"];
         daemon.host().run("nsenter", &[&fixed[..], question].concat()).ok()
     };
     for transport in ["+notcp", "+tcp"] {

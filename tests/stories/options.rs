@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::http::request;
 use testkit::process::{PATIENCE, Running, eventually, send};
 use testkit::registry::{Access, Registry};
@@ -90,6 +90,8 @@ struct Relay {
     /// Requests for blobs that are being answered, and the most there ever were.
     now: AtomicUsize,
     most: AtomicUsize,
+    /// How many of them are waited for before the first is answered.
+    wanted: AtomicUsize,
     /// Blobs are not to be had.
     fails: AtomicBool,
 }
@@ -101,6 +103,7 @@ impl Relay {
             seen: Mutex::default(),
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
             fails: AtomicBool::new(false),
         });
         let (server, network) = (Arc::clone(&relay), host.network());
@@ -145,8 +148,14 @@ impl Relay {
         }
         if blob {
             self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Others that may come do so meanwhile.
+            // Others that may come do so meanwhile; those that shall are waited for. The first of an image comes alone.
             std::thread::sleep(Duration::from_millis(100));
+            let begun = Instant::now();
+            while self.most.load(Ordering::SeqCst) < self.wanted.load(Ordering::SeqCst)
+                && begun.elapsed() < Duration::from_secs(3)
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         let mut server = TcpStream::connect(registry).ok()?;
         let lines = rest
@@ -158,11 +167,13 @@ impl Relay {
                 format!("{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n").as_bytes(),
             )
             .ok()?;
-        let _gone = std::io::copy(&mut server, &mut client);
+        let mut answer = Vec::new();
+        let _whole = server.read_to_end(&mut answer);
+        // Before the daemon can have it, and ask for the next.
         if blob {
             self.now.fetch_sub(1, Ordering::SeqCst);
         }
-        Some(())
+        client.write_all(&answer).ok()
     }
 
     /// How often each blob was asked for since the last time.
@@ -219,6 +230,7 @@ fn downloads_are_as_many_as_the_daemon_was_told_and_go_where_it_was_told() {
     eventually("the configuration is read", PATIENCE, || {
         by_file.log().contains("configuration reloaded")
     });
+    relay.wanted.store(2, Ordering::SeqCst);
     client.run(&["pull", "-q", "127.0.0.1:3128/layers"]).ok();
     assert!(relay.most.load(Ordering::SeqCst) > 1);
     client.run(&["rmi", "127.0.0.1:3128/layers"]).ok();

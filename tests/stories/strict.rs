@@ -69,7 +69,7 @@ fn looks_strict(client: &Client, name: &str) {
             name,
             "sh",
             "-c",
-            "nc -l -p 80 -w 1 & sleep 0.1; netstat -ltn | grep -q :80",
+            "nc -l -p 80 -w 60 & until netstat -ltn | grep -q :80; do kill -0 $! || exit 1; done; kill $!",
         ])
         .ok();
 }

@@ -23,8 +23,8 @@ fn a_shell_in_a_terminal_is_a_shell_in_a_terminal() {
             .send("while [ \"$(stty size)\" != '40 120' ]; do sleep 0.05; done; echo resized\n");
         terminal.expect("\nresized");
         // Job control: Ctrl-C ends the foreground job, not the shell.
-        terminal.send("sleep 1000\n");
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        terminal.send("sh -c 'echo be\"\"gun; exec sleep 1000'\n");
+        terminal.expect("\nbegun");
         terminal.send("\x03");
         terminal.expect("/ # ");
         terminal.send("exit 7\n");

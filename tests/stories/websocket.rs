@@ -89,6 +89,10 @@ fn a_websocket_carries_the_streams_of_a_container() {
     first.expect(BINARY, "one\n");
     first.send(PING, b"there?");
     first.expect(PONG, "there?");
+    // A client may be told a moment before the log is.
+    eventually("it is logged", PATIENCE, || {
+        gantry.run(&["logs", "cat"]).ok().stdout.contains("one")
+    });
     // Text frames before 1.28, all streams before 1.42, and what was logged when it is asked for.
     let mut second = Client::connect(&daemon, &path("v1.27", "cat", "&logs=1"));
     second.expect(TEXT, "one\n");

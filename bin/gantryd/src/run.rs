@@ -6,7 +6,7 @@ use crate::pidfile::PidFile;
 use crate::{drivers, dump, traces};
 use engine::Engine;
 use stdx::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
 pub(crate) fn run(config: Config) -> Result<()> {
@@ -56,13 +56,15 @@ async fn serve(config: Config, log: Log) -> Result<()> {
         }
         tokio::spawn(server::serve_metrics(listeners, engine.clone(), stopped.clone()));
     }
+    // From here on somebody may know that we are there.
+    let signals = Signals::watch()?;
     let serving = tokio::spawn(server::serve(listeners, engine.clone(), options, stopped));
     tracing::info!("Daemon has completed initialization");
     for address in addresses {
         tracing::info!("API listen on {address}");
     }
     tell("READY=1");
-    until_stopped(config, &engine, &log).await?;
+    signals.until_stopped(config, &engine, &log).await;
     tell("STOPPING=1");
     // Requests under way get a moment to end. Containers keep running, unless live-restore is off.
     let _served = stop.send(true);
@@ -72,25 +74,40 @@ async fn serve(config: Config, log: Log) -> Result<()> {
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
-async fn until_stopped(mut config: Config, engine: &Engine, log: &Log) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context(|| "watch signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context(|| "watch signals")?;
-    let mut hangup = signal(SignalKind::hangup()).context(|| "watch signals")?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                if let Err(e) = sys::activation::notify_reloading() {
-                    tracing::warn!("tell the service manager: {e}");
+/// What the daemon is told by signals; one that comes before it is waited for is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self> {
+        let watch = |kind| signal(kind).context(|| "watch signals");
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    async fn until_stopped(mut self, mut config: Config, engine: &Engine, log: &Log) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    if let Err(e) = sys::activation::notify_reloading() {
+                        tracing::warn!("tell the service manager: {e}");
+                    }
+                    match reload_configuration(&config, engine, log) {
+                        Ok(new) => config = new,
+                        // A daemon that runs is not stopped by a mistake in its file.
+                        Err(e) => tracing::error!("configuration not reloaded: {e}"),
+                    }
+                    tell("READY=1");
                 }
-                match reload_configuration(&config, engine, log) {
-                    Ok(new) => config = new,
-                    // A daemon that runs is not stopped by a mistake in its file.
-                    Err(e) => tracing::error!("configuration not reloaded: {e}"),
-                }
-                tell("READY=1");
             }
         }
     }

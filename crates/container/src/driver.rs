@@ -225,6 +225,10 @@ impl Driver {
                     answer(reply, Ok(()));
                 }
             }
+            Request::LetGo(reply) => {
+                self.have_let_go().await;
+                answer(reply, Ok(()));
+            }
             Request::Attach(streams, socket, reply) => {
                 let result = self.attach(streams, socket).await;
                 answer(reply, result);

@@ -64,6 +64,7 @@ pub(crate) enum Request {
     RefreshLinks,
     Unlink(String, Reply),
     Halt(Reply),
+    LetGo(Reply),
     Attach(Attachment, OwnedFd, Reply),
     Exec(Box<Exec>, Vec<OwnedFd>, Reply<i32>),
     Resize(Session, TerminalSize, Reply),
@@ -178,8 +179,10 @@ impl Container {
     }
 
     /// The daemon ends and takes its containers along: ends it as [`Self::stop`] does, but not as its user's wish.
+    /// Returns when its shim has ended, too.
     pub async fn halt(&self) -> Result<()> {
-        self.ask(Request::Halt).await
+        self.ask(Request::Halt).await?;
+        self.ask(Request::LetGo).await
     }
 
     /// Gives a client its streams: at once when it runs, otherwise when it is started.

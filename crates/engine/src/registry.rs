@@ -75,10 +75,7 @@ impl Registry {
 
     /// Gives a name back, unless another container has it by now.
     pub(crate) fn release(&self, name: &str, id: &str) {
-        let mut tables = self.write();
-        if tables.names.get(name).is_some_and(|owner| owner == id) {
-            tables.names.remove(name);
-        }
+        self.write().release(name, id);
     }
 
     /// Adds a container with its legacy links.
@@ -91,8 +88,10 @@ impl Registry {
         tables.containers.insert(id.to_owned(), container);
     }
 
-    pub(crate) fn remove(&self, id: &str) {
+    /// Takes a container out and gives its name back, at once: nobody sees one without the other.
+    pub(crate) fn remove(&self, id: &str, name: &str) {
         let mut tables = self.write();
+        tables.release(name, id);
         tables.containers.remove(id);
         tables.linked.remove(id);
         tables.linked.retain(|_, by| !by.remove(id) || !by.is_empty());
@@ -111,6 +110,12 @@ impl Registry {
 }
 
 impl Tables {
+    fn release(&mut self, name: &str, id: &str) {
+        if self.names.get(name).is_some_and(|owner| owner == id) {
+            self.names.remove(name);
+        }
+    }
+
     /// The container that another one knows by a further name: `web/db`.
     fn by_link(&self, name: &str) -> Option<Container> {
         let (parent, alias) = name.split_once('/')?;

@@ -196,8 +196,7 @@ impl World for EngineWorld {
         if record.user_namespace.is_some() {
             self.ranges.release(&record.id);
         }
-        self.registry.release(&record.name, &record.id);
-        self.registry.remove(&record.id);
+        self.registry.remove(&record.id, &record.name);
         self.janitor.wake();
         if let Err(e) = thrown {
             tracing::warn!(container = %record.id, "left for the next start: {e}");

@@ -137,11 +137,12 @@ impl Leases {
         all.find(|(_, (lease, phase))| *phase == Phase::Leaving && holds(lease)).map(|(id, _)| *id)
     }
 
-    /// Whether an earlier run of the container is gone from the network and its link not yet.
-    pub fn is_leaving(&self, network: &NetworkId, container: &ContainerId) -> bool {
-        self.by_endpoint.values().any(|(lease, phase)| {
-            *phase == Phase::Leaving && lease.network == *network && lease.container == *container
-        })
+    /// The endpoint of an earlier run of the container that is gone from the network, and whose link is not yet.
+    pub fn last_of(&self, network: &NetworkId, container: &ContainerId) -> Option<EndpointId> {
+        let is_last = |lease: &Lease| lease.network == *network && lease.container == *container;
+        let mut all = self.by_endpoint.iter();
+        all.find(|(_, (lease, phase))| *phase == Phase::Leaving && is_last(lease))
+            .map(|(id, _)| *id)
     }
 
     /// How many endpoints of the network have a container.
@@ -209,8 +210,8 @@ mod tests {
         assert_eq!(leases.leave(&id(1)), None);
         assert_eq!(leases.leave(&id(1)), None);
         assert_eq!(leases.leaving(&lease(1).network, address), Some(id(1)));
-        let leaving = |n| leases.is_leaving(&lease(n).network, &lease(n).container);
-        assert!(leaving(1) && !leaving(2));
+        let last = |n| leases.last_of(&lease(n).network, &lease(n).container);
+        assert_eq!((last(1), last(2)), (Some(id(1)), None));
         assert_eq!(leases.leaving(&NetworkId::from_bytes([7; 32]), address), None);
         assert_eq!(leases.active(&lease(1).network), 1);
         assert_eq!(leases.link_gone("veth1"), Some(lease(1)));

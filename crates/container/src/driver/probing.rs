@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stdx::fs::{Durability, replace};
 use stdx::time::Timestamp;
-use stdx::{Context as _, Error, Result};
+use stdx::{Context as _, Error, Kind, Result};
 use task::protocol::{Answer, Attachment, Exec, Request as ToShim, Session, State};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -190,6 +190,8 @@ impl Driver {
                     monitor.probe = Some(Running { began, ..running });
                 }
             }
+            // It has just ended, or stands still: that is no answer about its health, and news of it are on their way.
+            Err(error) if error.kind() == Kind::Conflict => self.monitor = None,
             Err(error) => {
                 self.services.world.measured(Measured::ProbeFailure);
                 let output = exec::worded(error).to_string();

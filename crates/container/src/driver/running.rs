@@ -34,9 +34,7 @@ impl Driver {
         self.publish();
         let attachments = std::mem::take(&mut self.attachments);
         // The new shim makes a cgroup of the same name as the one that the last shim may be removing still.
-        if let Some(ending) = self.ending.take() {
-            let _ended = ending.await;
-        }
+        self.have_let_go().await;
         let files = Arc::clone(&self.files);
         let _nobody_writes = files.lock().await;
         let started = match crate::start::start(&self.services, &self.now.record, attachments).await
@@ -237,6 +235,13 @@ impl Driver {
             let clean = move || recover::clean_up(&services, &cgroup);
             let _done = tokio::task::spawn_blocking(clean).await;
         }));
+    }
+
+    /// Waits until the last shim that was told to go has gone.
+    pub(super) async fn have_let_go(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            let _ended = ending.await;
+        }
     }
 
     /// A shim that was found alive: the container runs, or ended while nobody looked.

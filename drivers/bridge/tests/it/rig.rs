@@ -71,8 +71,10 @@ impl Host {
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
-        let container = types::ContainerId::from_bytes(&[1; 32]);
-        Endpoint::new(EndpointId::random().unwrap(), self.id, container)
+        // A container of its own.
+        let id = EndpointId::random().unwrap();
+        let container = id.to_string().parse().unwrap();
+        Endpoint::new(id, self.id, container)
     }
 
     pub(crate) fn container(&self, bridge: &Bridge) -> Container {
