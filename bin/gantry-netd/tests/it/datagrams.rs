@@ -200,13 +200,36 @@ fn another_hosts_datagrams_are_answered_from_the_address_that_it_asked() {
     assert!(answer.is_err());
 }
 
+/// How often a process has gone to sleep, once it sleeps: more later is what woke it since.
+fn sleeps(pid: u32) -> u64 {
+    let look = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().to_owned()
+        };
+        let count: u64 = field("voluntary_ctxt_switches:").parse().unwrap();
+        (field("State:").starts_with('S'), count)
+    };
+    let mut last = look();
+    wait_for("it sleeps", Duration::from_secs(20), || {
+        std::thread::sleep(Duration::from_millis(50));
+        let before = std::mem::replace(&mut last, look());
+        last.0 && last == before
+    });
+    last.1
+}
+
 #[test]
 fn sessions_end_when_the_kernels_flows_do() {
+    // Long enough that a machine that stands still for some seconds ends none: a flow is a stream after two seconds.
+    let (question, stream_time) = (Duration::from_secs(4), Duration::from_secs(8));
     let host = Host::new();
-    for (name, seconds) in [("timeout", "1"), ("timeout_stream", "4")] {
+    for (name, time) in [("timeout", question), ("timeout_stream", stream_time)] {
         let path = format!("/proc/sys/net/netfilter/nf_conntrack_udp_{name}");
-        std::fs::write(path, seconds).unwrap();
+        std::fs::write(path, time.as_secs().to_string()).unwrap();
     }
+    let until = |at: Instant| std::thread::sleep(at.saturating_duration_since(Instant::now()));
     let (web, _) = published(&host);
     echo(&web, 53);
     let (silent, stream) = (client("[::1]:5300"), client("[::1]:5300"));
@@ -219,13 +242,19 @@ fn sessions_end_when_the_kernels_flows_do() {
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(talk(&stream, "hello"), first);
     }
-    assert_eq!(sessions(&host), 1);
+    let last = Instant::now();
+    until(start + question + Duration::from_millis(300));
+    wait_for("the silent one is over", Duration::from_secs(5), || sessions(&host) == 1);
+    // The other is a stream, which outlasts a question's time, and costs nothing meanwhile.
     let pid = host.client.pid().unwrap().unwrap();
-    let before = crate::abuse::ticks(pid);
-    std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!((sessions(&host), crate::abuse::ticks(pid) - before), (1, 0));
+    let before = sleeps(pid);
+    until(last + question + Duration::from_millis(500));
+    // Before it is asked again: the answer is a turn too.
+    assert_eq!(sleeps(pid), before);
+    assert_eq!(sessions(&host), 1);
     assert_eq!(talk(&stream, "hello"), first);
-    wait_for("it is over", Duration::from_secs(6), || sessions(&host) == 0);
+    let limit = stream_time + Duration::from_secs(4);
+    wait_for("it is over", limit, || sessions(&host) == 0);
     // And begins anew when there is something to say.
     assert!(talk(&stream, "hello").starts_with("53 hello "));
 }

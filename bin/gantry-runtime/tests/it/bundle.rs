@@ -29,10 +29,10 @@ pub(crate) struct Bundle {
     pub(crate) id: String,
 }
 
-const PROGRAMS: [&str; 26] = [
+const PROGRAMS: [&str; 27] = [
     "sh", "cat", "sleep", "true", "echo", "id", "tty", "readlink", "grep", "ls", "mount", "touch",
     "stat", "hostname", "mkdir", "cut", "tr", "head", "uname", "kill", "awk", "chroot", "nice",
-    "ionice", "date", "find",
+    "ionice", "date", "find", "dd",
 ];
 
 impl Bundle {

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::bundle::{Bundle, OURS, is_ours};
 
@@ -74,6 +78,7 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         let _gone = self.run(&["rm", "-f", "-t", "0", "-a"]);
+        wait_for_users(&self.folder);
         // podman leaves its store mounted on itself.
         for name in ["root/vfs", "root/overlay", "root"] {
             let _none =
@@ -81,6 +86,33 @@ impl Drop for Podman {
         }
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
+}
+
+/// Waits until no process has the folder on its command line: after each container's end its conmon starts a `podman
+/// container cleanup`, which nobody waits for and which writes there.
+fn wait_for_users(folder: &Path) {
+    // With what is in it: another folder may have a name that begins as its own.
+    let folder = format!("{}/", folder.display()).into_bytes();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Some(user) = user_of(&folder) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "{user:?} is still there");
+        // One that has ended meanwhile cannot be opened.
+        if let Ok(pidfd) = pidfd_open(user, PidfdFlags::empty()) {
+            let left = Timespec { tv_sec: left.as_secs() as i64 + 1, tv_nsec: 0 };
+            let _ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)).unwrap();
+        }
+    }
+}
+
+/// A process with this on its command line. One that has ended has none.
+fn user_of(folder: &[u8]) -> Option<Pid> {
+    std::fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let entry = entry.unwrap();
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        line.windows(folder.len()).any(|part| part == folder).then_some(pid)
+    })
 }
 
 #[test]

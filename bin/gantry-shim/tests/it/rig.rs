@@ -31,6 +31,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Rig {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) id: String,
+    /// The cgroup above the container's. Its own: one that others use too is removed by one while another makes a group
+    /// below it.
+    parent: String,
     pub(crate) client: Option<Client>,
     pub(crate) shim: Child,
     pub(crate) launched: Instant,
@@ -55,12 +58,14 @@ impl Rig {
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08x}{number:08x}", std::process::id()).repeat(4);
+        let parent = format!("gantry-shim-test-{}-{number}", std::process::id());
         let program = Program::open(&binary()).unwrap();
         let begin = Instant::now();
         let launched = task::launch(&program, &id, None).unwrap();
         Self {
             dir,
             id,
+            parent,
             client: Some(Client::new(launched.socket)),
             shim: launched.child,
             launched: begin,
@@ -73,7 +78,7 @@ impl Rig {
     }
 
     pub(crate) fn cgroup(&self) -> String {
-        format!("gantry-shim-test/{}", self.id)
+        format!("{}/{}", self.parent, self.id)
     }
 
     /// A container that runs a shell script.
@@ -265,9 +270,7 @@ impl Rig {
 
     /// The container's directories in all hierarchies.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
-        let roots = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|e| e.unwrap().path());
-        let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
-        roots.map(|r| r.join(self.cgroup())).filter(|p| p.exists()).collect()
+        groups(&self.cgroup())
     }
 
     /// The log as records: stream, text, partial.
@@ -307,12 +310,20 @@ impl Drop for Rig {
             group.kill().unwrap();
             group.remove().unwrap();
         }
-        // The parent goes with the last test that uses it.
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-            let _others = std::fs::remove_dir(hierarchy.unwrap().path().join("gantry-shim-test"));
+        for parent in groups(&self.parent) {
+            // The same hierarchy may be there by two names.
+            if parent.exists() {
+                std::fs::remove_dir(parent).unwrap();
+            }
         }
-        let _others = std::fs::remove_dir("/sys/fs/cgroup/gantry-shim-test");
     }
+}
+
+/// The directories of a cgroup in all hierarchies.
+fn groups(name: &str) -> Vec<PathBuf> {
+    let roots = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|e| e.unwrap().path());
+    let roots = roots.chain([PathBuf::from("/sys/fs/cgroup")]);
+    roots.map(|r| r.join(name)).filter(|p| p.exists()).collect()
 }
 
 fn mount(destination: &str, kind: &str) -> Mount {

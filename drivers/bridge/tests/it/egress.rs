@@ -229,25 +229,30 @@ fn a_networks_rules_hold_beside_a_containers() {
         // IPv6: neighbours are found, the host and others are not reached.
         let six = |container: &Container| {
             let netns = container.sandbox.netns();
-            let socket = sys::netns::inside(netns, || UdpSocket::bind("[::]:0")).unwrap().unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-            socket
+            sys::netns::inside(netns, || UdpSocket::bind("[::]:0")).unwrap().unwrap()
         };
         let at = |container: &Container| {
             container.joined.addresses.iter().find(|a| a.addr().is_ipv6()).unwrap().addr()
         };
-        let passes = |from: &UdpSocket, to: &UdpSocket, address: IpAddr| {
+        let send_six = |from: &UdpSocket, to: &UdpSocket, address: IpAddr, patience| {
+            to.set_read_timeout(Some(patience)).unwrap();
             let port = to.local_addr().unwrap().port();
             let sent = from.send_to(b"hello", (address, port));
             sent.is_ok() && to.recv_from(&mut [0; 16]).is_ok()
         };
+        // On a busy machine the first question for a neighbour may be lost, and is repeated after a second.
+        let passes = |from: &UdpSocket, to: &UdpSocket, address| {
+            send_six(from, to, address, Duration::from_secs(3))
+        };
+        let is_dropped = |from: &UdpSocket, to: &UdpSocket, address| {
+            !send_six(from, to, address, Duration::from_millis(300))
+        };
         let (a, b, c) = (six(&plain), six(&neighbour), six(&narrow));
         assert!(passes(&a, &b, at(&neighbour)), "within the network by IPv6");
-        assert!(!passes(&c, &b, at(&neighbour)), "its own rules by IPv6");
+        assert!(is_dropped(&c, &b, at(&neighbour)), "its own rules by IPv6");
         assert!(passes(&b, &c, at(&narrow)) && passes(&c, &b, at(&neighbour)), "an answer by IPv6");
         let host_six = UdpSocket::bind("[::]:0").unwrap();
-        host_six.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
-        assert!(!passes(&a, &host_six, "fd88::1".parse().unwrap()), "the host by IPv6");
+        assert!(is_dropped(&a, &host_six, "fd88::1".parse().unwrap()), "the host by IPv6");
     });
 }
 

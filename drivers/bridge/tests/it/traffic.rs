@@ -1,11 +1,20 @@
 //! Who reaches whom.
 
 use crate::lan::Lan;
-use crate::rig::{Host, on_a_host, send};
+use crate::rig::{Container, Host, on_a_host, send};
 use network::{Driver as _, NetworkConfig, route};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sys::netns;
+
+/// How long is waited for what a lost question for a neighbour must not hold up. See [`ask_once`].
+const ONCE: Duration = Duration::from_secs(20);
+
+/// Makes this namespace repeat a question for a neighbour on this link no sooner than after [`ONCE`]. A port that does not
+/// forward yet loses the first one: the packet that waits for the answer then never comes, however slow the machine is.
+fn ask_once(link: &str) {
+    std::fs::write(format!("/proc/sys/net/ipv4/neigh/{link}/retrans_time_ms"), "30000").unwrap();
+}
 
 #[test]
 fn containers_reach_each_other_and_the_gateway_at_once() {
@@ -20,17 +29,22 @@ fn containers_reach_each_other_and_the_gateway_at_once() {
         );
         assert_eq!(a.joined.mac.unwrap().to_string(), "02:42:ac:11:00:02");
 
-        let start = Instant::now();
-        assert_eq!(send(&a.socket(), &b.socket(), b.address()), Some(IpAddr::V4(a.address())));
-        assert_eq!(send(&b.socket(), &a.socket(), a.address()), Some(IpAddr::V4(b.address())));
+        ask_once("gantry0-0a1b2c");
+        let patient = |container: &Container| {
+            netns::inside(container.sandbox.netns(), || ask_once("eth0")).unwrap();
+            let socket = container.socket();
+            socket.set_read_timeout(Some(ONCE)).unwrap();
+            socket
+        };
+        let (at_a, at_b) = (patient(&a), patient(&b));
+        assert_eq!(send(&at_a, &at_b, b.address()), Some(IpAddr::V4(a.address())));
+        assert_eq!(send(&at_b, &at_a, a.address()), Some(IpAddr::V4(b.address())));
         let gateway = UdpSocket::bind("172.17.0.1:0").unwrap();
-        gateway.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        gateway.set_read_timeout(Some(ONCE)).unwrap();
         assert_eq!(
-            send(&a.socket(), &gateway, Ipv4Addr::new(172, 17, 0, 1)),
+            send(&at_a, &gateway, Ipv4Addr::new(172, 17, 0, 1)),
             Some(IpAddr::V4(a.address()))
         );
-        // A port that does not forward yet would lose the first question for an address, which is repeated after 1 s.
-        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 
         // The mark, the name and the bridge of the host's end.
         let link = host.link(a.joined.host_interface.as_deref().unwrap()).unwrap();
@@ -45,17 +59,17 @@ fn the_first_packet_of_a_container_is_not_lost() {
     on_a_host(|host| {
         let (bridge, _) = host.bridge();
         let gateway = UdpSocket::bind("172.17.0.1:0").unwrap();
-        gateway.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        let mut slowest = Duration::ZERO;
+        gateway.set_read_timeout(Some(ONCE)).unwrap();
+        ask_once("gantry0-0a1b2c");
         for _ in 0..20 {
             let container = host.container(&bridge);
-            let socket = container.socket();
-            let start = Instant::now();
-            assert!(send(&socket, &gateway, Ipv4Addr::new(172, 17, 0, 1)).is_some());
-            slowest = slowest.max(start.elapsed());
+            let socket = netns::inside(container.sandbox.netns(), || {
+                ask_once("eth0");
+                UdpSocket::bind("0.0.0.0:0").unwrap()
+            });
+            assert!(send(&socket.unwrap(), &gateway, Ipv4Addr::new(172, 17, 0, 1)).is_some());
             bridge.leave(&container.endpoint.id).unwrap();
         }
-        assert!(slowest < Duration::from_millis(500), "{slowest:?}");
     });
 }
 
