@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 use testkit::daemon::Options;
-use testkit::process::{PATIENCE, eventually};
+use testkit::process::{Output, PATIENCE, eventually};
 use testkit::{Cli, Client, Daemon, need};
 
 fn show(client: &Client, format: &str, name: &str) -> String {
@@ -20,6 +20,26 @@ fn between_runs(client: &Client, name: &str) {
         at.starts_with("true")
             && at.split(' ').nth(1).is_some_and(|n| n.parse::<u32>().unwrap() > 3)
     });
+}
+
+/// What a command answers between two runs, the same two when it was asked and when it had answered.
+fn asked_between_runs(client: &Client, name: &str, verb: &[&str]) -> Output {
+    let at = || show(client, "{{.State.Restarting}} {{.RestartCount}}", name);
+    let mut answer = None;
+    // Each time there is twice as long to ask.
+    eventually("it is asked between two runs", PATIENCE, || {
+        between_runs(client, name);
+        let before = at();
+        let output = client.run(verb);
+        if before.starts_with("true") && at() == before {
+            answer = Some(output);
+        } else if verb[0] == "pause" {
+            // The run that began meanwhile may be what was paused.
+            client.run(&["unpause", name]);
+        }
+        answer.is_some()
+    });
+    answer.unwrap()
 }
 
 #[test]
@@ -53,8 +73,8 @@ fn policies_start_a_container_again() {
         client
             .run(&["run", "-d", "--name", "rises", "--restart", "always", "busybox", "false"])
             .ok();
-        between_runs(&client, "rises");
-        let shown = client.run(&["ps", "--format", "{{.Names}} {{.Status}}"]).ok();
+        let shown = ["ps", "--format", "{{.Names}} {{.Status}}"];
+        let shown = asked_between_runs(&client, "rises", &shown).ok();
         assert!(shown.stdout.contains("rises Restarting (1) "), "{shown}");
         for (verb, says) in [
             (&["pause", "rises"][..], "is restarting, wait until the container is running"),
@@ -62,17 +82,28 @@ fn policies_start_a_container_again() {
             (&["attach", "rises"], "You cannot attach to a restarting container"),
             (&["rm", "rises"], "is restarting: stop the container before removing or force remove"),
         ] {
-            client.run(verb).exits(1).says(says);
+            asked_between_runs(&client, "rises", verb).exits(1).says(says);
         }
         client.run(&["start", "rises"]).ok();
         // Whoever waits hears of the next end; whoever stops it ends it for good.
         client.run(&["wait", "rises"]).ok().prints("1\n");
         client.run(&["stop", "rises"]).ok();
         assert!(state(&client, "rises").starts_with("exited 1 "));
-        client.run(&["start", "rises"]).ok();
-        between_runs(&client, "rises");
-        client.run(&["kill", "rises"]).ok();
-        assert!(state(&client, "rises").starts_with("exited 1 "));
+        // Killed between two runs, so there is none that the signal could have ended.
+        eventually("it is killed between two runs", PATIENCE, || {
+            client.run(&["start", "rises"]).ok();
+            between_runs(&client, "rises");
+            let before = show(&client, "{{.State.Restarting}} {{.RestartCount}}", "rises");
+            let killed = client.run(&["kill", "rises"]);
+            let after = state(&client, "rises");
+            let count = after.rsplit(' ').next().unwrap();
+            let between = before == format!("true {count}");
+            if between {
+                killed.ok();
+                assert!(after.starts_with("exited 1 "), "{after}");
+            }
+            between
+        });
         client.run(&["restart", "rises"]).ok();
         between_runs(&client, "rises");
         client.run(&["update", "--restart", "no", "rises"]).ok();
@@ -165,7 +196,14 @@ fn without_live_restore_containers_stop_with_the_daemon_and_come_back() {
     }
     assert_eq!(client.run(&["info", "-f", "{{.LiveRestoreEnabled}}"]).ok().text(), "false");
     daemon.stop();
-    assert!(!daemon.host().processes().iter().any(|(.., name)| name.starts_with("gantry-shim")));
+    let shims = || -> Vec<char> {
+        let all = daemon.host().processes().into_iter();
+        all.filter(|(.., name)| name.starts_with("gantry-shim")).map(|(_, s, _)| s).collect()
+    };
+    let left = shims();
+    assert!(left.iter().all(|state| matches!(state, 'Z' | 'X')), "{left:?}");
+    // Their parent is gone: the host's first process hears of their end a moment later.
+    eventually("they are reaped", PATIENCE, || shims().is_empty());
     daemon.up();
     assert_eq!(state(&client, "plain"), "exited 9 0");
     client.run(&["logs", "plain"]).ok().prints("set\nbye\n");

@@ -3,11 +3,15 @@
 //! Three observers count packets with rules of their own: a machine on the LAN, the host, and a neighbour. Attempts need
 //! not be waited for one by one: whatever got through was counted.
 
+use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType};
+use std::fs::File;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::num::NonZeroU32;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use testkit::process::{PATIENCE, eventually};
 use testkit::{Cli, Client, Daemon, Host, need};
 
@@ -137,25 +141,21 @@ fn count(host: &Host, inside: &[&str]) -> u64 {
 /// rights there.
 const ATTEMPTS: &[(&str, &str)] = &[
     ("another port of an allowed address", "busybox nc -w 1 198.51.100.2 9443"),
-    ("another protocol of an allowed port", "echo x | busybox nc -u -w 1 198.51.100.2 8443"),
     ("an address that no name led to", "busybox nc -w 1 198.51.100.7 8443"),
     ("another resolver", "busybox nslookup -type=a evil.test 198.51.100.2"),
     ("the host's resolver itself", "busybox nslookup -type=a ok.test 198.51.100.1"),
     ("DNS over TCP elsewhere", "busybox nc -w 1 198.51.100.2 53"),
     ("DNS over TLS", "busybox nc -w 1 198.51.100.2 853"),
     ("DNS over HTTPS by its address", "busybox nc -w 1 198.51.100.2 443"),
-    ("NTP", "echo x | busybox nc -u -w 1 198.51.100.2 123"),
     ("ping", "busybox ping -c 1 -W 1 198.51.100.2"),
     ("ping of the host", "busybox ping -c 1 -W 1 10.77.0.1"),
     ("ping by IPv6", "busybox ping -6 -c 1 -W 1 2001:db8:5::2"),
     ("the gateway's address", "busybox nc -w 1 10.77.0.1 2222"),
-    ("the gateway's address by UDP", "echo x | busybox nc -u -w 1 10.77.0.1 2222"),
     ("the host's address on the LAN", "busybox nc -w 1 198.51.100.1 2222"),
     ("the gateway by IPv6", "busybox nc -w 1 fd77::1 2222"),
     ("the host on the LAN by IPv6", "busybox nc -w 1 2001:db8:5::1 2222"),
     ("the cloud's metadata", "busybox nc -w 1 169.254.169.254 80"),
     ("a neighbour", "busybox nc -w 1 $n 80"),
-    ("a neighbour by UDP", "echo x | busybox nc -u -w 1 $n 80"),
     ("a neighbour by IPv6", "busybox nc -w 1 fd77::2 80"),
     ("ping of a neighbour", "busybox ping -c 1 -W 1 $n"),
     ("a neighbour's published port", "busybox nc -w 1 198.51.100.1 8081"),
@@ -165,9 +165,6 @@ const ATTEMPTS: &[(&str, &str)] = &[
         "busybox nslookup -type=a rebind.test 127.0.0.11 >&2; for a in 169.254.169.254 10.77.0.1 10.77.0.2 198.51.100.1; \
          do busybox nc -w 1 $a 80 & done; wait",
     ),
-    ("multicast", "echo x | busybox nc -u -w 1 224.0.0.251 5353"),
-    ("multicast by IPv6", "echo x | busybox nc -u -w 1 ff02::fb%eth0 5353"),
-    ("broadcast", "busybox ping -b -c 1 -W 1 10.77.0.255"),
     (
         "another address of its own",
         "ip addr add 10.77.0.99/24 dev eth0; busybox ping -I 10.77.0.99 -c 1 -W 1 198.51.100.2",
@@ -187,6 +184,22 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Datagrams that may come to nobody: what they are, and where to. A program of its own, because not every busybox has
+/// `nc -u` and `ping -b`.
+const DATAGRAMS: &[(&str, &str, u16)] = &[
+    ("another protocol of an allowed port", FAR, 8443),
+    ("NTP", FAR, 123),
+    ("the gateway's address", "10.77.0.1", 2222),
+    ("a neighbour", NEAR, 80),
+    ("a neighbour by IPv6", "fd77::2", 80),
+    ("multicast", "224.0.0.251", 5353),
+    ("multicast that everybody takes", "224.0.0.1", 5353),
+    ("multicast by IPv6", "ff02::fb", 5353),
+    ("multicast by IPv6 that everybody takes", "ff02::1", 5353),
+    ("broadcast", "10.77.0.255", 5353),
+    ("broadcast on the link", "255.255.255.255", 5353),
+];
+
 /// Names that are asked for in vain; none of them may come to the resolver outside.
 const NAMES: &[&str] = &[
     "evil.test",
@@ -197,63 +210,87 @@ const NAMES: &[&str] = &[
     "-type=mx evil.test",
 ];
 
-/// Frames that a program writes itself, header and all.
-fn raw(netns: std::fs::File) {
-    let work = move || {
-        use std::os::fd::AsFd as _;
+/// Does something in a network, on a thread that never leaves it.
+fn within<T: Send>(netns: &File, work: impl FnOnce() -> T + Send) -> T {
+    let inside = || {
         let network = Some(rustix::thread::LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(netns.as_fd(), network).unwrap();
-        let send = |protocol: u32, bytes: &[u8], to: IpAddr| {
-            let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let protocol = NonZeroU32::new(protocol).map(Protocol::from_raw);
-            let Ok(socket) = rustix::net::socket(family, SocketType::RAW, protocol) else { return };
-            // Where its own kernel refuses, it did not get out either.
-            let _sent =
-                rustix::net::sendto(&socket, bytes, SendFlags::empty(), &SocketAddr::new(to, 0));
-        };
-        let far: IpAddr = FAR.parse().unwrap();
-        let far6: IpAddr = FAR6.parse().unwrap();
-        let gateway: IpAddr = "10.77.0.1".parse().unwrap();
-        // Echo reply, timestamp, errors; IP in IP, TCP, IPv6 in IP, GRE, ESP, AH, OSPF, SCTP, UDP-Lite, an unknown one.
-        let echo_reply = [0, 0, 0xff, 0xff, 0, 0, 0, 0, b's', b'e', b'c', b'r', b'e', b't'];
-        for to in [far, gateway] {
-            send(1, &echo_reply, to);
-            send(1, &[13, 0, 0xf2, 0xff, 0, 0, 0, 0], to);
-            send(1, &[3, 1, 0xfc, 0xfe, 0, 0, 0, 0], to);
-            for protocol in [4, 41, 47, 50, 51, 89, 132, 136, 253] {
-                send(protocol, b"secretsecretsecretsecret", to);
-            }
-            // Segments of no connection: ACK, RST, FIN, SYN and ACK.
-            for flags in [0x10, 0x04, 0x01, 0x12] {
-                let segment = [
-                    0x20, 0xfb, 0x24, 0xe3, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0x20, 0, 0, 0, 0,
-                    0,
-                ];
-                send(6, &segment, to);
-            }
-        }
-        for kind in [129, 128, 1, 135, 136, 143, 200] {
-            send(58, &[kind, 0, 0, 0, 0, 0, 0, 0, b's', b'e', b'c', b'r', b'e', b't'], far6);
-        }
-        // With headers of one's own: forged sources, and later parts of a packet.
-        let header = |source: Ipv4Addr, fragment: u16, protocol: u8| {
-            let mut bytes = vec![0x45, 0, 0, 36, 0, 7];
-            bytes.extend(fragment.to_be_bytes());
-            bytes.extend([64, protocol, 0, 0]);
-            bytes.extend(source.octets());
-            bytes.extend([198, 51, 100, 2]);
-            bytes.extend([0x20, 0xfb, 0x24, 0xe3, 0, 16, 0, 0]);
-            bytes.extend(b"secret..");
-            bytes
-        };
-        for source in ["10.77.0.2", "10.77.0.1", "198.51.100.1", "203.0.113.9", "127.0.0.1"] {
-            send(255, &header(source.parse().unwrap(), 0, 17), far);
-        }
-        for fragment in [0x2000, 0x2001, 0x0001, 0x00b9] {
-            send(255, &header("10.77.0.3".parse().unwrap(), fragment, 17), far);
-        }
+        work()
     };
-    std::thread::spawn(work).join().unwrap();
+    std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+}
+
+/// A socket for datagrams to this address.
+fn datagrams(to: IpAddr) -> UdpSocket {
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0)).unwrap()
+}
+
+fn send_datagrams() {
+    for (_, to, port) in DATAGRAMS {
+        let to: IpAddr = to.parse().unwrap();
+        let socket = datagrams(to);
+        socket.set_broadcast(true).unwrap();
+        let link = name_to_index(&socket, "eth0").unwrap();
+        let to = match to {
+            IpAddr::V4(to) => SocketAddr::from((to, *port)),
+            IpAddr::V6(to) => SocketAddrV6::new(to, *port, 0, link).into(),
+        };
+        // Where its own kernel refuses, it did not get out either.
+        let _sent = socket.send_to(b"secret", to);
+    }
+}
+
+/// Frames that a program writes itself, header and all.
+fn send_frames() {
+    let send = |protocol: u32, bytes: &[u8], to: IpAddr| {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let protocol = NonZeroU32::new(protocol).map(Protocol::from_raw);
+        let Ok(socket) = rustix::net::socket(family, SocketType::RAW, protocol) else { return };
+        // Where its own kernel refuses, it did not get out either.
+        let _sent =
+            rustix::net::sendto(&socket, bytes, SendFlags::empty(), &SocketAddr::new(to, 0));
+    };
+    let far: IpAddr = FAR.parse().unwrap();
+    let far6: IpAddr = FAR6.parse().unwrap();
+    let gateway: IpAddr = "10.77.0.1".parse().unwrap();
+    // Echo reply, timestamp, errors; IP in IP, TCP, IPv6 in IP, GRE, ESP, AH, OSPF, SCTP, UDP-Lite, an unknown one.
+    let echo_reply = [0, 0, 0xff, 0xff, 0, 0, 0, 0, b's', b'e', b'c', b'r', b'e', b't'];
+    for to in [far, gateway] {
+        send(1, &echo_reply, to);
+        send(1, &[13, 0, 0xf2, 0xff, 0, 0, 0, 0], to);
+        send(1, &[3, 1, 0xfc, 0xfe, 0, 0, 0, 0], to);
+        for protocol in [4, 41, 47, 50, 51, 89, 132, 136, 253] {
+            send(protocol, b"secretsecretsecretsecret", to);
+        }
+        // Segments of no connection: ACK, RST, FIN, SYN and ACK.
+        for flags in [0x10, 0x04, 0x01, 0x12] {
+            let segment =
+                [0x20, 0xfb, 0x24, 0xe3, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0x20, 0, 0, 0, 0, 0];
+            send(6, &segment, to);
+        }
+    }
+    for kind in [129, 128, 1, 135, 136, 143, 200] {
+        send(58, &[kind, 0, 0, 0, 0, 0, 0, 0, b's', b'e', b'c', b'r', b'e', b't'], far6);
+    }
+    // With headers of one's own: forged sources, and later parts of a packet.
+    let header = |source: Ipv4Addr, fragment: u16, protocol: u8| {
+        let mut bytes = vec![0x45, 0, 0, 36, 0, 7];
+        bytes.extend(fragment.to_be_bytes());
+        bytes.extend([64, protocol, 0, 0]);
+        bytes.extend(source.octets());
+        bytes.extend([198, 51, 100, 2]);
+        bytes.extend([0x20, 0xfb, 0x24, 0xe3, 0, 16, 0, 0]);
+        bytes.extend(b"secret..");
+        bytes
+    };
+    for source in ["10.77.0.2", "10.77.0.1", "198.51.100.1", "203.0.113.9", "127.0.0.1"] {
+        send(255, &header(source.parse().unwrap(), 0, 17), far);
+    }
+    for fragment in [0x2000, 0x2001, 0x0001, 0x00b9] {
+        send(255, &header("10.77.0.3".parse().unwrap(), fragment, 17), far);
+    }
 }
 
 struct Scene {
@@ -276,6 +313,11 @@ impl Scene {
 
     fn pid(&self, name: &str) -> String {
         inspect(&self.client, name, "{{.State.Pid}}")
+    }
+
+    /// A container's network.
+    fn network(&self, pid: &str) -> File {
+        File::open(self.daemon.host().proc().join(pid).join("ns/net")).unwrap()
     }
 
     /// Runs a script in a container's network, with the host's programs.
@@ -316,7 +358,9 @@ impl Scene {
             script += &format!("timeout 2 busybox nslookup {name} 127.0.0.11 >/dev/null 2>&1 &\n");
         }
         self.inside(pid, &(script.replace("$n", NEAR) + "wait\n")).ok();
-        raw(std::fs::File::open(self.daemon.host().proc().join(pid).join("ns/net")).unwrap());
+        let network = self.network(pid);
+        within(&network, send_datagrams);
+        within(&network, send_frames);
         self.nothing_came(neighbour);
         let asked = self.asked.lock().unwrap();
         let foreign: Vec<_> = asked.iter().filter(|name| !is_allowed(name)).collect();
@@ -341,7 +385,7 @@ fn is_allowed(name: &str) -> bool {
 fn nothing_but_what_is_allowed_leaves_a_container() {
     need!(Root);
     let mut scene = Scene::start();
-    assert!(ATTEMPTS.len() + NAMES.len() >= 25);
+    assert!(ATTEMPTS.len() + DATAGRAMS.len() + NAMES.len() >= 25);
     let client = &scene.client;
     let net = ["--network", "net", "--ip"];
     client
@@ -383,9 +427,6 @@ fn nothing_but_what_is_allowed_leaves_a_container() {
     scene.watch(&near);
     scene.allowed(&jail, "ok.test");
     scene.allowed(&jail, "alias.test");
-    let echo = |to: &str| format!("echo x | timeout 1 busybox nc -u -w 1 {to} 7000");
-    scene.inside(&jail, &echo(FAR)).says("x");
-    scene.inside(&jail, &echo(FAR6)).says("x");
     scene.attempt(&jail, &near);
 
     // What was denied is told, to both clients.
@@ -421,8 +462,9 @@ fn nothing_but_what_is_allowed_leaves_a_container() {
     scene.daemon.kill9();
     scene.daemon.host().run("nft", &["flush", "ruleset"]).ok();
     eventually("the rules are back", PATIENCE, || {
-        let tables = scene.daemon.host().run("nft", &["list", "tables"]).ok();
-        tables.stdout.contains("_egress")
+        // nft itself aborts (concat_expr_msort_value) when elements go while it reads them.
+        let tables = scene.daemon.host().run("nft", &["list", "tables"]);
+        tables.code == 0 && tables.stdout.contains("_egress")
     });
     scene.watch(&near);
     // Learned before the flush, and learned now.
@@ -443,6 +485,21 @@ fn nothing_but_what_is_allowed_leaves_a_container() {
     scene.watch(&near);
     scene.allowed(&jail, "ok.test");
     scene.nothing_came(&near);
+
+    // Datagrams to where they are allowed. At the end: to whoever has answered, errors and answers to echoes may go, too.
+    let network = scene.network(&jail);
+    for to in [FAR, FAR6] {
+        let to: IpAddr = to.parse().unwrap();
+        let socket = within(&network, || datagrams(to));
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        socket.connect((to, 7000)).unwrap();
+        // A link's first question for a neighbour may be lost, and is asked again after a second only.
+        eventually("it is echoed", PATIENCE, || {
+            let mut bytes = [0; 64];
+            socket.send(b"x").is_ok()
+                && socket.recv(&mut bytes).is_ok_and(|length| bytes[..length] == *b"x")
+        });
+    }
 
     // Started again, and on another network too, it is held as before.
     client.run(&["restart", "-t", "0", "jail"]).ok();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use testkit::process::{PATIENCE, eventually};
 use testkit::{Cli, Client, Daemon, need};
 
 /// What a container is given to hold.
@@ -342,6 +343,9 @@ fn processes_space_and_leftovers_are_told() {
     for cli in Cli::all() {
         let client = daemon.client(cli);
         let top = |args: &[&str]| client.run(&[&["top", "one"], args].concat());
+        eventually("its shell has started the other", PATIENCE, || {
+            top(&[]).ok().stdout.lines().any(|line| line.ends_with(" sleep 1000"))
+        });
         let plain = top(&[]).ok();
         assert_eq!(
             plain.stdout.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(),

@@ -70,8 +70,9 @@ fn a_networks_gateway_mode_decides_who_gets_in_and_the_rule_can_be_asked_for() {
     client.run(&[&inner[..], &["-p", "8002:80", "busybox", "sh", "-c", serve]].concat()).ok();
 
     let get = |at: &str| fetch(daemon.host(), &other, at);
-    eventually("it serves", PATIENCE, || get("198.51.100.1:8001").code == 0);
-    eventually("it serves", PATIENCE, || get("10.62.0.2:81").code == 0);
+    for at in ["198.51.100.1:8001", "10.62.0.2:80", "10.62.0.2:81", "10.63.0.2:80"] {
+        eventually("it serves", PATIENCE, || get(at).code == 0);
+    }
     for (at, reached) in [
         ("10.61.0.2:80", false),
         ("10.62.0.2:80", true),
