@@ -72,6 +72,9 @@ const CALLS: [(Call, usize, &[u16]); 20] = [
     (Call::Changes, 1, &[200, 404]),
 ];
 
+/// Name and state of every container, by id.
+type Listed = BTreeMap<String, (String, String)>;
+
 /// What was answered, of all clients.
 #[derive(Debug, Default)]
 struct Tally {
@@ -276,11 +279,7 @@ fn compare(
 }
 
 /// The list in the end is what the events come to.
-fn compare_with_list(
-    lives: &BTreeMap<String, Life>,
-    listed: &BTreeMap<String, (String, String)>,
-    wrong: &mut Vec<String>,
-) {
+fn compare_with_list(lives: &BTreeMap<String, Life>, listed: &Listed, wrong: &mut Vec<String>) {
     for (id, life) in lives {
         let found = listed.get(id).map(|(name, state)| (name.as_str(), state.as_str()));
         let expected = match life.state {
@@ -305,7 +304,7 @@ fn compare_with_list(
 }
 
 /// What is listed when all that end or go by themselves have.
-fn settled(socket: &Path) -> Result<BTreeMap<String, (String, String)>, String> {
+fn settled(socket: &Path) -> Result<Listed, String> {
     let end = Instant::now() + PATIENCE;
     loop {
         let (listed, moves) = list(socket)?;
@@ -319,7 +318,7 @@ fn settled(socket: &Path) -> Result<BTreeMap<String, (String, String)>, String> 
 }
 
 /// Name and state of every container, by id, and whether one of them is about to change by itself.
-fn list(socket: &Path) -> Result<(BTreeMap<String, (String, String)>, bool), String> {
+fn list(socket: &Path) -> Result<(Listed, bool), String> {
     let (status, body) = ask(socket, "GET", "/containers/json?all=1", None)?;
     let json: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
     if status != 200 {

@@ -150,7 +150,8 @@ impl Engine {
         for record in known.into_values() {
             registry.reserve(&record.name, &record.id)?;
             let id = record.id.clone();
-            registry.insert(&id, Container::spawn(Arc::clone(&services), Arc::new(record), true));
+            let container = Container::spawn(Arc::clone(&services), Arc::new(record), true);
+            registry.insert(&id, container, || {});
         }
         for container in registry.all() {
             container.recovered().await;

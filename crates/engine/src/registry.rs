@@ -78,14 +78,16 @@ impl Registry {
         self.write().release(name, id);
     }
 
-    /// Adds a container with its legacy links.
-    pub(crate) fn insert(&self, id: &str, container: Container) {
+    /// Adds a container with its legacy links. Nobody finds it before `tell`, which must not wait for anything, has told of
+    /// it: what it is told of next has come after that.
+    pub(crate) fn insert(&self, id: &str, container: Container, tell: impl FnOnce()) {
         let record = container.now().record;
         let mut tables = self.write();
         for link in &record.links {
             tables.linked.entry(link.container.clone()).or_default().insert(id.to_owned());
         }
         tables.containers.insert(id.to_owned(), container);
+        tell();
     }
 
     /// Takes a container out and gives its name back, at once: nobody sees one without the other.

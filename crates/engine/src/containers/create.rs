@@ -148,8 +148,8 @@ impl Engine {
 
         let record = Arc::new(record);
         let container = Container::spawn(Arc::clone(&inner.services), Arc::clone(&record), false);
-        inner.containers.insert(id.as_str(), container);
-        crate::world::publish(&inner.events, &record, "create", &[]);
+        let tell = || crate::world::publish(&inner.events, &record, "create", &[]);
+        inner.containers.insert(id.as_str(), container, tell);
         Ok(Created { id: id.to_string(), warnings: Vec::new() })
     }
 
