@@ -190,8 +190,11 @@ impl Driver {
                     monitor.probe = Some(Running { began, ..running });
                 }
             }
-            // It has just ended, or stands still: that is no answer about its health, and news of it are on their way.
-            Err(error) if error.kind() == Kind::Conflict => self.monitor = None,
+            // It has just ended, or stands still, of which news are on their way: no answer about its health.
+            Err(error) if error.kind() == Kind::Conflict => {
+                self.monitor = None;
+                self.begin_monitor();
+            }
             Err(error) => {
                 self.services.world.measured(Measured::ProbeFailure);
                 let output = exec::worded(error).to_string();
