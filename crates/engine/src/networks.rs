@@ -70,9 +70,11 @@ impl Engine {
     /// that is not there.
     pub async fn create_network(&self, asked: CreateNetwork) -> Result<String> {
         let engine = self.clone();
-        let record = blocking(move || engine.inner.networks.create(asked)).await?;
-        self.network_event(&record, "create", BTreeMap::new());
-        Ok(record.id)
+        let make = move || {
+            let tell = |record: &_| engine.network_event(record, "create", BTreeMap::new());
+            engine.inner.networks.create(asked, tell)
+        };
+        Ok(blocking(make).await?.id)
     }
 
     /// Removes a network that no running container is on.

@@ -153,7 +153,12 @@ impl Networks {
         self.read().names.get(name).cloned().unwrap_or_default()
     }
 
-    pub(super) fn create(&self, asked: CreateNetwork) -> Result<NetworkRecord> {
+    /// Makes a network. Nobody finds it before `tell`, which must not wait for anything, has told of it.
+    pub(super) fn create(
+        &self,
+        asked: CreateNetwork,
+        tell: impl FnOnce(&NetworkRecord),
+    ) -> Result<NetworkRecord> {
         // The default network has the first of the free subnets, whichever is made first.
         if !asked.config_only
             && self.defaults.bridge.is_some()
@@ -191,7 +196,9 @@ impl Networks {
             return Err(e);
         }
         fail_point!("network.create.after-record");
-        self.write().insert(record.clone(), driver.is_some());
+        let mut table = self.write();
+        table.insert(record.clone(), driver.is_some());
+        tell(&record);
         Ok(record)
     }
 
